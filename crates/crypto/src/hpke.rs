@@ -1,0 +1,122 @@
+//! Sealing to an enclave's attested key: HPKE base mode (RFC 9180) with
+//! DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305.
+//!
+//! What is sealed is bound to `info` (what the message is for) and `aad` (which exchange it
+//! belongs to); it opens only with both equal.
+
+use std::fmt;
+
+use ::hpke::aead::ChaCha20Poly1305;
+use ::hpke::kdf::HkdfSha256;
+use ::hpke::kem::{Kem, X25519HkdfSha256};
+use ::hpke::{Deserializable, OpModeR, OpModeS, Serializable};
+use zeroize::Zeroizing;
+
+type Suite = X25519HkdfSha256;
+
+/// Bytes that sealing adds: the encapsulated key (32) and the tag (16).
+pub const OVERHEAD: usize = 48;
+
+/// An X25519 public key: 32 bytes, as in RFC 7748.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", hex::encode(self.0))
+    }
+}
+
+/// An X25519 key pair, made where it is used; the private half never leaves this type.
+pub struct KeyPair {
+    private: <Suite as Kem>::PrivateKey,
+    public: PublicKey,
+}
+
+impl KeyPair {
+    /// A fresh pair.
+    pub fn generate() -> Self {
+        let (private, public) = Suite::gen_keypair();
+        Self {
+            private,
+            public: PublicKey(public.to_bytes().into()),
+        }
+    }
+
+    /// The half to show.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Opens what [`seal`] made for this pair with the same `info` and `aad`.
+    pub fn open(&self, info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
+        let (encapsulated, ciphertext) = sealed.split_at_checked(32).ok_or(HpkeError::TooShort)?;
+        let encapsulated = <Suite as Kem>::EncappedKey::from_bytes(encapsulated)
+            .map_err(|_| HpkeError::DoesNotOpen)?;
+        ::hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, Suite>(
+            &OpModeR::Base,
+            &self.private,
+            &encapsulated,
+            info,
+            ciphertext,
+            aad,
+        )
+        .map(Zeroizing::new)
+        .map_err(|_| HpkeError::DoesNotOpen)
+    }
+}
+
+/// Seals `plaintext` to `recipient`: `encapsulated key (32) ‖ ciphertext ‖ tag (16)`.
+pub fn seal(recipient: &PublicKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, HpkeError> {
+    let recipient = <Suite as Kem>::PublicKey::from_bytes(&recipient.0)
+        .map_err(|_| HpkeError::BadPublicKey)?;
+    let (encapsulated, ciphertext) = ::hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Suite>(
+        &OpModeS::Base,
+        &recipient,
+        info,
+        plaintext,
+        aad,
+    )
+    .map_err(|_| HpkeError::BadPublicKey)?;
+    let mut sealed = encapsulated.to_bytes().to_vec();
+    sealed.extend_from_slice(&ciphertext);
+    Ok(sealed)
+}
+
+/// Why something could not be sealed or opened.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HpkeError {
+    /// Shorter than an encapsulated key.
+    #[error("the sealed message is shorter than its 32-byte encapsulated key")]
+    TooShort,
+    /// The recipient's key is not a usable X25519 point.
+    #[error("the recipient's X25519 key is not usable")]
+    BadPublicKey,
+    /// Another key, another purpose, another exchange, or changed bytes.
+    #[error("the sealed message does not open: it was sealed to another key, for another exchange, or changed")]
+    DoesNotOpen,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_only_with_the_same_key_info_and_aad() {
+        let pair = KeyPair::generate();
+        let sealed = seal(&pair.public(), b"info", b"aad", b"secret").unwrap();
+        assert_eq!(sealed.len(), b"secret".len() + OVERHEAD);
+        assert_eq!(&*pair.open(b"info", b"aad", &sealed).unwrap(), b"secret");
+        for (info, aad) in [(&b"other"[..], &b"aad"[..]), (b"info", b"other")] {
+            assert_eq!(pair.open(info, aad, &sealed).unwrap_err(), HpkeError::DoesNotOpen);
+        }
+        let other = KeyPair::generate();
+        assert!(other.open(b"info", b"aad", &sealed).is_err());
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] ^= 1;
+            assert!(pair.open(b"info", b"aad", &changed).is_err(), "byte {index}");
+        }
+        assert_eq!(pair.open(b"", b"", &[0; 31]).unwrap_err(), HpkeError::TooShort);
+    }
+}

@@ -1,0 +1,24 @@
+//! The cryptography of MSE, in one place: nothing else in the workspace touches raw primitives.
+//!
+//! | module | what | specification |
+//! | --- | --- | --- |
+//! | [`digest`] | SHA-256 and its 32-byte newtype | FIPS 180-4 |
+//! | [`secretbox`] | XSalsa20-Poly1305 for the code bundle, streaming | NaCl `crypto_secretbox` |
+//! | [`hpke`] | sealing to an enclave's attested key | RFC 9180, X25519 / HKDF-SHA256 / ChaCha20-Poly1305 |
+//! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
+//! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
+//!
+//! Secrets live in types that wipe themselves when dropped and have no `Debug`: a key cannot
+//! end up in a log line by accident.
+
+pub mod digest;
+pub mod hpke;
+pub mod password;
+pub mod random;
+pub mod secretbox;
+
+pub use digest::Digest;
+pub use secretbox::CodeKey;
+pub use zeroize::{Zeroize, Zeroizing};
+
+
