@@ -49,7 +49,12 @@ impl KeyPair {
     }
 
     /// Opens what [`seal`] made for this pair with the same `info` and `aad`.
-    pub fn open(&self, info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
+    pub fn open(
+        &self,
+        info: &[u8],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
         let (encapsulated, ciphertext) = sealed.split_at_checked(32).ok_or(HpkeError::TooShort)?;
         let encapsulated = <Suite as Kem>::EncappedKey::from_bytes(encapsulated)
             .map_err(|_| HpkeError::DoesNotOpen)?;
@@ -67,17 +72,23 @@ impl KeyPair {
 }
 
 /// Seals `plaintext` to `recipient`: `encapsulated key (32) ‖ ciphertext ‖ tag (16)`.
-pub fn seal(recipient: &PublicKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, HpkeError> {
-    let recipient = <Suite as Kem>::PublicKey::from_bytes(&recipient.0)
+pub fn seal(
+    recipient: &PublicKey,
+    info: &[u8],
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, HpkeError> {
+    let recipient =
+        <Suite as Kem>::PublicKey::from_bytes(&recipient.0).map_err(|_| HpkeError::BadPublicKey)?;
+    let (encapsulated, ciphertext) =
+        ::hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Suite>(
+            &OpModeS::Base,
+            &recipient,
+            info,
+            plaintext,
+            aad,
+        )
         .map_err(|_| HpkeError::BadPublicKey)?;
-    let (encapsulated, ciphertext) = ::hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Suite>(
-        &OpModeS::Base,
-        &recipient,
-        info,
-        plaintext,
-        aad,
-    )
-    .map_err(|_| HpkeError::BadPublicKey)?;
     let mut sealed = encapsulated.to_bytes().to_vec();
     sealed.extend_from_slice(&ciphertext);
     Ok(sealed)
@@ -93,7 +104,9 @@ pub enum HpkeError {
     #[error("the recipient's X25519 key is not usable")]
     BadPublicKey,
     /// Another key, another purpose, another exchange, or changed bytes.
-    #[error("the sealed message does not open: it was sealed to another key, for another exchange, or changed")]
+    #[error(
+        "the sealed message does not open: it was sealed to another key, for another exchange, or changed"
+    )]
     DoesNotOpen,
 }
 
@@ -108,15 +121,24 @@ mod tests {
         assert_eq!(sealed.len(), b"secret".len() + OVERHEAD);
         assert_eq!(&*pair.open(b"info", b"aad", &sealed).unwrap(), b"secret");
         for (info, aad) in [(&b"other"[..], &b"aad"[..]), (b"info", b"other")] {
-            assert_eq!(pair.open(info, aad, &sealed).unwrap_err(), HpkeError::DoesNotOpen);
+            assert_eq!(
+                pair.open(info, aad, &sealed).unwrap_err(),
+                HpkeError::DoesNotOpen
+            );
         }
         let other = KeyPair::generate();
         assert!(other.open(b"info", b"aad", &sealed).is_err());
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert!(pair.open(b"info", b"aad", &changed).is_err(), "byte {index}");
+            assert!(
+                pair.open(b"info", b"aad", &changed).is_err(),
+                "byte {index}"
+            );
         }
-        assert_eq!(pair.open(b"", b"", &[0; 31]).unwrap_err(), HpkeError::TooShort);
+        assert_eq!(
+            pair.open(b"", b"", &[0; 31]).unwrap_err(),
+            HpkeError::TooShort
+        );
     }
 }

@@ -20,5 +20,3 @@ pub mod secretbox;
 pub use digest::Digest;
 pub use secretbox::CodeKey;
 pub use zeroize::{Zeroize, Zeroizing};
-
-

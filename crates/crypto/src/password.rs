@@ -1,7 +1,7 @@
 //! Local passwords at rest: Argon2id (RFC 9106) with 19 MiB, 2 passes, 1 lane, in PHC form.
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 
 /// The password cannot be hashed: it is longer than Argon2 takes.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use poly1305::universal_hash::{KeyInit as _, UniversalHash};
 use poly1305::Poly1305;
-use salsa20::cipher::{KeyIvInit, StreamCipher};
+use poly1305::universal_hash::{KeyInit as _, UniversalHash};
 use salsa20::XSalsa20;
+use salsa20::cipher::{KeyIvInit, StreamCipher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -214,7 +214,8 @@ impl Stream {
     fn authenticate(&mut self, piece: &[u8]) {
         assert!(self.tail.is_none(), "only the last piece may be uneven");
         let (blocks, tail) = piece.as_chunks::<16>();
-        self.mac.update(poly1305::Block::cast_slice_from_core(blocks));
+        self.mac
+            .update(poly1305::Block::cast_slice_from_core(blocks));
         if !tail.is_empty() {
             let mut block = [0; 16];
             block[..tail.len()].copy_from_slice(tail);
@@ -248,7 +249,10 @@ mod tests {
     #[test]
     fn known_answers_of_libsodium() {
         for (plain, expected) in [
-            (&b"Hello World!"[..], "2046b50aea12249cebf6984f159d43c64adcf5a555969986c29147b5"),
+            (
+                &b"Hello World!"[..],
+                "2046b50aea12249cebf6984f159d43c64adcf5a555969986c29147b5",
+            ),
             (b"", "f49572d6194281e3c87fbb4e2106932c"),
         ] {
             let sealed = seal(&key(), &nonce(), plain);
@@ -264,7 +268,11 @@ mod tests {
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(open(&key(), &changed).unwrap_err(), DoesNotOpen, "bit {bit}");
+            assert_eq!(
+                open(&key(), &changed).unwrap_err(),
+                DoesNotOpen,
+                "bit {bit}"
+            );
         }
         assert!(open(&CodeKey::generate(), &sealed).is_err());
         assert!(open(&key(), &sealed[..OVERHEAD - 1]).is_err());

@@ -1,1 +1,18 @@
-//! placeholder
+//! What runs in an enclave, described completely, and the code it runs, encrypted.
+//!
+//! - [`Workload`]: everything that decides what runs and what may be told to it. Its digest is
+//!   measured by the TEE, so whoever knows the workload knows what the enclave is.
+//! - [`bundle`]: the owner's code, encrypted file by file under a key only the owner has.
+//! - [`measurement`]: the measurement an enclave of a workload must have, computed natively.
+//! - [`launch`]: what the (untrusted) launcher and the enclave say to each other.
+
+pub mod bundle;
+mod description;
+pub mod launch;
+pub mod measurement;
+
+pub use description::{
+    AppId, FORMAT, HealthEndpoint, ImageIdentity, InvalidWorkload, MAX_JSON, Provisioning,
+    Resources, Tls, TlsOrigin, Workload,
+};
+pub use measurement::{EnclaveDigest, Measurement, WorkloadDigest};

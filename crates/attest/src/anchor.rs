@@ -1,0 +1,350 @@
+//! Trust anchors: the roots that evidence may end in.
+
+use std::fmt;
+
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::dcap::ECDSA_P256;
+
+/// Intel's SGX root CA; `roots/README.md` says where it comes from.
+static INTEL_SGX_ROOT: &[u8] = include_bytes!("roots/intel-sgx-root-ca.der");
+
+/// The kind of platform that a trust anchor vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Tee {
+    /// Intel SGX.
+    Sgx,
+    /// A simulated platform: the form of the evidence is real, the protection is not.
+    Simulated,
+}
+
+impl Tee {
+    /// The name used in results, files and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sgx => "sgx",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+impl fmt::Display for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A root certificate and the kind of platform it stands for.
+///
+/// Hardware anchors are compiled in; only a simulated one can be read from a file, so no file can
+/// claim to be hardware.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TrustAnchor {
+    tee: Tee,
+    root_der: Vec<u8>,
+    /// DER of the root's SubjectPublicKeyInfo.
+    root_key: Vec<u8>,
+    subject: String,
+    mrsigner: Option<[u8; 32]>,
+}
+
+impl TrustAnchor {
+    /// Intel's root for SGX.
+    pub fn intel_sgx() -> Self {
+        Self::of_root(Tee::Sgx, INTEL_SGX_ROOT, None)
+            .expect("the compiled-in root is a self-signed P-256 CA, which a test holds")
+    }
+
+    /// The anchor of one simulated platform. `mrsigner`, if given, must be that of every enclave
+    /// which the platform quotes.
+    ///
+    /// Fails unless `root_der` is a self-signed P-256 CA certificate.
+    pub fn simulated(
+        root_der: &[u8],
+        mrsigner: Option<[u8; 32]>,
+    ) -> Result<Self, TrustAnchorError> {
+        Self::of_root(Tee::Simulated, root_der, mrsigner)
+    }
+
+    /// Reads the file that a simulated platform writes for those who choose to trust it.
+    ///
+    /// Keys: `tee = "simulated"`, `root_certificate` (PEM, exactly one certificate) and, if
+    /// enclaves of one signer only are trusted, `mrsigner` (64 hexadecimal digits). Any other key
+    /// and any other `tee` is an error.
+    pub fn from_toml(text: &str) -> Result<Self, TrustAnchorError> {
+        if text.len() > MAX_TOML_BYTES {
+            return Err(TrustAnchorError::TooLarge { size: text.len() });
+        }
+        let file: AnchorFile = toml::from_str(text).map_err(TrustAnchorError::Toml)?;
+        if file.tee != Tee::Simulated.as_str() {
+            return Err(TrustAnchorError::NotSimulated { tee: file.tee });
+        }
+        let certificates = CertificateDer::pem_slice_iter(file.root_certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TrustAnchorError::Root {
+                why: format!("`root_certificate` is not PEM: {error}"),
+            })?;
+        let [root] = certificates.as_slice() else {
+            return Err(TrustAnchorError::Root {
+                why: format!(
+                    "`root_certificate` holds `{}` certificates instead of one",
+                    certificates.len()
+                ),
+            });
+        };
+        let mrsigner = file.mrsigner.map(parse_mrsigner).transpose()?;
+        Self::simulated(root, mrsigner)
+    }
+
+    /// The file form that [`TrustAnchor::from_toml`] reads.
+    pub fn to_toml(&self) -> String {
+        let file = AnchorFile {
+            tee: self.tee.as_str().to_owned(),
+            root_certificate: pem(&self.root_der),
+            mrsigner: self.mrsigner.map(hex::encode),
+        };
+        let body = toml::to_string(&file).expect("a table of three strings is TOML");
+        format!("{TOML_WARNING}{body}")
+    }
+
+    /// The kind of platform that evidence under this root comes from.
+    pub fn tee(&self) -> Tee {
+        self.tee
+    }
+
+    /// The root certificate, DER.
+    pub fn root_der(&self) -> &[u8] {
+        &self.root_der
+    }
+
+    /// The root certificate, PEM.
+    pub fn root_pem(&self) -> String {
+        pem(&self.root_der)
+    }
+
+    /// The signer that enclaves under this root must have.
+    pub fn mrsigner(&self) -> Option<[u8; 32]> {
+        self.mrsigner
+    }
+
+    pub(crate) fn root_key(&self) -> &[u8] {
+        &self.root_key
+    }
+
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Whether `candidate`, the last certificate of a chain, is this root: the same public key,
+    /// and signed by it.
+    pub(crate) fn is_root(&self, candidate: &X509Certificate<'_>) -> bool {
+        candidate.public_key().raw == self.root_key && is_self_signed(candidate)
+    }
+
+    fn of_root(
+        tee: Tee,
+        root_der: &[u8],
+        mrsigner: Option<[u8; 32]>,
+    ) -> Result<Self, TrustAnchorError> {
+        let refused = |why: &str| TrustAnchorError::Root {
+            why: why.to_owned(),
+        };
+        let (rest, root) = X509Certificate::from_der(root_der)
+            .map_err(|error| refused(&format!("it is not an X.509 certificate: {error}")))?;
+        if !rest.is_empty() {
+            return Err(refused("bytes follow the certificate"));
+        }
+        if !root.is_ca() {
+            return Err(refused("it is not a CA certificate"));
+        }
+        if !is_self_signed(&root) {
+            return Err(refused(
+                "it is not signed by its own P-256 key (ECDSA with SHA-256)",
+            ));
+        }
+        Ok(Self {
+            tee,
+            root_der: root_der.to_vec(),
+            root_key: root.public_key().raw.to_vec(),
+            subject: root.subject().to_string(),
+            mrsigner,
+        })
+    }
+}
+
+impl fmt::Debug for TrustAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustAnchor")
+            .field("tee", &self.tee)
+            .field("subject", &self.subject)
+            .field("mrsigner", &self.mrsigner.map(hex::encode))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a trust anchor was not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrustAnchorError {
+    /// A trust anchor is one certificate and a few lines.
+    #[error(
+        "the trust anchor file has `{size}` bytes, more than {MAX_TOML_BYTES}; give the file that the simulated platform wrote"
+    )]
+    TooLarge {
+        /// The size found, in bytes.
+        size: usize,
+    },
+    /// Not TOML, a key missing, unknown or of the wrong type.
+    #[error(
+        "the trust anchor file is not valid: {0}; give the file that the simulated platform wrote"
+    )]
+    Toml(#[source] toml::de::Error),
+    /// A file can only vouch for a simulated platform.
+    #[error(
+        "a trust anchor file cannot vouch for tee `{tee}`: roots of hardware are compiled in; only `simulated` can be added"
+    )]
+    NotSimulated {
+        /// The value found.
+        tee: String,
+    },
+    /// The certificate cannot serve as a root.
+    #[error("the root certificate cannot be used: {why}; export the trust anchor again")]
+    Root {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not the hexadecimal form of 32 bytes.
+    #[error("`mrsigner` is `{value}`, which is not 64 hexadecimal digits")]
+    MrSigner {
+        /// The value found.
+        value: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnchorFile {
+    tee: String,
+    root_certificate: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mrsigner: Option<String>,
+}
+
+fn parse_mrsigner(value: String) -> Result<[u8; 32], TrustAnchorError> {
+    let mut mrsigner = [0; 32];
+    hex::decode_to_slice(&value, &mut mrsigner)
+        .map_err(|_| TrustAnchorError::MrSigner { value })?;
+    Ok(mrsigner)
+}
+
+fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
+    ECDSA_P256
+        .verify_signature(
+            &certificate.public_key().subject_public_key.data,
+            certificate.tbs_certificate.as_ref(),
+            &certificate.signature_value.data,
+        )
+        .is_ok()
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
+
+const MAX_TOML_BYTES: usize = 16 * 1024;
+
+const TOML_WARNING: &str = "\
+# The root of a SIMULATED platform. Whoever gives this file to a verifier makes it accept evidence
+# that no hardware stands behind: whoever runs the platform can read and change everything in its
+# enclaves. For development and tests; never for data that matters.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiled_in_roots_are_what_their_table_says() {
+        let digest =
+            hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, INTEL_SGX_ROOT));
+        assert!(include_str!("roots/README.md").contains(&digest), "{digest}");
+        assert_eq!(TrustAnchor::intel_sgx().tee(), Tee::Sgx);
+    }
+
+    fn simulated_intel() -> TrustAnchor {
+        TrustAnchor::simulated(INTEL_SGX_ROOT, Some([0xab; 32])).unwrap()
+    }
+
+    #[test]
+    fn a_file_survives_the_round_trip() {
+        let anchor = simulated_intel();
+        assert_eq!(TrustAnchor::from_toml(&anchor.to_toml()).unwrap(), anchor);
+    }
+
+    #[test]
+    fn no_file_can_claim_hardware() {
+        let text = simulated_intel().to_toml().replace("\"simulated\"", "\"sgx\"");
+        assert!(matches!(
+            TrustAnchor::from_toml(&text),
+            Err(TrustAnchorError::NotSimulated { tee }) if tee == "sgx"
+        ));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let text = format!("{}mrsinger = \"00\"\n", simulated_intel().to_toml());
+        assert!(matches!(
+            TrustAnchor::from_toml(&text),
+            Err(TrustAnchorError::Toml(_))
+        ));
+    }
+
+    #[test]
+    fn a_root_that_is_not_self_signed_is_refused() {
+        let mut der = INTEL_SGX_ROOT.to_vec();
+        *der.last_mut().unwrap() ^= 1;
+        assert!(matches!(
+            TrustAnchor::simulated(&der, None),
+            Err(TrustAnchorError::Root { .. })
+        ));
+    }
+
+    #[test]
+    fn two_certificates_are_refused() {
+        let anchor = simulated_intel();
+        let double = format!("{}{}", anchor.root_pem(), anchor.root_pem());
+        let text = format!("tee = \"simulated\"\nroot_certificate = '''\n{double}'''\n");
+        assert!(matches!(
+            TrustAnchor::from_toml(&text),
+            Err(TrustAnchorError::Root { .. })
+        ));
+    }
+
+    #[test]
+    fn a_short_mrsigner_is_refused() {
+        let text = simulated_intel()
+            .to_toml()
+            .replace(&"ab".repeat(32), &"ab".repeat(31));
+        assert!(matches!(
+            TrustAnchor::from_toml(&text),
+            Err(TrustAnchorError::MrSigner { .. })
+        ));
+    }
+}

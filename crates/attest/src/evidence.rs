@@ -1,0 +1,39 @@
+//! Evidence: what a TEE signs about the code that runs in it.
+
+use std::fmt;
+
+use crate::quote::{QuoteError, SgxQuote};
+
+/// Evidence of one of the supported kinds, as raw bytes.
+///
+/// Holding a value says nothing about its truth: only [`crate::appraise`] does.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// An SGX ECDSA quote, DCAP version 3: header, report body and signature data, without
+    /// anything after it. Real and simulated platforms share this form.
+    SgxDcap(Vec<u8>),
+}
+
+impl Evidence {
+    /// Finds out the kind of `bytes` and checks that they have its exact layout.
+    pub fn parse(bytes: &[u8]) -> Result<Self, QuoteError> {
+        SgxQuote::parse(bytes)?;
+        Ok(Self::SgxDcap(bytes.to_vec()))
+    }
+
+    /// The bytes as the TEE made them.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::SgxDcap(quote) => quote,
+        }
+    }
+}
+
+impl fmt::Debug for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SgxDcap(quote) => write!(f, "SgxDcap({} bytes)", quote.len()),
+        }
+    }
+}

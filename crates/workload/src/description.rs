@@ -1,0 +1,418 @@
+//! The workload: the complete description of what runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use mse_crypto::Digest;
+use mse_crypto::digest::Hasher;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::measurement::WorkloadDigest;
+
+/// The version of the workload's format that this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// A workload in JSON is never larger: 256 KiB.
+pub const MAX_JSON: usize = 256 * 1024;
+
+/// Everything that decides what runs in an enclave and what may be told to it.
+///
+/// The canonical form is RFC 8785 (JCS) JSON; the digest is SHA-256 over
+/// `"mse-workload-v1" ‖ 0x00 ‖ canonical form`. One changed character in any field changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Version of this format: [`FORMAT`].
+    pub format: u32,
+    /// The deployment this enclave is for.
+    pub app_id: AppId,
+    /// What to serve: `module:variable`.
+    pub application: String,
+    /// The runtime the code runs on.
+    pub image: ImageIdentity,
+    /// Digest of the encrypted bundle: every path bound to its ciphertext.
+    pub bundle: Digest,
+    /// Salted Merkle root over the plaintext: lets who holds the source check without the key.
+    pub source_commitment: Digest,
+    /// Who answers for the app's TLS, and for which names.
+    pub tls: Tls,
+    /// When the app stops by itself: seconds since the Unix epoch.
+    pub expires_at: Option<u64>,
+    /// What the app may use.
+    pub resources: Resources,
+    /// The path that tells whether the app is well.
+    pub health_endpoint: HealthEndpoint,
+    /// Environment in clear: protected against change, not against reading.
+    pub environment: BTreeMap<String, String>,
+    /// Who hands the enclave its secrets.
+    pub provisioning: Provisioning,
+}
+
+impl Workload {
+    /// Reads the JSON form, canonical or not; unknown fields and other formats are refused.
+    pub fn from_json(json: &[u8]) -> Result<Self, InvalidWorkload> {
+        if json.len() > MAX_JSON {
+            return Err(InvalidWorkload::TooLarge(json.len()));
+        }
+        let workload: Self = serde_json::from_slice(json)?;
+        workload.check()?;
+        Ok(workload)
+    }
+
+    /// The canonical form: RFC 8785 JSON.
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self)
+            .expect("a workload has only strings, integers and maps with string keys")
+    }
+
+    /// The digest that the TEE measures.
+    pub fn digest(&self) -> WorkloadDigest {
+        let mut hasher = Hasher::with_domain("mse-workload-v1");
+        hasher.update(&self.canonical());
+        WorkloadDigest(hasher.finish())
+    }
+
+    /// `module:variable`, split.
+    pub fn module_and_variable(&self) -> (&str, &str) {
+        self.application
+            .split_once(':')
+            .unwrap_or((&self.application, ""))
+    }
+
+    /// The rules that the types alone do not express.
+    fn check(&self) -> Result<(), InvalidWorkload> {
+        if self.format != FORMAT {
+            return Err(InvalidWorkload::Format(self.format));
+        }
+        let (module, variable) = self.module_and_variable();
+        if module.is_empty() || variable.is_empty() || variable.contains(':') {
+            return Err(InvalidWorkload::field(
+                "application",
+                &self.application,
+                "write `module:variable`",
+            ));
+        }
+        if self.tls.names.is_empty() {
+            return Err(InvalidWorkload::field(
+                "tls.names",
+                "[]",
+                "name at least one host",
+            ));
+        }
+        if (self.tls.origin == TlsOrigin::Owner) != self.tls.certificate.is_some() {
+            return Err(InvalidWorkload::field(
+                "tls.certificate",
+                &format!("{:?}", self.tls.certificate),
+                "exactly the origin `owner` names its certificate's digest",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The id of one deployment. A new deployment of the same app has a new id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AppId(pub Uuid);
+
+impl AppId {
+    /// A fresh id.
+    pub fn generate() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for AppId {
+    type Err = InvalidAppId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim().parse() {
+            Ok(uuid) => Ok(Self(uuid)),
+            Err(_) => Err(InvalidAppId(text.chars().take(80).collect())),
+        }
+    }
+}
+
+/// The text is not a UUID.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not an app id: a UUID such as `3f2b8c1e-…` is expected (`mse list` shows them)")]
+pub struct InvalidAppId(String);
+
+/// The runtime under the code: its name for people, its digest for the measurement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageIdentity {
+    /// As written in `mse.toml`.
+    pub name: String,
+    /// What it is.
+    pub digest: Digest,
+}
+
+/// The TLS of the app: where its certificate comes from and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Who made the certificate.
+    pub origin: TlsOrigin,
+    /// DNS names and IP addresses the enclave's own certificate covers, in this order.
+    pub names: Vec<String>,
+    /// SHA-256 of the owner's certificate chain as PEM; exactly with origin `owner`.
+    pub certificate: Option<Digest>,
+}
+
+/// Who made the certificate that the app's users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsOrigin {
+    /// The enclave itself: the certificate carries its evidence.
+    #[serde(rename = "self")]
+    Enclave,
+    /// The app's owner, who sends the key to the attested enclave.
+    Owner,
+    /// The operator, whose gateway terminates TLS: it can read the traffic.
+    Operator,
+}
+
+impl fmt::Display for TlsOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enclave => "self",
+            Self::Owner => "owner",
+            Self::Operator => "operator",
+        })
+    }
+}
+
+impl FromStr for TlsOrigin {
+    type Err = InvalidWorkload;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "self" => Ok(Self::Enclave),
+            "owner" => Ok(Self::Owner),
+            "operator" => Ok(Self::Operator),
+            other => Err(InvalidWorkload::field(
+                "ssl_certificate_origin",
+                other,
+                "use `self`, `owner` or `operator`",
+            )),
+        }
+    }
+}
+
+/// What the app may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Enclave memory in MiB.
+    pub memory_mib: u32,
+    /// Thousandths of a core.
+    pub millicores: u32,
+}
+
+/// The path whose answer tells whether the app is well: it starts with `/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HealthEndpoint(String);
+
+impl HealthEndpoint {
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HealthEndpoint {
+    type Error = InvalidWorkload;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        let plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+        if path.starts_with('/') && plain && path.len() <= 255 {
+            Ok(Self(path))
+        } else {
+            Err(InvalidWorkload::field(
+                "health_endpoint",
+                &path,
+                "write a path that starts with `/`",
+            ))
+        }
+    }
+}
+
+impl From<HealthEndpoint> for String {
+    fn from(endpoint: HealthEndpoint) -> Self {
+        endpoint.0
+    }
+}
+
+/// Who hands the enclave its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Provisioning {
+    /// The owner, who holds the code key.
+    Owner {},
+}
+
+/// A workload that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidWorkload {
+    /// Larger than [`MAX_JSON`].
+    #[error("the workload is {0} bytes long: at most {MAX_JSON} are read")]
+    TooLarge(usize),
+    /// Not JSON, or not of this shape.
+    #[error("the workload is malformed: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A format of another time.
+    #[error("the workload has format {0}: this program reads format {FORMAT}")]
+    Format(u32),
+    /// A field with a value that cannot be.
+    #[error("the workload's `{field}` is `{value}`: {fix}")]
+    Field {
+        /// Path of the field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What to write.
+        fix: &'static str,
+    },
+}
+
+impl InvalidWorkload {
+    fn field(field: &'static str, value: &str, fix: &'static str) -> Self {
+        Self::Field {
+            field,
+            value: value.chars().take(80).collect(),
+            fix,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn example() -> Workload {
+        Workload {
+            format: FORMAT,
+            app_id: AppId(Uuid::from_u128(7)),
+            application: "app:app".into(),
+            image: ImageIdentity {
+                name: "mse-flask:20261123000000".into(),
+                digest: Digest::of(b"image"),
+            },
+            bundle: Digest::of(b"bundle"),
+            source_commitment: Digest::of(b"source"),
+            tls: Tls {
+                origin: TlsOrigin::Enclave,
+                names: vec!["hello.mse.localhost".into(), "localhost".into()],
+                certificate: None,
+            },
+            expires_at: Some(1_800_000_000),
+            resources: Resources {
+                memory_mib: 4096,
+                millicores: 2000,
+            },
+            health_endpoint: HealthEndpoint("/health".into()),
+            environment: [("LANG".to_owned(), "C.UTF-8".to_owned())].into(),
+            provisioning: Provisioning::Owner {},
+        }
+    }
+
+    #[test]
+    fn canonical_form_is_fixed() {
+        // The digest is a public format: a change here breaks every deployed verifier.
+        let json = String::from_utf8(example().canonical()).unwrap();
+        assert!(json.starts_with(
+            r#"{"app_id":"00000000-0000-0000-0000-000000000007","application":"app:app","bundle":"#
+        ));
+        assert_eq!(
+            Workload::from_json(&example().canonical()).unwrap(),
+            example()
+        );
+        assert_eq!(
+            example().digest().to_string(),
+            "213f0eadeddfc84a5e0586bf044a9cc5a58310c314f88d84ba2aa59c95ebcca1"
+        );
+    }
+
+    #[test]
+    fn every_field_changes_the_digest() {
+        type Change = fn(&mut Workload);
+        let changes: [(&str, Change); 13] = [
+            ("app_id", |w| w.app_id = AppId(Uuid::from_u128(8))),
+            ("application", |w| w.application = "app:apq".into()),
+            ("image.name", |w| w.image.name.push('1')),
+            ("image.digest", |w| w.image.digest.0[31] ^= 1),
+            ("bundle", |w| w.bundle.0[0] ^= 1),
+            ("source_commitment", |w| w.source_commitment.0[5] ^= 0x80),
+            ("tls.origin", |w| w.tls.origin = TlsOrigin::Operator),
+            ("tls.names", |w| w.tls.names.reverse()),
+            ("tls.certificate", |w| {
+                w.tls.certificate = Some(Digest::of(b""))
+            }),
+            ("expires_at", |w| w.expires_at = Some(1_800_000_001)),
+            ("resources", |w| w.resources.millicores += 1),
+            ("health_endpoint", |w| {
+                w.health_endpoint = HealthEndpoint("/healti".into())
+            }),
+            ("environment", |w| {
+                w.environment.insert("LANG".into(), "C".into());
+            }),
+        ];
+        for (field, change) in changes {
+            let mut changed = example();
+            change(&mut changed);
+            assert_ne!(changed.digest(), example().digest(), "{field}");
+        }
+    }
+
+    #[test]
+    fn strange_workloads_are_refused_by_field() {
+        let json = |change: fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(example()).unwrap();
+            change(&mut value);
+            Workload::from_json(value.to_string().as_bytes())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(json(|v| v["format"] = 2.into()).contains("format 2"));
+        assert!(json(|v| v["aplication"] = "x".into()).contains("aplication"));
+        assert!(json(|v| v["application"] = "app".into()).contains("`module:variable`"));
+        assert!(json(|v| v["health_endpoint"] = "health".into()).contains("starts with `/`"));
+        assert!(json(|v| v["tls"]["origin"] = "owner".into()).contains("tls.certificate"));
+        assert!(json(|v| v["tls"]["names"] = serde_json::json!([])).contains("tls.names"));
+        assert!(matches!(
+            Workload::from_json(&vec![b' '; MAX_JSON + 1]),
+            Err(InvalidWorkload::TooLarge(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Workload::from_json(&bytes);
+        }
+
+        #[test]
+        fn one_changed_bit_of_the_canonical_form_never_has_the_same_digest(bit in 0usize..4000) {
+            let mut json = example().canonical();
+            let bit = bit % (json.len() * 8);
+            json[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(changed) = Workload::from_json(&json) {
+                // Only a change that JSON does not see (the case of a hex digit) may keep it.
+                prop_assert_eq!(changed.digest() == example().digest(), changed == example());
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the launcher and the enclave say to each other.
+//!
+//! The launcher hands `mse-enclave` one end of a UNIX stream socket as standard input. Both
+//! sides send frames: a length (4 bytes, big-endian, at most [`MAX_FRAME`]) and that many bytes
+//! of JSON. On the simulated TEE the same socket leads to the quoting service; the measurement
+//! in a quote is the launcher's own, never a claim of the enclave. When the socket closes, the
+//! enclave ends: no enclave outlives its launcher.
+//!
+//! The launcher is the operator's and not trusted: the enclave checks what it is told (the
+//! workload is measured, the bundle has its digest), and tells nothing that is secret.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A frame's JSON is at most this long: 1 MiB.
+pub const MAX_FRAME: usize = 1024 * 1024;
+
+/// From the launcher to the enclave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToEnclave {
+    /// The first frame: what to run and with what.
+    Launch(Box<Launch>),
+    /// The answer to [`FromEnclave::GetQuote`].
+    Quote {
+        /// The request's id.
+        id: u64,
+        /// The raw quote in hex, or why there is none.
+        quote: Result<String, String>,
+    },
+    /// Stop in order; what has not stopped after `grace_seconds` is killed.
+    Stop {
+        /// How long the app may take.
+        grace_seconds: u64,
+    },
+}
+
+/// What the launcher puts at the enclave's disposal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Launch {
+    /// The workload's JSON, exactly the bytes that were measured.
+    pub workload: String,
+    /// The encrypted bundle.
+    pub bundle: PathBuf,
+    /// The owner's certificate chain as PEM, with origin `owner`; its digest is in the workload.
+    pub certificate_chain: Option<String>,
+    /// The curated runtime.
+    pub python: Python,
+    /// An empty folder of the enclave's own, 0700, for the app's socket.
+    pub run_dir: PathBuf,
+    /// How long to wait for provisioning before giving up.
+    pub provisioning_seconds: u64,
+    /// The uid the app runs as outside its user namespace, when the launcher is root.
+    pub app_uid: Option<u32>,
+}
+
+/// Where the curated Python environment lies.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Python {
+    /// The interpreter.
+    pub interpreter: PathBuf,
+    /// Folders the interpreter needs besides `/usr` and `/lib` (its base prefix).
+    pub prefixes: Vec<PathBuf>,
+    /// The folder of the curated environment.
+    pub environment: PathBuf,
+    /// The script that serves an application.
+    pub serve: PathBuf,
+}
+
+/// From the enclave to the launcher.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromEnclave {
+    /// Asks the quoting service for a quote.
+    GetQuote {
+        /// Repeated in the answer.
+        id: u64,
+        /// 64 bytes in hex.
+        report_data: String,
+    },
+    /// Where the enclave listens, on loopback.
+    Listening {
+        /// TCP port.
+        port: u16,
+    },
+    /// What protects the host and the app from each other, and what does not.
+    Confinement(Vec<Confinement>),
+    /// How far it is.
+    Phase(Phase),
+}
+
+/// One means of confinement, and whether this machine allowed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Such as `user namespace`, `seccomp`, `memory limit`.
+    pub name: String,
+    /// Whether it is in force.
+    pub applied: bool,
+    /// How, or why not.
+    pub detail: String,
+}
+
+/// How far an enclave is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Shows its evidence and waits for its secrets.
+    AwaitingProvisioning,
+    /// Provisioned; the app is starting.
+    Starting,
+    /// The app answers its health endpoint.
+    Running,
+    /// It ended because something went wrong.
+    Failed {
+        /// What, for the owner to read.
+        reason: String,
+    },
+    /// It ended as asked or at its expiry.
+    Stopped {
+        /// Which of the two.
+        reason: String,
+    },
+}
+
+/// One frame of `message`.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+    let json = serde_json::to_vec(message)?;
+    let length = u32::try_from(json.len())
+        .ok()
+        .filter(|_| json.len() <= MAX_FRAME)
+        .ok_or(FrameError::TooLong(json.len()))?;
+    let mut frame = Vec::with_capacity(4 + json.len());
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&json);
+    Ok(frame)
+}
+
+/// The length that a frame's first four bytes announce.
+pub fn frame_length(prefix: [u8; 4]) -> Result<usize, FrameError> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    Ok(length)
+}
+
+/// The message of a frame's JSON.
+pub fn decode<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, FrameError> {
+    Ok(serde_json::from_slice(json)?)
+}
+
+/// A frame that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Over [`MAX_FRAME`].
+    #[error("a frame of {0} bytes on the launch socket: at most {MAX_FRAME} are taken")]
+    TooLong(usize),
+    /// Not JSON of this shape.
+    #[error("a frame on the launch socket is malformed: {0}")]
+    Json(#[from] serde_json::Error),
+}
