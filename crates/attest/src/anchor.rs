@@ -282,9 +282,14 @@ mod tests {
 
     #[test]
     fn compiled_in_roots_are_what_their_table_says() {
-        let digest =
-            hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, INTEL_SGX_ROOT));
-        assert!(include_str!("roots/README.md").contains(&digest), "{digest}");
+        let digest = hex::encode(aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            INTEL_SGX_ROOT,
+        ));
+        assert!(
+            include_str!("roots/README.md").contains(&digest),
+            "{digest}"
+        );
         assert_eq!(TrustAnchor::intel_sgx().tee(), Tee::Sgx);
     }
 
@@ -300,7 +305,9 @@ mod tests {
 
     #[test]
     fn no_file_can_claim_hardware() {
-        let text = simulated_intel().to_toml().replace("\"simulated\"", "\"sgx\"");
+        let text = simulated_intel()
+            .to_toml()
+            .replace("\"simulated\"", "\"sgx\"");
         assert!(matches!(
             TrustAnchor::from_toml(&text),
             Err(TrustAnchorError::NotSimulated { tee }) if tee == "sgx"

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use serde::Serialize;
 
-use crate::{Tee, TcbStatus, hex_form};
+use crate::{TcbStatus, Tee, hex_form};
 
 /// Evidence was accepted: every check passed, or was skipped for the reason it gives.
 #[derive(Clone, Debug, Serialize)]

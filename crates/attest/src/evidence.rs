@@ -22,6 +22,15 @@ impl Evidence {
         Ok(Self::SgxDcap(bytes.to_vec()))
     }
 
+    /// The report data that the evidence states: a claim, until [`crate::appraise`] has seen it.
+    pub fn stated_report_data(&self) -> Option<[u8; 64]> {
+        match self {
+            Self::SgxDcap(quote) => SgxQuote::parse(quote)
+                .ok()
+                .map(|quote| *quote.report.report_data()),
+        }
+    }
+
     /// The bytes as the TEE made them.
     pub fn as_bytes(&self) -> &[u8] {
         match self {

@@ -86,8 +86,7 @@ impl<'a> SgxQuote<'a> {
         let qe_report = Report(reader.array("signature_data.qe_report")?);
         let qe_signature = reader.array("signature_data.qe_report_signature")?;
         let auth_length = reader.u16("signature_data.qe_auth_data.length")?;
-        let qe_auth_data =
-            reader.slice("signature_data.qe_auth_data", usize::from(auth_length))?;
+        let qe_auth_data = reader.slice("signature_data.qe_auth_data", usize::from(auth_length))?;
         let certification_type = reader.u16("signature_data.certification_data.type")?;
         let declared = reader.length("signature_data.certification_data.length")?;
         let present = reader.rest().len();
@@ -126,54 +125,127 @@ impl<'a> SgxQuote<'a> {
         };
         vec![
             field("header.version", "3".into(), "form of the quote: SGX ECDSA"),
-            field("header.attestation_key_type", ECDSA_P256_KEY.to_string(),
-                "the attestation key is ECDSA on P-256 with SHA-256"),
+            field(
+                "header.attestation_key_type",
+                ECDSA_P256_KEY.to_string(),
+                "the attestation key is ECDSA on P-256 with SHA-256",
+            ),
             field("header.tee_type", "0".into(), "0: an SGX enclave"),
-            field("header.qe_svn", self.qe_svn.to_string(), "security version of the quoting enclave"),
-            field("header.pce_svn", self.pce_svn.to_string(),
-                "security version of the provisioning certification enclave"),
-            field("header.qe_vendor_id", hex::encode(dcap_qvl::INTEL_QE_VENDOR_ID),
-                "who makes the quoting enclave: Intel's id, which simulated platforms copy"),
-            field("header.user_data", hex::encode(self.user_data),
-                "first 16 bytes: which quoting enclave made it"),
-            field("report.cpu_svn", hex::encode(self.report.cpu_svn()),
-                "security version of the CPU when the report was made"),
-            field("report.misc_select", hex::encode(&report[16..20]),
-                "what the CPU saves when the enclave faults"),
-            field("report.attributes", hex::encode(self.report.attributes()),
-                "flags (bit 0 initialised, bit 1 DEBUG, bit 2 64-bit, bit 4 provisioning key), then the CPU features in use"),
-            field("report.mrenclave", hex::encode(self.report.mrenclave()),
-                "measurement: what code and data the enclave was built from"),
-            field("report.mrsigner", hex::encode(self.report.mrsigner()),
-                "SHA-256 of the public key that signed the enclave"),
-            field("report.isv_prod_id", self.report.isv_prod_id().to_string(),
-                "product id that the signer gave"),
-            field("report.isv_svn", self.report.isv_svn().to_string(),
-                "security version that the signer gave"),
-            field("report.report_data", hex::encode(self.report.report_data()),
-                "64 bytes that the enclave chose: here they bind the evidence to keys and to a connection"),
-            field("signature_data.signature", hex::encode(self.signature),
-                "over header and report, by the attestation key (r, then s)"),
-            field("signature_data.attestation_key", hex::encode(self.attestation_key),
-                "public key of the quoting enclave (x, then y)"),
-            field("signature_data.qe_report.mrenclave", hex::encode(self.qe_report.mrenclave()),
-                "measurement of the quoting enclave"),
-            field("signature_data.qe_report.mrsigner", hex::encode(self.qe_report.mrsigner()),
-                "signer of the quoting enclave: must be the one in the QE identity"),
-            field("signature_data.qe_report.isv_svn", self.qe_report.isv_svn().to_string(),
-                "security version of the quoting enclave: decides its TCB status"),
-            field("signature_data.qe_report.attributes", hex::encode(self.qe_report.attributes()),
-                "attributes of the quoting enclave: must be those of the QE identity"),
-            field("signature_data.qe_report.report_data", hex::encode(self.qe_report.report_data()),
-                "SHA-256 of attestation key and QE authentication data: binds the key to the quoting enclave"),
-            field("signature_data.qe_report_signature", hex::encode(self.qe_signature),
-                "over the quoting enclave's report, by the platform's PCK key"),
-            field("signature_data.qe_auth_data", hex::encode(self.qe_auth_data),
-                "data of the quoting enclave that is hashed with the attestation key"),
-            field("signature_data.certification_data.type", self.certification_type.to_string(),
-                "5: the certificate chain of the PCK key follows"),
-            field("signature_data.certification_data", chain,
-                "certificates of the platform (PCK), of its CA and of the root"),
+            field(
+                "header.qe_svn",
+                self.qe_svn.to_string(),
+                "security version of the quoting enclave",
+            ),
+            field(
+                "header.pce_svn",
+                self.pce_svn.to_string(),
+                "security version of the provisioning certification enclave",
+            ),
+            field(
+                "header.qe_vendor_id",
+                hex::encode(dcap_qvl::INTEL_QE_VENDOR_ID),
+                "who makes the quoting enclave: Intel's id, which simulated platforms copy",
+            ),
+            field(
+                "header.user_data",
+                hex::encode(self.user_data),
+                "first 16 bytes: which quoting enclave made it",
+            ),
+            field(
+                "report.cpu_svn",
+                hex::encode(self.report.cpu_svn()),
+                "security version of the CPU when the report was made",
+            ),
+            field(
+                "report.misc_select",
+                hex::encode(&report[16..20]),
+                "what the CPU saves when the enclave faults",
+            ),
+            field(
+                "report.attributes",
+                hex::encode(self.report.attributes()),
+                "flags (bit 0 initialised, bit 1 DEBUG, bit 2 64-bit, bit 4 provisioning key), then the CPU features in use",
+            ),
+            field(
+                "report.mrenclave",
+                hex::encode(self.report.mrenclave()),
+                "measurement: what code and data the enclave was built from",
+            ),
+            field(
+                "report.mrsigner",
+                hex::encode(self.report.mrsigner()),
+                "SHA-256 of the public key that signed the enclave",
+            ),
+            field(
+                "report.isv_prod_id",
+                self.report.isv_prod_id().to_string(),
+                "product id that the signer gave",
+            ),
+            field(
+                "report.isv_svn",
+                self.report.isv_svn().to_string(),
+                "security version that the signer gave",
+            ),
+            field(
+                "report.report_data",
+                hex::encode(self.report.report_data()),
+                "64 bytes that the enclave chose: here they bind the evidence to keys and to a connection",
+            ),
+            field(
+                "signature_data.signature",
+                hex::encode(self.signature),
+                "over header and report, by the attestation key (r, then s)",
+            ),
+            field(
+                "signature_data.attestation_key",
+                hex::encode(self.attestation_key),
+                "public key of the quoting enclave (x, then y)",
+            ),
+            field(
+                "signature_data.qe_report.mrenclave",
+                hex::encode(self.qe_report.mrenclave()),
+                "measurement of the quoting enclave",
+            ),
+            field(
+                "signature_data.qe_report.mrsigner",
+                hex::encode(self.qe_report.mrsigner()),
+                "signer of the quoting enclave: must be the one in the QE identity",
+            ),
+            field(
+                "signature_data.qe_report.isv_svn",
+                self.qe_report.isv_svn().to_string(),
+                "security version of the quoting enclave: decides its TCB status",
+            ),
+            field(
+                "signature_data.qe_report.attributes",
+                hex::encode(self.qe_report.attributes()),
+                "attributes of the quoting enclave: must be those of the QE identity",
+            ),
+            field(
+                "signature_data.qe_report.report_data",
+                hex::encode(self.qe_report.report_data()),
+                "SHA-256 of attestation key and QE authentication data: binds the key to the quoting enclave",
+            ),
+            field(
+                "signature_data.qe_report_signature",
+                hex::encode(self.qe_signature),
+                "over the quoting enclave's report, by the platform's PCK key",
+            ),
+            field(
+                "signature_data.qe_auth_data",
+                hex::encode(self.qe_auth_data),
+                "data of the quoting enclave that is hashed with the attestation key",
+            ),
+            field(
+                "signature_data.certification_data.type",
+                self.certification_type.to_string(),
+                "5: the certificate chain of the PCK key follows",
+            ),
+            field(
+                "signature_data.certification_data",
+                chain,
+                "certificates of the platform (PCK), of its CA and of the root",
+            ),
         ]
     }
 }
@@ -375,7 +447,10 @@ mod tests {
         let error = Evidence::parse(&[4, 0, 2, 0, 0x81, 0, 0, 0]).unwrap_err();
         assert!(matches!(
             error,
-            QuoteError::Kind { version: 4, tee_type: 0x81 }
+            QuoteError::Kind {
+                version: 4,
+                tee_type: 0x81
+            }
         ));
     }
 }

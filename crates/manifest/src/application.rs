@@ -43,12 +43,19 @@ impl FromStr for PythonApplication {
             _ => return Err(InvalidApplication::Form),
         };
         if let Some(part) = module.split('.').find(|part| !is_identifier(part)) {
-            return Err(InvalidApplication::Module { part: part.to_owned() });
+            return Err(InvalidApplication::Module {
+                part: part.to_owned(),
+            });
         }
         if !is_identifier(variable) {
-            return Err(InvalidApplication::Variable { variable: variable.to_owned() });
+            return Err(InvalidApplication::Variable {
+                variable: variable.to_owned(),
+            });
         }
-        Ok(Self { module: module.to_owned(), variable: variable.to_owned() })
+        Ok(Self {
+            module: module.to_owned(),
+            variable: variable.to_owned(),
+        })
     }
 }
 
@@ -88,7 +95,9 @@ pub enum InvalidApplication {
 /// search for the module's file catches.
 fn is_identifier(text: &str) -> bool {
     let mut characters = text.chars();
-    characters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
+    characters
+        .next()
+        .is_some_and(|first| first == '_' || first.is_alphabetic())
         && characters.all(|other| other == '_' || other.is_alphanumeric())
 }
 
@@ -100,11 +109,17 @@ mod tests {
     fn splits_module_and_variable() {
         let application: PythonApplication = " shop.web:app ".parse().unwrap();
 
-        assert_eq!((application.module(), application.variable()), ("shop.web", "app"));
+        assert_eq!(
+            (application.module(), application.variable()),
+            ("shop.web", "app")
+        );
         assert_eq!(application.to_string(), "shop.web:app");
         assert_eq!(
             application.candidates(),
-            [PathBuf::from("shop/web.py"), PathBuf::from("shop/web/__init__.py")]
+            [
+                PathBuf::from("shop/web.py"),
+                PathBuf::from("shop/web/__init__.py")
+            ]
         );
     }
 
@@ -125,11 +140,31 @@ mod tests {
         for form in ["", "bad", "a:b:c", "a::b"] {
             assert_eq!(refused(form), InvalidApplication::Form, "{form}");
         }
-        for (text, part) in [(":app", ""), ("a-b:app", "a-b"), ("a..b:app", ""), ("../x:app", ""), ("1a:app", "1a")] {
-            assert_eq!(refused(text), InvalidApplication::Module { part: part.to_owned() });
+        for (text, part) in [
+            (":app", ""),
+            ("a-b:app", "a-b"),
+            ("a..b:app", ""),
+            ("../x:app", ""),
+            ("1a:app", "1a"),
+        ] {
+            assert_eq!(
+                refused(text),
+                InvalidApplication::Module {
+                    part: part.to_owned()
+                }
+            );
         }
-        for (text, variable) in [("app:", ""), ("app:create()", "create()"), ("app:a.b", "a.b")] {
-            assert_eq!(refused(text), InvalidApplication::Variable { variable: variable.to_owned() });
+        for (text, variable) in [
+            ("app:", ""),
+            ("app:create()", "create()"),
+            ("app:a.b", "a.b"),
+        ] {
+            assert_eq!(
+                refused(text),
+                InvalidApplication::Variable {
+                    variable: variable.to_owned()
+                }
+            );
         }
         assert_eq!(
             refused(&format!("a:{}", "b".repeat(254))),

@@ -19,7 +19,9 @@ impl Diagnostics {
 
     /// How many of them are errors: never zero.
     pub fn error_count(&self) -> usize {
-        self.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+        self.iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error)
+            .count()
     }
 }
 
@@ -27,12 +29,15 @@ impl std::error::Error for Diagnostics {}
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in self.iter() {
+        for diagnostic in self {
             writeln!(f, "{diagnostic}\n")?;
         }
         match self.error_count() {
             1 => f.write_str("1 error in the manifest"),
-            MOST_ERRORS => write!(f, "{MOST_ERRORS} errors in the manifest, further ones not shown"),
+            MOST_ERRORS => write!(
+                f,
+                "{MOST_ERRORS} errors in the manifest, further ones not shown"
+            ),
             count => write!(f, "{count} errors in the manifest"),
         }
     }
@@ -115,11 +120,20 @@ impl fmt::Display for Diagnostic {
 
         let number = self.line.map_or_else(String::new, |line| line.to_string());
         let width = number.len().max(2);
-        if let Some(Snippet { text, indent, carets }) = &self.snippet {
+        if let Some(Snippet {
+            text,
+            indent,
+            carets,
+        }) = &self.snippet
+        {
             let empty = "";
             write!(f, "\n{empty:width$} |")?;
             write!(f, "\n{number:>width$} | {text}")?;
-            write!(f, "\n{empty:width$} | {empty:indent$}{}", "^".repeat(*carets))?;
+            write!(
+                f,
+                "\n{empty:width$} | {empty:indent$}{}",
+                "^".repeat(*carets)
+            )?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n{:width$} = help: {help}", "")?;
@@ -187,7 +201,8 @@ impl Report {
 
     fn into_diagnostics(mut self) -> Diagnostics {
         // Stable: what has no line (a missing key) comes first, in the order of its discovery.
-        self.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        self.diagnostics
+            .sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         Diagnostics(self.diagnostics)
     }
 }
@@ -211,18 +226,29 @@ mod tests {
             value: Some("\"\"".to_owned()),
             problem: "must be 1 to 16 characters".to_owned(),
             help: Some("name a machine size, for instance `4g-eu-001`".to_owned()),
-            snippet: Some(Snippet { text: "hardware = \"\"".to_owned(), indent: 11, carets: 2 }),
+            snippet: Some(Snippet {
+                text: "hardware = \"\"".to_owned(),
+                indent: 11,
+                carets: 2,
+            }),
         }
     }
 
     #[test]
     fn renders_with_wide_line_numbers() {
-        insta::assert_snapshot!(diagnostic(), @"");
+        insta::assert_snapshot!(diagnostic(), @r#"
+        error: `cloud.hardware` must be 1 to 16 characters
+          --> mse.toml:1234:12
+             |
+        1234 | hardware = ""
+             |            ^^
+             = help: name a machine size, for instance `4g-eu-001`
+        "#);
     }
 
     #[test]
     fn json_has_every_field_but_the_snippet() {
-        insta::assert_snapshot!(serde_json::to_string(&Diagnostics::from(diagnostic())).unwrap(), @"");
+        insta::assert_snapshot!(serde_json::to_string(&Diagnostics::from(diagnostic())).unwrap(), @r#"[{"severity":"error","file":"mse.toml","line":1234,"column":12,"key":"cloud.hardware","value":"\"\"","problem":"must be 1 to 16 characters","help":"name a machine size, for instance `4g-eu-001`"}]"#);
     }
 
     #[test]
@@ -235,13 +261,20 @@ mod tests {
         let diagnostics = report.finish(Some(())).unwrap_err();
 
         assert_eq!(diagnostics.error_count(), MOST_ERRORS);
-        assert!(diagnostics.to_string().ends_with("100 errors in the manifest, further ones not shown"));
+        assert!(
+            diagnostics
+                .to_string()
+                .ends_with("100 errors in the manifest, further ones not shown")
+        );
     }
 
     #[test]
     fn warnings_alone_are_no_failure() {
         let mut report = Report::default();
-        let warning = Diagnostic { severity: Severity::Warning, ..diagnostic() };
+        let warning = Diagnostic {
+            severity: Severity::Warning,
+            ..diagnostic()
+        };
         report.push(warning.clone());
 
         assert_eq!(report.finish(Some(7)), Ok((7, vec![warning])));

@@ -24,7 +24,10 @@ impl FromStr for EnvironmentName {
         {
             return Err(InvalidEnvironmentName::Form);
         }
-        if RESERVED.contains(&text) || RESERVED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+        if RESERVED.contains(&text)
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| text.starts_with(prefix))
         {
             return Err(InvalidEnvironmentName::Reserved);
         }
@@ -67,13 +70,25 @@ mod tests {
     #[test]
     fn refuses_other_forms() {
         for name in ["", "9A", "A-B", "A=B", "Ä", "A B", "A\0", &"A".repeat(256)] {
-            assert_eq!(name.parse::<EnvironmentName>(), Err(InvalidEnvironmentName::Form), "{name}");
+            assert_eq!(
+                name.parse::<EnvironmentName>(),
+                Err(InvalidEnvironmentName::Form),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn refuses_reserved_names() {
-        for name in ["PATH", "PYTHONPATH", "HOME", "SECRETS_PATH", "LD_PRELOAD", "MSE_", "MSE_ID"] {
+        for name in [
+            "PATH",
+            "PYTHONPATH",
+            "HOME",
+            "SECRETS_PATH",
+            "LD_PRELOAD",
+            "MSE_",
+            "MSE_ID",
+        ] {
             assert_eq!(
                 name.parse::<EnvironmentName>(),
                 Err(InvalidEnvironmentName::Reserved),

@@ -48,14 +48,20 @@ impl FromStr for ImageReference {
         };
 
         if !is_name(name) {
-            return Err(InvalidImageReference::Name { name: name.to_owned() });
+            return Err(InvalidImageReference::Name {
+                name: name.to_owned(),
+            });
         }
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
-            return Err(InvalidImageReference::Tag { tag: tag.to_owned() });
+            return Err(InvalidImageReference::Tag {
+                tag: tag.to_owned(),
+            });
         }
         match digest {
             Some(digest) if !is_digest(digest) => {
-                return Err(InvalidImageReference::Digest { digest: digest.to_owned() });
+                return Err(InvalidImageReference::Digest {
+                    digest: digest.to_owned(),
+                });
             }
             None if tag.is_none() => return Err(InvalidImageReference::Untagged),
             None if tag == Some("latest") => return Err(InvalidImageReference::Latest),
@@ -92,7 +98,9 @@ pub enum InvalidImageReference {
         length: usize,
     },
     /// Not a repository name.
-    #[error("names the image `{name}`, but image names are lower-case letters and digits, joined by `.`, `_`, `-` or `/`")]
+    #[error(
+        "names the image `{name}`, but image names are lower-case letters and digits, joined by `.`, `_`, `-` or `/`"
+    )]
     Name {
         /// What stands before tag and digest.
         name: String,
@@ -104,7 +112,9 @@ pub enum InvalidImageReference {
         tag: String,
     },
     /// Not a SHA-256 digest.
-    #[error("has the digest `{digest}`, but digests are `sha256:` and 64 lower-case hexadecimal digits")]
+    #[error(
+        "has the digest `{digest}`, but digests are `sha256:` and 64 lower-case hexadecimal digits"
+    )]
     Digest {
         /// What stands behind the `@`.
         digest: String,
@@ -132,7 +142,9 @@ fn is_name(name: &str) -> bool {
         let bytes = component.as_bytes();
         edge(bytes.first())
             && edge(bytes.last())
-            && bytes.iter().all(|byte| is_lower_alphanumeric(*byte) || b"._-".contains(byte))
+            && bytes
+                .iter()
+                .all(|byte| is_lower_alphanumeric(*byte) || b"._-".contains(byte))
     })
 }
 
@@ -140,12 +152,17 @@ fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (1..=128).contains(&tag.len())
         && word(tag.as_bytes()[0])
-        && tag.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && tag
+            .bytes()
+            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
 }
 
 fn is_digest(digest: &str) -> bool {
     digest.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        hex.len() == 64
+            && hex
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
@@ -162,15 +179,38 @@ mod tests {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let digest = digest.as_str();
         for (text, name, tag, pinned) in [
-            ("mse-flask:20230228091325", "mse-flask", Some("20230228091325"), None),
-            ("ghcr.io/cosmian/mse-flask:v1", "ghcr.io/cosmian/mse-flask", Some("v1"), None),
-            ("localhost:5000/app:1", "localhost:5000/app", Some("1"), None),
+            (
+                "mse-flask:20230228091325",
+                "mse-flask",
+                Some("20230228091325"),
+                None,
+            ),
+            (
+                "ghcr.io/cosmian/mse-flask:v1",
+                "ghcr.io/cosmian/mse-flask",
+                Some("v1"),
+                None,
+            ),
+            (
+                "localhost:5000/app:1",
+                "localhost:5000/app",
+                Some("1"),
+                None,
+            ),
             (&format!("app@{digest}"), "app", None, Some(digest)),
-            (&format!("app:latest@{digest}"), "app", Some("latest"), Some(digest)),
+            (
+                &format!("app:latest@{digest}"),
+                "app",
+                Some("latest"),
+                Some(digest),
+            ),
         ] {
             let image: ImageReference = text.parse().unwrap();
 
-            assert_eq!((image.name(), image.tag(), image.digest()), (name, tag, pinned));
+            assert_eq!(
+                (image.name(), image.tag(), image.digest()),
+                (name, tag, pinned)
+            );
             assert_eq!(image.to_string(), text);
         }
     }
@@ -180,7 +220,10 @@ mod tests {
         let refused = |text: &str| text.parse::<ImageReference>().unwrap_err();
 
         assert_eq!(refused("mse-flask"), InvalidImageReference::Untagged);
-        assert_eq!(refused("localhost:5000/mse-flask"), InvalidImageReference::Untagged);
+        assert_eq!(
+            refused("localhost:5000/mse-flask"),
+            InvalidImageReference::Untagged
+        );
         assert_eq!(refused("ghcr.io/a/b:latest"), InvalidImageReference::Latest);
     }
 
@@ -190,14 +233,25 @@ mod tests {
         let long = format!("a:{}", "b".repeat(129));
 
         assert_eq!(refused(""), InvalidImageReference::Length { length: 0 });
-        for name in ["A:1", "a//b:1", "/a:1", "a/:1", "-a:1", "a b:1", "h:p/a:1", "ä:1", "../a:1"] {
-            assert!(matches!(refused(name), InvalidImageReference::Name { .. }), "{name}");
+        for name in [
+            "A:1", "a//b:1", "/a:1", "a/:1", "-a:1", "a b:1", "h:p/a:1", "ä:1", "../a:1",
+        ] {
+            assert!(
+                matches!(refused(name), InvalidImageReference::Name { .. }),
+                "{name}"
+            );
         }
         for tag in ["a:", "a:.x", "a:b:c", "a:ü", &long] {
-            assert!(matches!(refused(tag), InvalidImageReference::Tag { .. }), "{tag}");
+            assert!(
+                matches!(refused(tag), InvalidImageReference::Tag { .. }),
+                "{tag}"
+            );
         }
         for digest in ["a@", "a@md5:0", "a:1@sha256:00", "a@sha256:00@x"] {
-            assert!(matches!(refused(digest), InvalidImageReference::Digest { .. }), "{digest}");
+            assert!(
+                matches!(refused(digest), InvalidImageReference::Digest { .. }),
+                "{digest}"
+            );
         }
     }
 }

@@ -9,6 +9,18 @@
 //!    that was visible on this machine.
 //! 3. [`Manifest::to_toml`] writes a manifest back, with its keys in their canonical order.
 //!
+//! ```
+//! use std::path::Path;
+//!
+//! use mse_manifest::{CloudSection, Manifest};
+//!
+//! let text = "name = 'hello'\npyton_application = 'app:app'\n";
+//! let Err(faults) = Manifest::parse(Path::new("mse.toml"), text, CloudSection::Optional) else {
+//!     panic!("a misspelt key must not pass");
+//! };
+//! assert!(faults.to_string().contains("did you mean `python_application`?"));
+//! ```
+//!
 //! # The file
 //!
 //! | Key | Type | Rule |
@@ -42,14 +54,15 @@ mod manifest;
 mod private_key;
 mod reader;
 mod secrets;
+mod sections;
 mod source;
 
 #[cfg(test)]
 mod fixtures;
 
 pub use crate::application::{InvalidApplication, PythonApplication};
-pub use crate::check::{CheckOptions, Checked, TlsChoice};
 pub use crate::certificate::OwnerCertificate;
+pub use crate::check::{CheckOptions, Checked, TlsChoice};
 pub use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use crate::environment::{EnvironmentName, InvalidEnvironmentName};
 pub use crate::expiration::{ExpirationDate, InvalidExpirationDate};

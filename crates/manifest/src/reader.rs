@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::{Range, RangeInclusive};
 
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Report};
 use crate::manifest::WrittenPath;
@@ -17,8 +18,23 @@ pub(crate) type Spans = BTreeMap<String, Range<usize>>;
 pub(crate) struct Section<'t> {
     /// Dotted; empty for the document itself.
     pub(crate) path: &'static str,
+    pub(crate) known: &'static [&'static str],
     pub(crate) entries: &'t DeTable<'t>,
     pub(crate) span: Option<Range<usize>>,
+}
+
+impl<'t> Section<'t> {
+    fn unknown_keys(&self) -> impl Iterator<Item = &'t Spanned<DeString<'t>>> {
+        let known = self.known;
+        self.entries
+            .keys()
+            .filter(move |key| !known.contains(&key.get_ref().as_ref()))
+    }
+
+    fn has_misspelt(&self, key: &str) -> bool {
+        self.unknown_keys()
+            .any(|unknown| nearest(unknown.get_ref(), self.known) == Some(key))
+    }
 }
 
 /// A value and its place.
@@ -29,6 +45,15 @@ pub(crate) struct Field<'t> {
     pub(crate) show: Show,
 }
 
+/// What a value should have been.
+#[derive(Clone, Copy)]
+pub(crate) enum Expected {
+    String,
+    Strings,
+    Table,
+    DateTime,
+}
+
 pub(crate) struct Reader<'s> {
     pub(crate) source: &'s Source,
     pub(crate) report: Report,
@@ -37,22 +62,23 @@ pub(crate) struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, report: Report::default(), spans: Spans::new() }
+        Self {
+            source,
+            report: Report::default(),
+            spans: Spans::new(),
+        }
     }
 
-    /// Refuses every key of `section` that is not among `known`. `elsewhere` is where keys of
-    /// other sections belong.
+    /// Refuses every key that `section` does not know. `elsewhere` is where keys of other
+    /// sections belong.
     pub(crate) fn refuse_unknown(
         &mut self,
         section: &Section<'_>,
-        known: &[&str],
         elsewhere: &[(&'static str, &[&str])],
     ) {
-        for key in section.entries.keys() {
+        let known = section.known;
+        for key in section.unknown_keys() {
             let name: &str = key.get_ref();
-            if known.contains(&name) {
-                continue;
-            }
             let home = elsewhere.iter().find(|(_, keys)| keys.contains(&name));
             let help = match (home, nearest(name, known)) {
                 (Some(("", _)), _) => format!("`{name}` belongs before the first section"),
@@ -62,9 +88,13 @@ impl<'s> Reader<'s> {
             };
             let error = self
                 .source
-                .error(&dotted(section.path, &printable(name, 64)), "is not a known key")
+                .error(
+                    &dotted(section.path, &printable(name, 64)),
+                    "is not a known key",
+                )
                 .help(help);
-            self.report.push(self.source.place(error, &key.span(), Show::Key));
+            self.report
+                .push(self.source.place(error, &key.span(), Show::Key));
         }
     }
 
@@ -89,8 +119,12 @@ impl<'s> Reader<'s> {
         help: &str,
     ) -> Option<Field<'t>> {
         let field = self.find(section, key);
-        if field.is_none() {
-            let error = self.source.error(&dotted(section.path, key), "is missing").help(help);
+        // A misspelt key was reported as such: that it is missing too is no news.
+        if field.is_none() && !section.has_misspelt(key) {
+            let error = self
+                .source
+                .error(&dotted(section.path, key), "is missing")
+                .help(help);
             let error = match &section.span {
                 // Only a header: an inline table would bring all its values onto the screen.
                 Some(span) if self.source.text[span.start..].starts_with('[') => Diagnostic {
@@ -105,22 +139,30 @@ impl<'s> Reader<'s> {
         field
     }
 
-    pub(crate) fn table<'t>(&mut self, path: &'static str, field: &Field<'t>) -> Option<Section<'t>> {
+    pub(crate) fn table<'t>(
+        &mut self,
+        path: &'static str,
+        known: &'static [&'static str],
+        field: &Field<'t>,
+    ) -> Option<Section<'t>> {
         match field.value {
-            DeValue::Table(entries) => {
-                Some(Section { path, entries, span: Some(field.span.clone()) })
-            }
-            _ => self.wrong_type(field, "a table"),
+            DeValue::Table(entries) => Some(Section {
+                path,
+                known,
+                entries,
+                span: Some(field.span.clone()),
+            }),
+            _ => self.wrong_type(field, Expected::Table),
         }
     }
 
     /// Any string without control characters, as it stands.
     pub(crate) fn line(&mut self, field: &Field<'_>) -> Option<String> {
         let DeValue::String(text) = field.value else {
-            return self.wrong_type(field, "a string");
+            return self.wrong_type(field, Expected::String);
         };
         if text.chars().any(char::is_control) {
-            return self.refuse(field, "must not hold control characters", None);
+            return self.refuse(field, "must not hold control characters", "remove them");
         }
         Some(text.as_ref().to_owned())
     }
@@ -141,7 +183,7 @@ impl<'s> Reader<'s> {
                 lengths.start(),
                 lengths.end()
             );
-            return self.refuse(field, &problem, Some(help.to_owned()));
+            return self.refuse(field, &problem, help);
         }
         Some(text.to_owned())
     }
@@ -150,25 +192,24 @@ impl<'s> Reader<'s> {
         self.words(field, 1..=4096, help).map(WrittenPath::from)
     }
 
-    /// A path to something secret, so that even a value at fault is not repeated: it may be the
-    /// content that somebody put in the place of the path.
-    pub(crate) fn secret_path(&mut self, mut field: Field<'_>, help: &str) -> Option<WrittenPath> {
-        field.show = Show::Place;
-        if let DeValue::String(text) = field.value
-            && (text.contains("PRIVATE KEY") || text.trim_start().starts_with('{'))
+    /// A path to a file. What somebody put here in its place may be the secret itself: that is
+    /// not repeated.
+    pub(crate) fn file(&mut self, mut field: Field<'_>, help: &str) -> Option<WrittenPath> {
+        let DeValue::String(text) = field.value else {
+            field.show = Show::Place;
+            return self.wrong_type(&field, Expected::String);
+        };
+        if text.contains("-----BEGIN") || text.contains('\n') || text.trim_start().starts_with('{')
         {
-            return self.refuse(
-                &field,
-                "must be the path of a file, not its content",
-                Some(help.to_owned()),
-            );
+            field.show = Show::Place;
+            return self.refuse(&field, "must be the path of a file, not its content", help);
         }
         self.path(&field, help)
     }
 
     pub(crate) fn list(&mut self, field: &Field<'_>) -> Option<Vec<String>> {
         let DeValue::Array(items) = field.value else {
-            return self.wrong_type(field, "a list of strings");
+            return self.wrong_type(field, Expected::Strings);
         };
         let texts: Vec<Option<String>> = items
             .iter()
@@ -194,11 +235,11 @@ impl<'s> Reader<'s> {
         let text = self.line(field)?;
         match text.parse() {
             Ok(parsed) => Some(parsed),
-            Err(error) => self.refuse(field, &error.to_string(), Some(help.to_owned())),
+            Err(error) => self.refuse(field, &error.to_string(), help),
         }
     }
 
-    pub(crate) fn wrong_type<T>(&mut self, field: &Field<'_>, expected: &str) -> Option<T> {
+    pub(crate) fn wrong_type<T>(&mut self, field: &Field<'_>, expected: Expected) -> Option<T> {
         let found = match field.value {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -208,24 +249,22 @@ impl<'s> Reader<'s> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let scalar = !matches!(field.value, DeValue::Array(_) | DeValue::Table(_));
-        let help = match expected {
-            "a string" if scalar => Some("put it in quotation marks".to_owned()),
-            "a list of strings" => Some("write it as `[\"one\", \"two\"]`".to_owned()),
-            "a table" => Some(format!("write it as a section, `[{}]`", field.key)),
-            _ => None,
+        let (expected, help) = match expected {
+            Expected::String => ("a string", "write one text, in quotation marks".to_owned()),
+            Expected::Strings => ("a list of strings", "write `[\"one\", \"two\"]`".to_owned()),
+            Expected::Table => (
+                "a table",
+                format!("write it as a section, `[{}]`", field.key),
+            ),
+            Expected::DateTime => ("a date-time", "write `2027-01-31T18:00:00Z`".to_owned()),
         };
-        self.refuse(field, &format!("must be {expected}, but is {found}"), help)
+        self.refuse(field, &format!("must be {expected}, but is {found}"), &help)
     }
 
-    pub(crate) fn refuse<T>(
-        &mut self,
-        field: &Field<'_>,
-        problem: &str,
-        help: Option<String>,
-    ) -> Option<T> {
-        let error = self.source.error(&field.key, printable(problem, 400)).maybe_help(help);
-        self.report.push(self.source.place(error, &field.span, field.show));
+    pub(crate) fn refuse<T>(&mut self, field: &Field<'_>, problem: &str, help: &str) -> Option<T> {
+        let error = self.source.error(&field.key, problem).help(help);
+        self.report
+            .push(self.source.place(error, &field.span, field.show));
         None
     }
 }
@@ -246,7 +285,11 @@ pub(crate) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str>
 }
 
 fn dotted(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 fn enumerate(keys: &[&str]) -> String {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Diagnostic, Severity, Snippet};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
 
 /// A manifest larger than this is refused before it is parsed.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -16,18 +16,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let unplaced = |problem: String, help: &str| Diagnostic {
-            severity: Severity::Error,
-            file: path.to_owned(),
-            line: None,
-            column: None,
-            key: String::new(),
-            value: None,
-            problem,
-            help: Some(help.to_owned()),
-            snippet: None,
-        };
+    pub(crate) fn read(path: &Path) -> Result<Self, Diagnostics> {
         let bytes = read_bounded(path, MAX_MANIFEST_BYTES).map_err(|error| {
             let help = match &error {
                 ReadError::NotFound => {
@@ -37,26 +26,33 @@ impl Source {
                 ReadError::NotAFile => "name the file itself with `--path FILE`",
                 ReadError::Io(_) => "make the file readable for you",
             };
-            unplaced(format!("the manifest `{}` {error}", path.display()), help)
+            Diagnostic::error(path, "", format!("the manifest {error}")).help(help)
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + count_newlines(&error.as_bytes()[..valid]);
+            let problem = "the manifest is not UTF-8 text";
             Diagnostic {
                 line: Some(line),
-                ..unplaced("the manifest is not UTF-8 text".to_owned(), "save the file as UTF-8")
+                ..Diagnostic::error(path, "", problem).help("save the file as UTF-8")
             }
         })?;
         Self::new(path, text)
     }
 
-    pub(crate) fn new(path: &Path, text: String) -> Result<Self, Diagnostic> {
-        let source = Self { path: path.to_owned(), text };
+    pub(crate) fn new(path: &Path, text: String) -> Result<Self, Diagnostics> {
+        let source = Self {
+            path: path.to_owned(),
+            text,
+        };
         if source.text.len() as u64 > MAX_MANIFEST_BYTES {
-            let error = ReadError::TooLarge { limit: MAX_MANIFEST_BYTES };
+            let error = ReadError::TooLarge {
+                limit: MAX_MANIFEST_BYTES,
+            };
             return Err(source
                 .error("", format!("the manifest {error}"))
-                .help("a manifest is a few lines: is this the right file?"));
+                .help("a manifest is a few lines: is this the right file?")
+                .into());
         }
         Ok(source)
     }
@@ -71,36 +67,48 @@ impl Source {
 
     /// An error about `key`, as yet without a place in the file.
     pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> Diagnostic {
-        Diagnostic {
-            severity: Severity::Error,
-            file: self.path.clone(),
-            line: None,
-            column: None,
-            key: key.to_owned(),
-            value: None,
-            problem: problem.into(),
-            help: None,
-            snippet: None,
-        }
+        Diagnostic::error(&self.path, key, problem)
     }
 
     /// A warning about `key`, as yet without a place in the file.
     pub(crate) fn warning(&self, key: &str, problem: impl Into<String>) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..self.error(key, problem) }
+        Diagnostic {
+            severity: Severity::Warning,
+            ..self.error(key, problem)
+        }
     }
 
     /// Puts `diagnostic` at `span`, a range of bytes of the text.
-    pub(crate) fn place(&self, diagnostic: Diagnostic, span: &Range<usize>, show: Show) -> Diagnostic {
+    pub(crate) fn place(
+        &self,
+        diagnostic: Diagnostic,
+        span: &Range<usize>,
+        show: Show,
+    ) -> Diagnostic {
         let start = self.floor(span.start);
         let end = self.floor(span.end.max(start));
-        let line_start = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_start = self.text[..start]
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
         let rest = &self.text[line_start..];
-        let line = rest.split('\n').next().unwrap_or(rest).trim_end_matches('\r');
+        let line = rest
+            .split('\n')
+            .next()
+            .unwrap_or(rest)
+            .trim_end_matches('\r');
         let before = self.text[line_start..start].chars().count();
-        let marked = self.text[start..end].split('\n').next().unwrap_or("").trim_end_matches('\r');
+        let marked = self.text[start..end]
+            .split('\n')
+            .next()
+            .unwrap_or("")
+            .trim_end_matches('\r');
 
         // Somebody pasted a private key instead of its path: then no line of this file is shown.
-        let show = if self.text.contains("PRIVATE KEY") { Show::Place } else { show };
+        let show = if self.text.contains("PRIVATE KEY") {
+            Show::Place
+        } else {
+            show
+        };
         let snippet = match show {
             Show::Place => None,
             Show::Key => Some(snippet(&format!("{marked} = …"), 0, marked.chars().count())),
@@ -136,12 +144,26 @@ pub(crate) enum Show {
 }
 
 impl Diagnostic {
-    pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+    fn error(file: &Path, key: &str, problem: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            line: None,
+            column: None,
+            key: key.to_owned(),
+            value: None,
+            // File names and certificates may say anything.
+            problem: printable(&problem.into(), 1000),
+            help: None,
+            snippet: None,
+        }
     }
 
-    pub(crate) fn maybe_help(self, help: Option<String>) -> Self {
-        Self { help, ..self }
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        Self {
+            help: Some(help.into()),
+            ..self
+        }
     }
 }
 
@@ -195,8 +217,17 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
 /// The part of `line` around the marked characters that fits a terminal.
 fn snippet(line: &str, before: usize, marked: usize) -> Snippet {
     const WIDTH: usize = 100;
-    let skipped = if before > WIDTH / 2 { before - WIDTH / 4 } else { 0 };
-    let mut text: String = line.chars().skip(skipped).take(WIDTH).map(visible).collect();
+    let skipped = if before > WIDTH / 2 {
+        before - WIDTH / 4
+    } else {
+        0
+    };
+    let mut text: String = line
+        .chars()
+        .skip(skipped)
+        .take(WIDTH)
+        .map(visible)
+        .collect();
     if line.chars().nth(skipped + WIDTH).is_some() {
         text.push('…');
     }
@@ -205,8 +236,14 @@ fn snippet(line: &str, before: usize, marked: usize) -> Snippet {
         text.insert(0, '…');
         indent += 1;
     }
-    let carets = marked.min(text.chars().count().saturating_sub(indent)).max(1);
-    Snippet { text, indent, carets }
+    let carets = marked
+        .min(text.chars().count().saturating_sub(indent))
+        .max(1);
+    Snippet {
+        text,
+        indent,
+        carets,
+    }
 }
 
 /// Control characters would let a file write to the terminal, and a tab would move the carets.
@@ -242,7 +279,13 @@ mod tests {
 
         assert_eq!((diagnostic.line, diagnostic.column), (Some(2), Some(5)));
         assert_eq!(diagnostic.value.as_deref(), Some("\"é\""));
-        insta::assert_snapshot!(diagnostic, @"");
+        insta::assert_snapshot!(diagnostic, @r#"
+        error: `key` is wrong
+          --> mse.toml:2:5
+           |
+         2 | ß = "é"
+           |     ^^^
+        "#);
     }
 
     #[test]
@@ -251,7 +294,10 @@ mod tests {
 
         let shown = diagnostic.to_string();
 
-        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown:?}");
+        assert!(
+            !shown.contains('\u{1b}') && !shown.contains('\u{202e}'),
+            "{shown:?}"
+        );
     }
 
     #[test]
@@ -259,7 +305,13 @@ mod tests {
         let line = format!("a = [{}\"x\", {}]", "1, ".repeat(200), "2, ".repeat(200));
         let start = line.find("\"x\"").unwrap();
 
-        insta::assert_snapshot!(placed(&line, start..start + 3, Show::Line), @"");
+        insta::assert_snapshot!(placed(&line, start..start + 3, Show::Line), @r#"
+        error: `key` is wrong
+          --> mse.toml:1:606
+           |
+         1 | … 1, 1, 1, 1, 1, 1, 1, 1, "x", 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2…
+           |                           ^^^
+        "#);
     }
 
     #[test]
@@ -274,7 +326,7 @@ mod tests {
 
     #[test]
     fn places_outside_of_the_text_do_not_panic() {
-        for span in [0..0, 1..99, 99..100, 2..1] {
+        for span in [0..0, 1..99, 99..100, 5..5] {
             placed("ß", span, Show::Line).to_string();
         }
     }
@@ -286,8 +338,17 @@ mod tests {
         std::fs::write(&file, b"12345").unwrap();
 
         assert_eq!(read_bounded(&file, 5).unwrap(), b"12345");
-        assert!(matches!(read_bounded(&file, 4), Err(ReadError::TooLarge { limit: 4 })));
-        assert!(matches!(read_bounded(dir.path(), 5), Err(ReadError::NotAFile)));
-        assert!(matches!(read_bounded(&dir.path().join("no"), 5), Err(ReadError::NotFound)));
+        assert!(matches!(
+            read_bounded(&file, 4),
+            Err(ReadError::TooLarge { limit: 4 })
+        ));
+        assert!(matches!(
+            read_bounded(dir.path(), 5),
+            Err(ReadError::NotAFile)
+        ));
+        assert!(matches!(
+            read_bounded(&dir.path().join("no"), 5),
+            Err(ReadError::NotFound)
+        ));
     }
 }

@@ -1,0 +1,104 @@
+//! The verifier that remembers gives the answers of the one that does not.
+
+mod common;
+
+use common::{Case, MRENCLAVE, REPORT_DATA, days, platform};
+use mse_attest::{CheckName, Reason, Verifier};
+use mse_simtee::testing::{CollateralOptions, Revoked};
+
+#[test]
+fn warm_and_cold_answers_are_the_same() {
+    let case = Case::good();
+    let verifier = Verifier::new(case.policy.clone());
+    for quote in [
+        case.quote.clone(),
+        case.quote.clone(),
+        platform().quote(MRENCLAVE, &REPORT_DATA).unwrap(),
+    ] {
+        let case = Case {
+            quote,
+            ..case.clone()
+        };
+        let appraisal = verifier
+            .appraise(&case.evidence(), &case.collateral, &case.expected, case.now)
+            .unwrap();
+        let cold = case.appraise().unwrap();
+        assert_eq!(appraisal.claims, cold.claims);
+        assert_eq!(appraisal.checks, cold.checks);
+    }
+}
+
+#[test]
+fn a_warm_verifier_still_refuses() {
+    let good = Case::good();
+    let verifier = Verifier::new(good.policy.clone());
+    let appraise = |case: &Case| {
+        verifier.appraise(&case.evidence(), &case.collateral, &case.expected, case.now)
+    };
+    appraise(&good).unwrap();
+
+    let mut forged = good.clone();
+    forged.quote[48 + 64] ^= 1;
+    assert_eq!(
+        appraise(&forged).unwrap_err().failed,
+        CheckName::QuoteSignature
+    );
+
+    let mut replayed = good.clone();
+    replayed.expected.report_data = Some([0; 64]);
+    assert_eq!(
+        appraise(&replayed).unwrap_err().failed,
+        CheckName::ReportData
+    );
+
+    let expired = Case {
+        now: good.now + days(31),
+        ..good.clone()
+    };
+    assert_eq!(appraise(&expired).unwrap_err().reason, Reason::Stale);
+
+    let early = Case {
+        now: good.now - days(1),
+        ..good.clone()
+    };
+    assert_eq!(appraise(&early).unwrap_err().reason, Reason::Stale);
+
+    let revoked = Case {
+        collateral: platform()
+            .collateral_with(&CollateralOptions {
+                revoked: vec![Revoked::Pck],
+                ..CollateralOptions::honest(good.now)
+            })
+            .unwrap(),
+        ..good.clone()
+    };
+    assert_eq!(appraise(&revoked).unwrap_err().reason, Reason::Revoked);
+
+    let debug = Case::with_quote(|options| options.debug = true);
+    assert_eq!(appraise(&debug).unwrap_err().failed, CheckName::Debug);
+}
+
+/// Not a benchmark: only that the warm path leaves out most of the work.
+#[test]
+fn a_repeat_costs_a_fraction_of_the_first() {
+    let case = Case::good();
+    let verifier = Verifier::new(case.policy.clone());
+    let time = |rounds: u32, appraise: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        for _ in 0..rounds {
+            appraise();
+        }
+        start.elapsed() / rounds
+    };
+    let evidence = case.evidence();
+    let cold = time(20, &mut || {
+        case.appraise().unwrap();
+    });
+    let warm = time(20, &mut || {
+        verifier
+            .appraise(&evidence, &case.collateral, &case.expected, case.now)
+            .unwrap();
+    });
+    println!("cold {cold:?}, warm {warm:?}");
+    assert!(warm * 2 < cold, "cold {cold:?}, warm {warm:?}");
+}

@@ -1,0 +1,328 @@
+//! The owner's app: decrypted into the sandbox's private memory, started, watched, stopped.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use mse_crypto::Zeroizing;
+use mse_ratls::ProvisioningPayload;
+use mse_workload::Workload;
+use mse_workload::bundle::{FileMode as CodeMode, FileSink, UnsealError, Unsealed, unseal};
+use mse_workload::launch::{Confinement, Launch};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::io::StreamReader;
+
+use crate::health::{self, Health};
+use crate::sandbox::{
+    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
+    LogLine, PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
+    SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned, State,
+    TreePlan,
+};
+
+/// Where the code lies in the sandbox.
+const CODE: &str = "/app";
+/// The app's home.
+const HOME: &str = "/root";
+/// Where packages of `requirements.txt` go.
+const DEPENDENCIES: &str = "/root/.deps";
+/// The folder of `SECRETS_PATH`, where existing apps expect it.
+const SECRETS: &str = "/root/.cache/mse";
+const SECRETS_FILE: &str = "secrets.json";
+/// The folder of the app's socket, in the sandbox.
+const RUN: &str = "/run/mse";
+const SOCKET: &str = "app.sock";
+/// The system's trust store, if it has one there.
+const TRUST_STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// How long an app may take until its health endpoint answers.
+const START: Duration = Duration::from_secs(120);
+/// Between two looks at the health endpoint.
+const POLL: Duration = Duration::from_millis(20);
+
+/// An app whose code is unpacked and which is on its way up.
+pub(crate) struct StartingApp {
+    handle: SandboxHandle,
+    socket: PathBuf,
+}
+
+impl StartingApp {
+    /// Makes the sandbox, decrypts the code into it and starts the app. The code is checked a
+    /// second time on this way: the app starts only if it is, to the last byte, what was measured.
+    pub(crate) async fn unpack(
+        launch: &Launch,
+        workload: &Workload,
+        payload: &ProvisioningPayload,
+    ) -> Result<Self, AppError> {
+        let plan = plan(launch, workload)?;
+        let Spawned {
+            handle,
+            mut files,
+            logs,
+        } = Sandbox::new().spawn(&plan).await?;
+        std::thread::spawn(move || print(logs));
+        let unsealed = decrypt_into(&mut files, &launch.bundle, payload).await?;
+        if unsealed.digest != workload.bundle || unsealed.commitment != workload.source_commitment {
+            return Err(AppError::Changed);
+        }
+        if let Some(secrets) = &payload.secrets {
+            let path = PrivatePath::try_from(SECRETS_FILE)?;
+            files
+                .put(Area::Secrets, &path, FileMode::SECRET, secrets.as_bytes())
+                .await?;
+        }
+        files.finish().await?;
+        Ok(Self {
+            handle,
+            socket: launch.run_dir.join(SOCKET),
+        })
+    }
+
+    /// What confines the app.
+    pub(crate) async fn confinement(&self) -> Result<Vec<Confinement>, AppError> {
+        let report = self.handle.report().await?;
+        Ok(report
+            .entries
+            .into_iter()
+            .map(|entry| Confinement {
+                name: entry.name,
+                applied: entry.state == State::Applied,
+                detail: entry.detail,
+            })
+            .collect())
+    }
+
+    /// Waits until the health endpoint answers well.
+    pub(crate) async fn until_healthy(self, workload: &Workload) -> Result<RunningApp, AppError> {
+        let path = workload.health_endpoint.as_str();
+        tokio::select! {
+            exit = self.handle.wait() => return Err(AppError::Exited(exit?)),
+            serving = self.handle.serving() => serving?,
+        }
+        let deadline = Instant::now() + START;
+        let mut last = Health::NoAnswer;
+        while Instant::now() < deadline {
+            tokio::select! {
+                exit = self.handle.wait() => return Err(AppError::Exited(exit?)),
+                health = health::check(&self.socket, path) => match health {
+                    Health::Well => return Ok(RunningApp(self)),
+                    health => last = health,
+                },
+            }
+            sleep(POLL).await;
+        }
+        Err(AppError::Unhealthy(path.to_owned(), last))
+    }
+}
+
+/// An app that answers.
+pub(crate) struct RunningApp(StartingApp);
+
+impl RunningApp {
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.socket.clone()
+    }
+
+    /// Returns when it ended by itself.
+    pub(crate) async fn ended(&self) -> Result<AppError, AppError> {
+        Ok(AppError::Exited(self.0.handle.wait().await?))
+    }
+
+    /// Asks it to end, and ends it after `grace`.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        match self.0.handle.stop(grace).await {
+            Ok(exit) => tracing::info!(%exit, "the app ended"),
+            Err(error) => tracing::warn!(%error, "the app could not be stopped"),
+        }
+    }
+}
+
+/// Passes the app's output on: standard output of this process is the app's log. It has a thread
+/// of its own, since a launcher that reads slowly must hold up nothing but the app.
+fn print(mut logs: mpsc::Receiver<LogLine>) {
+    let mut output = io::stdout().lock();
+    while let Some(LogLine { text, .. }) = logs.blocking_recv() {
+        if writeln!(output, "{text}").and_then(|()| output.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Decrypts on a thread of its own and sends file by file into the sandbox.
+async fn decrypt_into(
+    files: &mut PrivateFilesWriter,
+    bundle: &Path,
+    payload: &ProvisioningPayload,
+) -> Result<Unsealed, AppError> {
+    let (sender, mut pieces) = mpsc::channel(8);
+    let (bundle, key, salt) = (
+        bundle.to_owned(),
+        payload.code_key.clone(),
+        payload.source_salt.clone(),
+    );
+    let unsealing = tokio::task::spawn_blocking(move || {
+        let file = File::open(bundle).map_err(UnsealError::Read)?;
+        unseal(io::BufReader::new(file), &key, &salt, &mut PieceSink(sender))
+    });
+    while let Some(piece) = pieces.recv().await {
+        let Piece::Begin { path, mode } = piece else {
+            continue;
+        };
+        let path = PrivatePath::try_from(path)?;
+        let mode = match mode {
+            CodeMode::Plain => FileMode::READABLE,
+            CodeMode::Executable => FileMode::EXECUTABLE,
+        };
+        let content = stream::unfold(&mut pieces, |pieces| async {
+            match pieces.recv().await {
+                Some(Piece::Bytes(bytes)) => Some((Ok::<_, io::Error>(bytes), pieces)),
+                _ => None,
+            }
+        });
+        let content = StreamReader::new(Box::pin(content));
+        files.put(Area::Code, &path, mode, content).await?;
+    }
+    Ok(unsealing.await.map_err(|_| AppError::Changed)??)
+}
+
+enum Piece {
+    Begin { path: String, mode: CodeMode },
+    Bytes(Bytes),
+    End,
+}
+
+struct PieceSink(mpsc::Sender<Piece>);
+
+impl PieceSink {
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        self.0
+            .blocking_send(piece)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl FileSink for PieceSink {
+    fn begin(&mut self, path: &str, mode: CodeMode, _: u64) -> io::Result<()> {
+        self.send(Piece::Begin {
+            path: path.to_owned(),
+            mode,
+        })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.send(Piece::Bytes(Bytes::from_owner(Zeroizing::new(piece.to_vec()))))
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.send(Piece::End)
+    }
+}
+
+fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
+    let memory = u64::from(workload.resources.memory_mib) << 20;
+    let mut read_only = Vec::new();
+    for path in launch.python.prefixes.iter().chain([&launch.python.environment]) {
+        read_only.push(ReadOnlyBind {
+            source: path.clone(),
+            target: path.clone().try_into()?,
+        });
+    }
+    let tree = TreePlan {
+        app_uid: match launch.app_uid {
+            Some(uid) => uid.try_into()?,
+            None => AppUid::nth(0),
+        },
+        code: PrivateDir {
+            target: CODE.try_into()?,
+            max_bytes: memory,
+        },
+        code_access: CodeAccess::ReadOnly,
+        secrets: PrivateDir {
+            target: SECRETS.try_into()?,
+            max_bytes: 4 << 20,
+        },
+        home: PrivateDir {
+            target: HOME.try_into()?,
+            max_bytes: memory,
+        },
+        // As large a part of memory as the system we replace allowed a file there.
+        tmp_bytes: memory / 4,
+        shm_bytes: memory / 4,
+        read_only,
+        socket_dir: Some(SocketDir {
+            source: launch.run_dir.clone(),
+            target: RUN.try_into()?,
+        }),
+    };
+    let command = |args: &[&str]| -> Result<AppCommand, AppError> {
+        let mut all = vec!["-I", "-u", "-B"];
+        let serve = launch.python.serve.to_string_lossy();
+        all.push(&serve);
+        all.extend_from_slice(args);
+        all.extend_from_slice(&["--app-dir", CODE, "--deps", DEPENDENCIES]);
+        Ok(AppCommand {
+            program: launch.python.interpreter.to_string_lossy().into_owned(),
+            args: all.into_iter().map(str::to_owned).collect(),
+            env: environment(workload),
+            cwd: SandboxPath::try_from(CODE)?,
+        })
+    };
+    let socket = format!("{RUN}/{SOCKET}");
+    Ok(SandboxPlan {
+        tree,
+        launch: LaunchPlan {
+            prepare: vec![command(&["--prepare"])?],
+            serve: command(&["--app", &workload.application, "--uds", &socket])?,
+            limits: ProcessLimits {
+                open_files: 16 * 1024,
+                processes: 1024,
+            },
+        },
+    })
+}
+
+/// All of the app's environment: the owner's, then what the enclave sets and nobody overrides.
+fn environment(workload: &Workload) -> BTreeMap<String, String> {
+    let mut environment = workload.environment.clone();
+    let own = [
+        ("HOME", HOME.to_owned()),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("MODULE_PATH", CODE.to_owned()),
+        ("TMP_PATH", "/tmp".to_owned()),
+        ("SECRETS_PATH", format!("{SECRETS}/{SECRETS_FILE}")),
+        ("MSE_APP_ID", workload.app_id.to_string()),
+    ];
+    environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if Path::new(TRUST_STORE).exists() {
+        for name in ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"] {
+            environment.insert(name.to_owned(), TRUST_STORE.to_owned());
+        }
+    }
+    environment
+}
+
+/// Why the app does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    #[error(transparent)]
+    Plan(#[from] InvalidPlan),
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+    #[error("the bundle changed on the platform after it was checked")]
+    Changed,
+    #[error("the app ended: {0}; its log says why")]
+    Exited(SandboxExit),
+    #[error("the health endpoint `{0}` did not answer well within {seconds} seconds: {1}", seconds = START.as_secs())]
+    Unhealthy(String, Health),
+}

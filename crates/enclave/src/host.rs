@@ -1,0 +1,187 @@
+//! The socket to the launcher: quotes and orders come in, reports go out.
+//!
+//! The launcher is not trusted. What arrives here decides when the enclave stops and gives it
+//! quotes, which verify themselves; nothing secret goes out.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mse_workload::launch::{
+    Confinement, FrameError, FromEnclave, Launch, Phase, ToEnclave, decode, encode, frame_length,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Why the enclave shall end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Run,
+    /// Stop in order.
+    Stop {
+        /// How long the app may take.
+        grace_seconds: u64,
+    },
+    /// The launcher is gone.
+    LauncherGone,
+}
+
+/// The enclave's end of the launch socket.
+#[derive(Clone)]
+pub(crate) struct HostLink {
+    outgoing: mpsc::UnboundedSender<FromEnclave>,
+    quotes: Arc<Mutex<PendingQuotes>>,
+}
+
+#[derive(Default)]
+struct PendingQuotes {
+    last_id: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<String, String>>>,
+}
+
+impl HostLink {
+    /// Takes standard input for the launch socket and waits for the launch order on it.
+    pub(crate) async fn accept() -> Result<(Self, Launch, watch::Receiver<Order>), HostError> {
+        let descriptor = io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(HostError::Socket)?;
+        let stream = StdUnixStream::from(descriptor);
+        stream.set_nonblocking(true).map_err(HostError::Socket)?;
+        let stream = UnixStream::from_std(stream).map_err(HostError::Socket)?;
+        let (mut incoming, mut writer) = stream.into_split();
+
+        let ToEnclave::Launch(launch) = read_frame(&mut incoming).await? else {
+            return Err(HostError::NotLaunched);
+        };
+        let (outgoing, mut queue) = mpsc::unbounded_channel::<FromEnclave>();
+        tokio::spawn(async move {
+            while let Some(message) = queue.recv().await {
+                let Ok(frame) = encode(&message) else { continue };
+                if writer.write_all(&frame).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let link = Self {
+            outgoing,
+            quotes: Arc::default(),
+        };
+        let (order, orders) = watch::channel(Order::Run);
+        tokio::spawn(link.clone().listen(incoming, order));
+        Ok((link, *launch, orders))
+    }
+
+    /// A quote over `report_data` from the launcher's quoting service.
+    pub(crate) async fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, HostError> {
+        let (sender, answer) = oneshot::channel();
+        let id = {
+            let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
+            quotes.last_id += 1;
+            let id = quotes.last_id;
+            quotes.waiting.insert(id, sender);
+            id
+        };
+        self.tell(FromEnclave::GetQuote {
+            id,
+            report_data: hex::encode(report_data),
+        });
+        let hex = answer
+            .await
+            .map_err(|_| HostError::LauncherGone)?
+            .map_err(HostError::NoQuote)?;
+        hex::decode(hex).map_err(|_| HostError::NoQuote("it is not hexadecimal".into()))
+    }
+
+    /// Tells the launcher where the enclave listens.
+    pub(crate) fn listening(&self, port: u16) {
+        self.tell(FromEnclave::Listening { port });
+    }
+
+    /// Tells the launcher how far the enclave is.
+    pub(crate) fn phase(&self, phase: Phase) {
+        tracing::info!(?phase, "phase");
+        self.tell(FromEnclave::Phase(phase));
+    }
+
+    /// Tells the launcher what confines the app.
+    pub(crate) fn confinement(&self, entries: Vec<Confinement>) {
+        self.tell(FromEnclave::Confinement(entries));
+    }
+
+    /// Gives what was told a moment to leave before the process ends.
+    pub(crate) async fn flush(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    fn tell(&self, message: FromEnclave) {
+        // A launcher that is gone is noticed by the reading side.
+        let _ = self.outgoing.send(message);
+    }
+
+    async fn listen(self, mut incoming: OwnedReadHalf, order: watch::Sender<Order>) {
+        loop {
+            match read_frame(&mut incoming).await {
+                Ok(ToEnclave::Quote { id, quote }) => {
+                    let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(waiting) = quotes.waiting.remove(&id) {
+                        let _ = waiting.send(quote);
+                    }
+                }
+                Ok(ToEnclave::Stop { grace_seconds }) => {
+                    order.send_replace(Order::Stop { grace_seconds });
+                }
+                Ok(ToEnclave::Launch(_)) => tracing::warn!("a second launch order is ignored"),
+                Err(error) => {
+                    tracing::info!(%error, "the launch socket is closed");
+                    self.quotes
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .waiting
+                        .clear();
+                    order.send_replace(Order::LauncherGone);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn read_frame(incoming: &mut OwnedReadHalf) -> Result<ToEnclave, HostError> {
+    let mut prefix = [0; 4];
+    incoming
+        .read_exact(&mut prefix)
+        .await
+        .map_err(HostError::Socket)?;
+    let mut json = vec![0; frame_length(prefix)?];
+    incoming
+        .read_exact(&mut json)
+        .await
+        .map_err(HostError::Socket)?;
+    Ok(decode(&json)?)
+}
+
+/// What can go wrong with the launcher.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    /// Standard input is no launch socket, or it broke.
+    #[error("the launch socket on standard input cannot be used: {0}; mse-enclave is started by mse-server or mse, not by hand")]
+    Socket(#[source] io::Error),
+    /// A frame that cannot be.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Something else came first.
+    #[error("the launcher's first word was no launch order")]
+    NotLaunched,
+    /// The quoting service says no.
+    #[error("the quoting service gives no quote: {0}")]
+    NoQuote(String),
+    /// The socket closed meanwhile.
+    #[error("the launcher is gone")]
+    LauncherGone,
+}

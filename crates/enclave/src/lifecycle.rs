@@ -1,0 +1,242 @@
+//! An enclave's life: launched, attested, provisioned, running, ended.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mse_crypto::Digest;
+use mse_crypto::hpke::KeyPair;
+use mse_ratls::TlsIdentity;
+use mse_workload::launch::{Launch, Phase};
+use mse_workload::{InvalidWorkload, TlsOrigin, Workload};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::app::{AppError, RunningApp, StartingApp};
+use crate::attester::{Attester, AttesterError};
+use crate::front::{self, AppProxy, Certificates, Enclave};
+use crate::host::{HostError, HostLink, Order};
+use crate::provisioning::{Provisioned, Provisioning};
+
+/// The certificate of an app without expiry lives a year.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long an app may take to stop when its time is over.
+const EXPIRY_GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the enclave that standard input's launcher asks for, to its end.
+pub(crate) async fn run() -> ExitCode {
+    let (host, launch, orders) = match HostLink::accept().await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (phase, code) = match live(&host, launch, orders).await {
+        Ok(end) => (
+            Phase::Stopped {
+                reason: end.reason().to_owned(),
+            },
+            ExitCode::SUCCESS,
+        ),
+        Err(error) => (
+            Phase::Failed {
+                reason: error.to_string(),
+            },
+            ExitCode::FAILURE,
+        ),
+    };
+    host.phase(phase);
+    host.flush().await;
+    code
+}
+
+/// How an enclave ends when nothing went wrong.
+enum End {
+    Asked,
+    Expired,
+    LauncherGone,
+}
+
+impl End {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Asked => "stopped as asked",
+            Self::Expired => "expired",
+            Self::LauncherGone => "the launcher is gone",
+        }
+    }
+}
+
+async fn live(
+    host: &HostLink,
+    launch: Launch,
+    mut orders: watch::Receiver<Order>,
+) -> Result<End, EnclaveError> {
+    let workload = Arc::new(read_workload(&launch)?);
+    if is_expired(&workload) {
+        return Ok(End::Expired);
+    }
+    let (enclave, provisioned) = attest(host, &launch, &workload).await?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .map_err(EnclaveError::Listen)?;
+    let port = listener.local_addr().map_err(EnclaveError::Listen)?.port();
+    tokio::spawn(front::serve(listener, Arc::clone(&enclave)));
+    host.listening(port);
+    host.phase(Phase::AwaitingProvisioning);
+
+    let patience = Duration::from_secs(launch.provisioning_seconds);
+    let provisioned = tokio::select! {
+        provisioned = timeout(patience, provisioned) => match provisioned {
+            Ok(Ok(provisioned)) => provisioned,
+            Ok(Err(_)) => return Err(EnclaveError::FrontEnded),
+            // Never on to plain code: without its key there is nothing to run.
+            Err(_) => return Err(EnclaveError::NotProvisioned(launch.provisioning_seconds)),
+        },
+        end = ordered_end(&mut orders) => return Ok(end),
+        () = expiry(&workload) => return Ok(End::Expired),
+    };
+    host.phase(Phase::Starting);
+    serve(host, &launch, &workload, &enclave, provisioned, orders).await
+}
+
+/// Runs the app until it ends or shall end.
+async fn serve(
+    host: &HostLink,
+    launch: &Launch,
+    workload: &Arc<Workload>,
+    enclave: &Enclave,
+    provisioned: Provisioned,
+    mut orders: watch::Receiver<Order>,
+) -> Result<End, EnclaveError> {
+    let started = async {
+        let app = StartingApp::unpack(launch, workload, &provisioned.payload).await?;
+        host.confinement(app.confinement().await?);
+        app.until_healthy(workload).await
+    };
+    let app: RunningApp = tokio::select! {
+        app = started => app?,
+        end = ordered_end(&mut orders) => return Ok(end),
+        () = expiry(workload) => return Ok(End::Expired),
+    };
+    drop(provisioned.payload);
+    if let Some(certificate) = provisioned.certificate {
+        enclave.certificates().install_owner(certificate);
+    }
+    enclave.open(AppProxy::new(app.socket()));
+    host.phase(Phase::Running);
+    let end = tokio::select! {
+        exit = app.ended() => return Err(exit?.into()),
+        end = ordered_end(&mut orders) => end,
+        () = expiry(workload) => End::Expired,
+    };
+    let grace = match *orders.borrow() {
+        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds),
+        Order::Run => EXPIRY_GRACE,
+        Order::LauncherGone => Duration::ZERO,
+    };
+    app.stop(grace).await;
+    Ok(end)
+}
+
+/// Makes the enclave's keys and its certificate with evidence.
+async fn attest(
+    host: &HostLink,
+    launch: &Launch,
+    workload: &Arc<Workload>,
+) -> Result<(Arc<Enclave>, oneshot::Receiver<Provisioned>), EnclaveError> {
+    let attester = Attester::Simulated(host.clone());
+    let identity = TlsIdentity::generate()?;
+    let x25519 = Arc::new(KeyPair::generate());
+    let evidence = attester
+        .evidence(&identity.report_data(&x25519.public()))
+        .await?;
+    let not_after = workload
+        .expires_at
+        .map_or_else(|| SystemTime::now() + YEAR, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    let certificate = identity.certificate(&workload.tls.names, not_after, &evidence)?;
+    let certified = CertifiedKey::from_der(
+        vec![certificate],
+        identity.private_key(),
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    )?;
+    let (provisioning, provisioned) = Provisioning::new(
+        Arc::clone(workload),
+        launch.bundle.clone(),
+        launch.certificate_chain.clone(),
+    );
+    let enclave = Enclave::new(
+        Certificates::new(certified, workload.tls.names.clone()),
+        attester,
+        identity.public(),
+        x25519,
+        provisioning,
+    );
+    Ok((Arc::new(enclave), provisioned))
+}
+
+/// The workload, and the owner's certificate against its measured digest.
+fn read_workload(launch: &Launch) -> Result<Workload, EnclaveError> {
+    let workload = Workload::from_json(launch.workload.as_bytes())?;
+    let chain = launch.certificate_chain.as_deref();
+    let found = chain.map(|pem| Digest::of(pem.as_bytes()));
+    if workload.tls.origin == TlsOrigin::Owner && found != workload.tls.certificate {
+        return Err(EnclaveError::Certificate);
+    }
+    Ok(workload)
+}
+
+async fn ordered_end(orders: &mut watch::Receiver<Order>) -> End {
+    let ordered = orders.wait_for(|order| *order != Order::Run).await;
+    match ordered.as_deref() {
+        Ok(Order::Stop { .. } | Order::Run) => End::Asked,
+        Ok(Order::LauncherGone) | Err(_) => End::LauncherGone,
+    }
+}
+
+fn is_expired(workload: &Workload) -> bool {
+    workload
+        .expires_at
+        .is_some_and(|seconds| UNIX_EPOCH + Duration::from_secs(seconds) <= SystemTime::now())
+}
+
+/// Returns when the workload's time is over, by the wall clock: a machine that slept, or whose
+/// clock was set, is noticed within half a minute.
+async fn expiry(workload: &Workload) {
+    while !is_expired(workload) {
+        let left = workload.expires_at.map_or(YEAR, |seconds| {
+            (UNIX_EPOCH + Duration::from_secs(seconds))
+                .duration_since(SystemTime::now())
+                .unwrap_or_default()
+        });
+        sleep(left.min(Duration::from_secs(30))).await;
+    }
+}
+
+/// Why an enclave fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnclaveError {
+    #[error(transparent)]
+    Workload(#[from] InvalidWorkload),
+    #[error("the certificate given by the platform is not the measured one")]
+    Certificate,
+    #[error("no evidence: {0}")]
+    Attester(#[from] AttesterError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Identity(#[from] mse_ratls::identity::IdentityError),
+    #[error("the enclave's certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the enclave cannot listen on loopback: {0}")]
+    Listen(#[source] std::io::Error),
+    #[error("nobody provisioned the enclave within {0} seconds")]
+    NotProvisioned(u64),
+    #[error("the TLS front ended")]
+    FrontEnded,
+    #[error(transparent)]
+    App(#[from] AppError),
+}

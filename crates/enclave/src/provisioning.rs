@@ -1,0 +1,168 @@
+//! Taking the owner's secrets: everything is checked before anything is kept.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mse_crypto::hpke::KeyPair;
+use mse_ratls::provisioning::PayloadError;
+use mse_ratls::wire::{Problem, ProblemCode};
+use mse_ratls::{ChannelBinding, ProvisioningPayload};
+use mse_workload::bundle::{NoSink, UnsealError, unseal};
+use mse_workload::{TlsOrigin, Workload};
+use rustls::sign::CertifiedKey;
+use tokio::sync::{Mutex, oneshot};
+
+use crate::front::owner_certificate;
+
+/// What was handed over and checked.
+pub(crate) struct Provisioned {
+    /// The owner's secrets and keys.
+    pub(crate) payload: ProvisioningPayload,
+    /// The owner's certificate with its key, with origin `owner`.
+    pub(crate) certificate: Option<CertifiedKey>,
+}
+
+/// The one chance to provision this enclave. An attempt that fails a check leaves it open, so a
+/// stranger who comes first only wastes their own time.
+pub(crate) struct Provisioning {
+    workload: Arc<Workload>,
+    bundle: PathBuf,
+    certificate_chain: Option<String>,
+    done: AtomicBool,
+    receiver: Mutex<Option<oneshot::Sender<Provisioned>>>,
+}
+
+impl Provisioning {
+    /// For the enclave of `workload`, whose bundle lies at `bundle`. What was provisioned comes
+    /// out of the receiver.
+    pub(crate) fn new(
+        workload: Arc<Workload>,
+        bundle: PathBuf,
+        certificate_chain: Option<String>,
+    ) -> (Self, oneshot::Receiver<Provisioned>) {
+        let (sender, receiver) = oneshot::channel();
+        let provisioning = Self {
+            workload,
+            bundle,
+            certificate_chain,
+            done: AtomicBool::new(false),
+            receiver: Mutex::new(Some(sender)),
+        };
+        (provisioning, receiver)
+    }
+
+    /// Whether the secrets are there.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Opens `sealed` and checks all of it: the app it names, the form of the secrets, the TLS
+    /// key against the measured certificate, and that the code key opens the measured bundle.
+    pub(crate) async fn provision(
+        &self,
+        sealed: &[u8],
+        key: &KeyPair,
+        channel: &ChannelBinding,
+    ) -> Result<(), Problem> {
+        // One attempt at a time: the check reads the whole bundle.
+        let mut receiver = self.receiver.lock().await;
+        if receiver.is_none() {
+            return Err(problem(
+                ProblemCode::AlreadyProvisioned,
+                "this enclave has its secrets already; deploy the app again to change them",
+            ));
+        }
+        let payload = ProvisioningPayload::open(sealed, &self.workload.app_id, key, channel)
+            .map_err(|error| problem(code_of(&error), error.to_string()))?;
+        if payload.app_id != self.workload.app_id {
+            return Err(problem(
+                ProblemCode::WrongApp,
+                format!("this is the enclave of the app `{}`", self.workload.app_id),
+            ));
+        }
+        check_secrets(&payload)?;
+        let certificate = self.certificate(&payload)?;
+        self.check_code_key(&payload).await?;
+        if let Some(receiver) = receiver.take() {
+            self.done.store(true, Ordering::Release);
+            let _ = receiver.send(Provisioned {
+                payload,
+                certificate,
+            });
+        }
+        Ok(())
+    }
+
+    fn certificate(&self, payload: &ProvisioningPayload) -> Result<Option<CertifiedKey>, Problem> {
+        let wrong = |message: String| problem(ProblemCode::WrongTlsKey, message);
+        match (self.workload.tls.origin, &self.certificate_chain, &payload.tls_private_key) {
+            (TlsOrigin::Owner, Some(chain), Some(key)) => owner_certificate(chain, key)
+                .map(Some)
+                .map_err(|error| wrong(error.to_string())),
+            (TlsOrigin::Owner, _, _) => Err(wrong(
+                "this app is served with its owner's certificate: its private key is missing".into(),
+            )),
+            (_, _, Some(_)) => Err(wrong(
+                "this app is not served with its owner's certificate: no private key is taken".into(),
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    async fn check_code_key(&self, payload: &ProvisioningPayload) -> Result<(), Problem> {
+        let (path, key, salt) = (
+            self.bundle.clone(),
+            payload.code_key.clone(),
+            payload.source_salt.clone(),
+        );
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = File::open(path).map_err(UnsealError::Read)?;
+            unseal(file, &key, &salt, &mut NoSink)
+        })
+        .await
+        .map_err(|_| problem(ProblemCode::WrongCodeKey, "the bundle cannot be checked"))?
+        .map_err(|error| problem(ProblemCode::WrongCodeKey, error.to_string()))?;
+        if opened.digest != self.workload.bundle {
+            return Err(problem(
+                ProblemCode::WrongCodeKey,
+                format!(
+                    "the bundle has the digest `{}` and not the measured `{}`: it was changed on the platform",
+                    opened.digest, self.workload.bundle
+                ),
+            ));
+        }
+        if opened.commitment != self.workload.source_commitment {
+            return Err(problem(
+                ProblemCode::WrongCodeKey,
+                "the decrypted code does not have the measured source commitment",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_secrets(payload: &ProvisioningPayload) -> Result<(), Problem> {
+    let Some(secrets) = &payload.secrets else {
+        return Ok(());
+    };
+    serde_json::from_str::<serde::de::IgnoredAny>(secrets)
+        .map(drop)
+        .map_err(|_| problem(ProblemCode::Malformed, "the secrets are not JSON"))
+}
+
+fn code_of(error: &PayloadError) -> ProblemCode {
+    match error {
+        PayloadError::TooLarge => ProblemCode::TooLarge,
+        PayloadError::Seal(_) => ProblemCode::DoesNotOpen,
+        PayloadError::Json | PayloadError::Field(_) => ProblemCode::Malformed,
+    }
+}
+
+fn problem(code: ProblemCode, message: impl Into<String>) -> Problem {
+    Problem {
+        code,
+        message: message.into(),
+    }
+}

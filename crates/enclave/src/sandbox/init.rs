@@ -1,0 +1,191 @@
+//! The first process of the sandbox's pid namespace: gives up what the app must
+//! not have, runs the plan's commands, reaps, passes on requests to stop.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::signal::unix::{self, SignalKind};
+
+use super::confine;
+use super::failure::{Doing, StageError};
+use super::plan::{AppCommand, LaunchPlan};
+use super::report::{ExitCause, Step};
+use super::stage1::{self, FAILED};
+use super::wire::{self, Event, Kind, Launch, WireError};
+
+/// `sandbox-init`: ends as the last command of the plan ends, and the kernel
+/// then ends every process that is left.
+pub(super) fn main() -> ExitCode {
+    let mut channel = match stage1::channel() {
+        Ok(channel) => channel,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    match prepare(&mut channel).and_then(|plan| run(&plan, &channel)) {
+        Ok(cause) => ExitCode::from(cause.shell_code()),
+        Err(error) => stage1::fail(&mut channel, error),
+    }
+}
+
+fn prepare(channel: &mut UnixStream) -> Result<LaunchPlan, StageError> {
+    // Should stage 1 be gone before this, mse-enclave notices and closes the
+    // channel, which ends this process too.
+    prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "be tied to mse-enclave".into())?;
+    // The app has the same user: it must not trace the init, nor open the
+    // program of mse-enclave through `/proc/1/exe`.
+    prctl::set_dumpable(false).doing(|| "become undumpable".into())?;
+
+    let frame = wire::read_frame(channel)?;
+    if frame.kind != Kind::Launch {
+        return Err(WireError::Unexpected {
+            expected: "Launch",
+            got: frame.kind,
+        }
+        .into());
+    }
+    let launch: Launch = frame.json()?;
+    let entries = confine::confine(launch.plan.limits, &launch.writable)?;
+    send(channel, &Event::Confined { entries })?;
+    Ok(launch.plan)
+}
+
+/// One thread: what it may do was given up by thread.
+fn run(plan: &LaunchPlan, channel: &UnixStream) -> Result<ExitCause, StageError> {
+    let watched = channel
+        .try_clone()
+        .doing(|| "watch the channel to mse-enclave".into())?;
+    // Events are few and small: they fit the socket's buffer, and this side need
+    // not wait for it.
+    watched
+        .set_nonblocking(true)
+        .doing(|| "watch the channel to mse-enclave".into())?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .doing(|| "start the init's event loop".into())?
+        .block_on(async {
+            let (channel_end, write_half) = tokio::net::UnixStream::from_std(watched)
+                .doing(|| "watch the channel to mse-enclave".into())?
+                .into_split();
+            write_half.forget();
+            Init::new(channel_end)?.run_all(plan, channel).await
+        })
+}
+
+struct Init {
+    children: unix::Signal,
+    stop: unix::Signal,
+    channel_end: OwnedReadHalf,
+    stopping: bool,
+}
+
+impl Init {
+    fn new(channel_end: OwnedReadHalf) -> Result<Self, StageError> {
+        let listen = |kind| unix::signal(kind).doing(|| "receive signals".into());
+        Ok(Self {
+            children: listen(SignalKind::child())?,
+            stop: listen(SignalKind::terminate())?,
+            channel_end,
+            stopping: false,
+        })
+    }
+
+    /// The prepare steps, each to success, then the server.
+    async fn run_all(
+        mut self,
+        plan: &LaunchPlan,
+        channel: &UnixStream,
+    ) -> Result<ExitCause, StageError> {
+        let mut commands = plan
+            .prepare
+            .iter()
+            .enumerate()
+            .map(|(index, command)| (Step::Prepare(index), command))
+            .chain([(Step::Serve, &plan.serve)]);
+        loop {
+            let Some((step, command)) = commands.next() else {
+                unreachable!("the loop ends with the server, the last command")
+            };
+            let pid = start(step, command)?;
+            if step == Step::Serve {
+                send(&mut &*channel, &Event::Serving)?;
+            }
+            let cause = self.wait(pid).await?;
+            if step == Step::Serve || cause != ExitCause::Code(0) || self.stopping {
+                send(&mut &*channel, &Event::Exited { step, cause })?;
+                return Ok(cause);
+            }
+        }
+    }
+
+    async fn wait(&mut self, pid: Pid) -> Result<ExitCause, StageError> {
+        let mut unexpected = [0];
+        loop {
+            tokio::select! {
+                _ = self.children.recv() => {
+                    if let Some(cause) = reap(pid)? {
+                        return Ok(cause);
+                    }
+                }
+                _ = self.stop.recv() => {
+                    self.stopping = true;
+                    // Only this process reaps, and it has not: the id is still
+                    // the child's.
+                    kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?;
+                }
+                // Nothing more is ever sent: this is the end of mse-enclave.
+                _ = tokio::io::AsyncReadExt::read(&mut self.channel_end, &mut unexpected) => {
+                    return Err(StageError::Orphaned);
+                }
+            }
+        }
+    }
+}
+
+fn start(step: Step, command: &AppCommand) -> Result<Pid, StageError> {
+    Command::new(&command.program)
+        .args(&command.args)
+        .env_clear()
+        .envs(&command.env)
+        .current_dir(command.cwd.as_path())
+        // Not the init's own standard input, which is the channel.
+        .stdin(Stdio::null())
+        .spawn()
+        .map(|child| Pid::from_raw(child.id().cast_signed()))
+        .doing(|| format!("start `{}` ({step})", command.program))
+}
+
+/// Reaps whatever ended, and says how `awaited` did if it was among them.
+fn reap(awaited: Pid) -> Result<Option<ExitCause>, StageError> {
+    let mut found = None;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == awaited => {
+                found = Some(ExitCause::Code(code))
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == awaited => {
+                found = Some(ExitCause::Signal(signal as i32));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(found),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).doing(|| "wait for the app".into()),
+        }
+    }
+}
+
+fn send(channel: &mut impl io::Write, event: &Event) -> Result<(), StageError> {
+    Ok(wire::write_frame(
+        channel,
+        Kind::Event,
+        &wire::encode(event)?,
+    )?)
+}

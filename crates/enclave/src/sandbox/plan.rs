@@ -1,0 +1,462 @@
+//! What a sandbox is to be: the root directory ([`TreePlan`]) and what runs in
+//! it ([`LaunchPlan`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything needed to make a sandbox and run an app in it.
+#[derive(Clone)]
+pub struct SandboxPlan {
+    /// The root directory that the app sees.
+    pub tree: TreePlan,
+    /// What runs there.
+    pub launch: LaunchPlan,
+}
+
+impl SandboxPlan {
+    /// Refuses a plan whose directories hide each other or the system's own.
+    pub fn validate(&self) -> Result<(), InvalidPlan> {
+        let mut seen = BTreeSet::new();
+        for target in self.tree.targets() {
+            if !seen.insert(target) {
+                return Err(InvalidPlan::SameTarget(target.clone()));
+            }
+            if RESERVED
+                .iter()
+                .any(|reserved| target.0.starts_with(reserved))
+                || SYSTEM.iter().any(|system| target.0 == Path::new(system))
+            {
+                return Err(InvalidPlan::Reserved(target.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Directories below which the plan may put nothing: the sandbox makes them.
+const RESERVED: &[&str] = &["/proc", "/dev", "/sys"];
+/// Directories that the plan may not replace.
+const SYSTEM: &[&str] = &[
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/run", "/tmp",
+];
+
+/// The root directory that the app sees. Sizes are in bytes and are limits, not
+/// reservations: memory is taken as files are written.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TreePlan {
+    /// The user of the host as whom the app runs if `mse-enclave` is root.
+    pub app_uid: AppUid,
+    /// Where the owner's code is unpacked (`/app`).
+    pub code: PrivateDir,
+    /// Whether the app may change its code directory.
+    pub code_access: CodeAccess,
+    /// Where secrets are unpacked; always read-only for the app.
+    pub secrets: PrivateDir,
+    /// The app's home: empty, private and writable.
+    pub home: PrivateDir,
+    /// Size of `/tmp`.
+    pub tmp_bytes: u64,
+    /// Size of `/dev/shm`.
+    pub shm_bytes: u64,
+    /// Directories or files of the host that the app may read, beyond the
+    /// system's programs and libraries: the Python environment, for example.
+    pub read_only: Vec<ReadOnlyBind>,
+    /// The directory through which the app's socket is reached.
+    pub socket_dir: Option<SocketDir>,
+}
+
+impl TreePlan {
+    /// Directories that the app may write to.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        let mut writable = vec![
+            self.home.target.0.clone(),
+            PathBuf::from("/tmp"),
+            PathBuf::from("/dev/shm"),
+        ];
+        if self.code_access == CodeAccess::ReadWrite {
+            writable.push(self.code.target.0.clone());
+        }
+        writable.extend(self.socket_dir.iter().map(|dir| dir.target.0.clone()));
+        writable
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &SandboxPath> {
+        [&self.code.target, &self.secrets.target, &self.home.target]
+            .into_iter()
+            .chain(self.read_only.iter().map(|bind| &bind.target))
+            .chain(self.socket_dir.iter().map(|dir| &dir.target))
+    }
+}
+
+/// What runs in the sandbox.
+///
+/// No `Debug`: arguments and environment may hold released secrets.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    /// Run to success in this order before the server starts.
+    pub prepare: Vec<AppCommand>,
+    /// The app's server.
+    pub serve: AppCommand,
+    /// Limits that the kernel keeps per process or user.
+    pub limits: ProcessLimits,
+}
+
+/// A program of the app with exactly the environment given: nothing of the
+/// host's is inherited.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AppCommand {
+    /// An absolute path in the sandbox, or a name looked up in `PATH` of `env`.
+    pub program: String,
+    /// Arguments, without the program's own name.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The working directory.
+    pub cwd: SandboxPath,
+}
+
+/// Limits set with `setrlimit`. Core dumps are always off.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct ProcessLimits {
+    /// Open files per process.
+    pub open_files: u64,
+    /// Processes and threads of the app's user.
+    pub processes: u64,
+}
+
+/// A memory-backed directory that exists only in the sandbox.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PrivateDir {
+    /// Where the app sees it.
+    pub target: SandboxPath,
+    /// The most that it may hold, in bytes.
+    pub max_bytes: u64,
+}
+
+/// Whether the app may change its code directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeAccess {
+    /// Sealed once the files are unpacked.
+    ReadOnly,
+    /// The app may write beside its code.
+    ReadWrite,
+}
+
+/// A file or directory of the host that the app may read.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ReadOnlyBind {
+    /// Where it is on the host; links are followed.
+    pub source: PathBuf,
+    /// Where the app sees it.
+    pub target: SandboxPath,
+}
+
+/// The one directory that the sandbox and `mse-enclave` share.
+///
+/// The app may write anything into it, so put it on memory-backed storage
+/// (`/run`, `/dev/shm`) and make it 0700 before. If `mse-enclave` is root, the
+/// directory is handed to [`TreePlan::app_uid`].
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SocketDir {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Where the app sees it (`/run/mse`).
+    pub target: SandboxPath,
+}
+
+/// A private directory that files can be put into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// [`TreePlan::code`].
+    Code,
+    /// [`TreePlan::secrets`].
+    Secrets,
+}
+
+/// A user id of the host that belongs to no account: one app's alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct AppUid(u32);
+
+impl AppUid {
+    /// The first of the ids that systemd, too, keeps for users without account.
+    pub const FIRST: u32 = 61184;
+    /// The last of them.
+    pub const LAST: u32 = 65519;
+
+    /// The id as the kernel wants it.
+    pub fn as_u32(self) -> u32 {
+        self.0
+    }
+
+    /// One of the ids for the `index`-th app; they repeat after 4,336 apps.
+    pub fn nth(index: u32) -> Self {
+        Self(Self::FIRST + index % (Self::LAST - Self::FIRST + 1))
+    }
+}
+
+impl TryFrom<u32> for AppUid {
+    type Error = InvalidPlan;
+
+    fn try_from(uid: u32) -> Result<Self, Self::Error> {
+        match uid {
+            Self::FIRST..=Self::LAST => Ok(Self(uid)),
+            _ => Err(InvalidPlan::Uid(uid)),
+        }
+    }
+}
+
+impl From<AppUid> for u32 {
+    fn from(uid: AppUid) -> Self {
+        uid.0
+    }
+}
+
+/// Permission bits of a private file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// Read by its owner alone: secrets.
+    pub const SECRET: Self = Self(0o400);
+    /// Read by all.
+    pub const READABLE: Self = Self(0o444);
+    /// Read and run by all.
+    pub const EXECUTABLE: Self = Self(0o555);
+
+    /// The bits, as in `0o444`.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<u32> for FileMode {
+    /// Keeps the nine permission bits: set-id and sticky bits have no use here.
+    fn from(bits: u32) -> Self {
+        Self(bits & 0o777)
+    }
+}
+
+impl From<FileMode> for u32 {
+    fn from(mode: FileMode) -> Self {
+        mode.0
+    }
+}
+
+/// The path of a private file below its [`Area`]: relative, of plain names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PrivatePath(String);
+
+impl PrivatePath {
+    /// The path, to be joined to a directory.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl TryFrom<String> for PrivatePath {
+    type Error = InvalidPath;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        check_names(&path, path.split('/'))?;
+        Ok(Self(path))
+    }
+}
+
+impl TryFrom<&str> for PrivatePath {
+    type Error = InvalidPath;
+
+    fn try_from(path: &str) -> Result<Self, Self::Error> {
+        path.to_owned().try_into()
+    }
+}
+
+impl From<PrivatePath> for String {
+    fn from(path: PrivatePath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for PrivatePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A path in the sandbox: absolute, of plain names, not the root itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(try_from = "PathBuf", into = "PathBuf")]
+pub struct SandboxPath(PathBuf);
+
+impl SandboxPath {
+    /// The absolute path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl TryFrom<PathBuf> for SandboxPath {
+    type Error = InvalidPath;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        let shown = path.display().to_string();
+        let names = shown
+            .strip_prefix('/')
+            .ok_or_else(|| InvalidPath::new(&shown, "it is not absolute"))?;
+        if path.to_str().is_none() {
+            return Err(InvalidPath::new(&shown, "it is not UTF-8"));
+        }
+        check_names(&shown, names.split('/'))?;
+        Ok(Self(path))
+    }
+}
+
+impl TryFrom<&str> for SandboxPath {
+    type Error = InvalidPath;
+
+    fn try_from(path: &str) -> Result<Self, Self::Error> {
+        PathBuf::from(path).try_into()
+    }
+}
+
+impl From<SandboxPath> for PathBuf {
+    fn from(path: SandboxPath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for SandboxPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// Limits of a path, well below the kernel's own (4096 bytes, names of 255).
+const MAX_PATH: usize = 2048;
+const MAX_DEPTH: usize = 64;
+const MAX_NAME: usize = 255;
+
+fn check_names<'a>(path: &str, names: impl Iterator<Item = &'a str>) -> Result<(), InvalidPath> {
+    if path.len() > MAX_PATH {
+        return Err(InvalidPath::new(path, "it is longer than 2048 bytes"));
+    }
+    let mut depth = 0;
+    for name in names {
+        depth += 1;
+        let plain = matches!(
+            Path::new(name).components().collect::<Vec<_>>()[..],
+            [Component::Normal(_)]
+        );
+        let reason = match name {
+            "" => "it has an empty part",
+            "." | ".." => "it has a part `.` or `..`",
+            _ if name.contains('\0') => "it contains a NUL byte",
+            _ if name.len() > MAX_NAME => "a part is longer than 255 bytes",
+            _ if depth > MAX_DEPTH => "it is more than 64 parts deep",
+            _ if !plain => "a part is not a plain name",
+            _ => continue,
+        };
+        return Err(InvalidPath::new(path, reason));
+    }
+    Ok(())
+}
+
+/// A path that must not be used in or for a sandbox.
+#[derive(Debug, thiserror::Error)]
+#[error("the path `{path}` cannot be used in a sandbox: {reason}")]
+pub struct InvalidPath {
+    path: String,
+    reason: &'static str,
+}
+
+impl InvalidPath {
+    fn new(path: &str, reason: &'static str) -> Self {
+        Self {
+            path: path
+                .chars()
+                .take(200)
+                .collect::<String>()
+                .escape_debug()
+                .to_string(),
+            reason,
+        }
+    }
+}
+
+/// A plan that contradicts itself.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidPlan {
+    /// Two directories at one place.
+    #[error("the sandbox plan puts two directories at `{0}`; give each its own")]
+    SameTarget(SandboxPath),
+    /// A directory where the sandbox makes its own.
+    #[error(
+        "the sandbox plan puts a directory at `{0}`, which the sandbox makes itself; choose another place"
+    )]
+    Reserved(SandboxPath),
+    /// A user id that may belong to somebody.
+    #[error("the user id `{0}` may belong to an account; choose one from 61184 to 65519")]
+    Uid(u32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_paths_stay_below_their_area() {
+        for good in ["app.py", "a/b/c.txt", "…/ü", "a..b", ".hidden"] {
+            assert!(PrivatePath::try_from(good).is_ok(), "{good}");
+        }
+        let deep = vec!["d"; MAX_DEPTH + 1].join("/");
+        let long = "n".repeat(MAX_NAME + 1);
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a/",
+            "./a",
+            "a\0b",
+            &deep,
+            &long,
+        ] {
+            assert!(PrivatePath::try_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_checked_when_it_is_read_from_the_wire_too() {
+        assert!(serde_json::from_str::<PrivatePath>(r#""../x""#).is_err());
+        assert!(serde_json::from_str::<SandboxPath>(r#""/app/../etc""#).is_err());
+        assert!(serde_json::from_str::<AppUid>("0").is_err());
+    }
+
+    #[test]
+    fn sandbox_paths_are_absolute_and_not_the_root() {
+        assert!(SandboxPath::try_from("/run/mse").is_ok());
+        for bad in ["/", "app", "/app/", "/app/../etc", "/app//x"] {
+            assert!(SandboxPath::try_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn modes_lose_set_id_bits() {
+        assert_eq!(FileMode::from(0o6755).bits(), 0o755);
+    }
+
+    #[test]
+    fn uids_are_never_an_account_s() {
+        assert_eq!(AppUid::nth(0).as_u32(), 61184);
+        assert_eq!(AppUid::nth(4336).as_u32(), 61184);
+        assert!(AppUid::try_from(1000).is_err());
+    }
+}

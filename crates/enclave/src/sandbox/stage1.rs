@@ -1,0 +1,214 @@
+//! Stage 1: makes the namespaces and the root directory, unpacks the private
+//! files, and starts the init. Single-threaded.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, chown};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{self, Gid, Pid, Uid, fchown, getppid};
+
+use super::failure::{Doing, StageError};
+use super::namespaces::{self, Maker};
+use super::plan::TreePlan;
+use super::report::ExitCause;
+use super::wire::{self, Event, Kind, WireError};
+use super::{INIT, files, tree};
+
+/// The exit code of a stage that failed; the reason went up the channel.
+pub(super) const FAILED: u8 = 70;
+
+/// `sandbox-stage1 PARENT`: ends as the init ends.
+pub(super) fn main(parent: Option<&str>) -> ExitCode {
+    let Some(parent) = parent.and_then(|pid| pid.parse().ok()).map(Pid::from_raw) else {
+        eprintln!("this is a part of mse-enclave that only mse-enclave itself can start");
+        return ExitCode::from(FAILED);
+    };
+    let mut channel = match channel() {
+        Ok(channel) => channel,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let init = match prepare(&mut channel, parent).and_then(|()| start_init()) {
+        Ok(init) => init,
+        Err(error) => return fail(&mut channel, error),
+    };
+    // From here the channel belongs to the init alone, so that mse-enclave sees
+    // its end at once.
+    drop(channel);
+    match accompany(init) {
+        Ok(status) => ExitCode::from(ExitCause::from(status).shell_code()),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The socket to `mse-enclave`, which is standard input of both stages.
+pub(super) fn channel() -> Result<UnixStream, StageError> {
+    io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(UnixStream::from)
+        .doing(|| "open the channel to mse-enclave".into())
+}
+
+/// Says up the channel why the stage ends.
+pub(super) fn fail(channel: &mut UnixStream, error: StageError) -> ExitCode {
+    // A closed channel means that nobody is left to be told.
+    if let Ok(event) = wire::encode(&error.into_event()) {
+        let _ = wire::write_frame(channel, Kind::Event, &event);
+    }
+    ExitCode::from(FAILED)
+}
+
+fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
+    die_with(parent)?;
+    unistd::setsid().doing(|| "leave the terminal".into())?;
+    umask(Mode::from_bits_truncate(0o022));
+
+    let frame = wire::read_frame(channel)?;
+    if frame.kind != Kind::Tree {
+        return Err(WireError::Unexpected {
+            expected: "Tree",
+            got: frame.kind,
+        }
+        .into());
+    }
+    let plan: TreePlan = frame.json()?;
+    let maker = Maker::new(plan.app_uid);
+
+    let mut entries;
+    match maker {
+        Maker::Root(uid) => {
+            hand_over(&plan)?;
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+                .doing(|| "make a mount namespace".into())
+                .map_err(|error| error.with_fix(namespaces::advice()))?;
+            let built = tree::build(&plan, maker)?;
+            namespaces::become_app_user(uid)?;
+            entries = namespaces::enter(maker)?;
+            entries.extend(built);
+        }
+        Maker::User => {
+            let advice = namespaces::advice();
+            entries = namespaces::enter(maker)?;
+            // AppArmor lets the namespace be made and forbids its use.
+            entries.extend(tree::build(&plan, maker).map_err(|error| {
+                let advice = advice.filter(|_| namespaces::is_forbidden(&error));
+                error.with_fix(advice)
+            })?);
+        }
+    }
+    // The kernel forgets this whenever a process changes its user.
+    die_with(parent)?;
+
+    files::unpack(channel, &plan)?;
+    entries.extend(tree::seal(&plan)?);
+    wire::write_frame(
+        channel,
+        Kind::Event,
+        &wire::encode(&Event::Built { entries })?,
+    )?;
+    Ok(())
+}
+
+/// Has the kernel kill this process when `parent` ends, and finds out whether it
+/// did already.
+fn die_with(parent: Pid) -> Result<(), StageError> {
+    prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "be tied to mse-enclave".into())?;
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(StageError::Orphaned)
+    }
+}
+
+/// Gives the app's user what root made for it: the socket's directory, and the
+/// pipes that it may want to open as `/dev/stdout` and `/dev/stderr`.
+fn hand_over(plan: &TreePlan) -> Result<(), StageError> {
+    let id = plan.app_uid.as_u32();
+    if let Some(dir) = &plan.socket_dir {
+        chown(&dir.source, Some(id), Some(id))
+            .doing(|| format!("hand `{}` to the app's user", dir.source.display()))?;
+    }
+    let streams = [
+        io::stdout().as_fd().try_clone_to_owned(),
+        io::stderr().as_fd().try_clone_to_owned(),
+    ];
+    for stream in streams {
+        let stream = std::fs::File::from(stream.doing(|| "open the app's output".into())?);
+        let is_pipe = stream
+            .metadata()
+            .is_ok_and(|meta| meta.file_type().is_fifo());
+        if is_pipe {
+            fchown(&stream, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+                .doing(|| "hand the output pipes to the app's user".into())?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts the init as the first process of the pid namespace. It takes over the
+/// channel, in which the launch plan is the next frame.
+fn start_init() -> Result<Child, StageError> {
+    namespaces::keep_rights_of_init()?;
+    // The program itself is not in the sandbox's root directory; the kernel's
+    // link to it works all the same.
+    Command::new("/proc/self/exe")
+        .arg0("mse-sandbox-init")
+        .arg(INIT)
+        .env_clear()
+        .stdin(Stdio::inherit())
+        .spawn()
+        .doing(|| "start the sandbox's init".into())
+}
+
+/// Passes on requests to stop until the init ends.
+fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
+    let null = std::fs::File::open("/dev/null").doing(|| "open `/dev/null`".into())?;
+    unistd::dup2_stdin(&null).doing(|| "leave the channel to the init".into())?;
+
+    let mut signals = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ] {
+        signals.add(signal);
+    }
+    signals.thread_block().doing(|| "receive signals".into())?;
+    let pid = Pid::from_raw(init.id().cast_signed());
+    loop {
+        if let Some(status) = init
+            .try_wait()
+            .doing(|| "wait for the sandbox's init".into())?
+        {
+            return Ok(status);
+        }
+        match signals.wait().doing(|| "receive signals".into())? {
+            Signal::SIGCHLD => {}
+            // Not reaped yet, so the id is still the init's.
+            _ => kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?,
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCause {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Code(i32::from(FAILED)),
+        }
+    }
+}

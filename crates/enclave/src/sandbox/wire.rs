@@ -1,0 +1,262 @@
+//! The frames on the socket between `mse-enclave` and the two stages.
+//!
+//! A frame is one byte of kind, four bytes of length (big endian) and that many
+//! bytes of payload, at most [`MAX_FRAME`]. Downwards: `Tree`, then any number
+//! of files (`File`, `Chunk`…, `EndFile`), `EndFiles`, `Launch`. Stage 1 reads up
+//! to `EndFiles`, byte-exactly, and leaves `Launch` in the socket for the init.
+//! Upwards: `Event`.
+
+use std::io::{Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use super::plan::{Area, FileMode, LaunchPlan, PrivatePath};
+use super::report::{ExitCause, SandboxEntry, Step};
+
+/// The largest payload of a frame.
+pub(super) const MAX_FRAME: usize = 1024 * 1024;
+/// How much of a file goes into one `Chunk`.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+const HEADER: usize = 5;
+
+/// What a frame carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A [`super::plan::TreePlan`].
+    Tree = 1,
+    /// A [`FileHeader`].
+    File = 2,
+    /// Bytes of the file begun last.
+    Chunk = 3,
+    /// That file is complete.
+    EndFile = 4,
+    /// All files are complete.
+    EndFiles = 5,
+    /// A [`Launch`].
+    Launch = 6,
+    /// An [`Event`].
+    Event = 7,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Tree,
+        Self::File,
+        Self::Chunk,
+        Self::EndFile,
+        Self::EndFiles,
+        Self::Launch,
+        Self::Event,
+    ];
+}
+
+/// Begins a file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FileHeader {
+    pub(super) area: Area,
+    pub(super) path: PrivatePath,
+    pub(super) mode: FileMode,
+}
+
+/// What the init needs to know.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Launch {
+    pub(super) plan: LaunchPlan,
+    /// Directories that the app may write to.
+    pub(super) writable: Vec<std::path::PathBuf>,
+}
+
+/// What the stages tell `mse-enclave`, in this order.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// The namespaces and the root directory stand, the files are in place.
+    Built { entries: Vec<SandboxEntry> },
+    /// The init has given up every privilege; commands run from here on.
+    Confined { entries: Vec<SandboxEntry> },
+    /// The prepare steps succeeded and the server was started.
+    Serving,
+    /// A command ended, and with it the sandbox.
+    Exited { step: Step, cause: ExitCause },
+    /// The sandbox could not be made.
+    Failed {
+        message: String,
+        fix: Option<String>,
+    },
+}
+
+/// A frame that was read.
+///
+/// The payload may be code or secrets, so it is wiped and never shown.
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) payload: Zeroizing<Vec<u8>>,
+}
+
+impl Frame {
+    /// The payload as JSON of type `T`.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, WireError> {
+        serde_json::from_slice(&self.payload).map_err(WireError::Json)
+    }
+}
+
+/// Reads exactly one frame. The end of the stream is [`WireError::Closed`].
+pub(super) fn read_frame(channel: &mut impl Read) -> Result<Frame, WireError> {
+    let mut header = [0; HEADER];
+    channel
+        .read_exact(&mut header)
+        .map_err(WireError::from_io)?;
+    let (kind, length) = parse_header(header)?;
+    let mut payload = Zeroizing::new(vec![0; length]);
+    channel
+        .read_exact(&mut payload)
+        .map_err(WireError::from_io)?;
+    Ok(Frame { kind, payload })
+}
+
+/// As [`read_frame`], for tokio.
+pub(super) async fn receive_frame(
+    channel: &mut (impl AsyncRead + Unpin),
+) -> Result<Frame, WireError> {
+    let mut header = [0; HEADER];
+    channel
+        .read_exact(&mut header)
+        .await
+        .map_err(WireError::from_io)?;
+    let (kind, length) = parse_header(header)?;
+    let mut payload = Zeroizing::new(vec![0; length]);
+    channel
+        .read_exact(&mut payload)
+        .await
+        .map_err(WireError::from_io)?;
+    Ok(Frame { kind, payload })
+}
+
+/// Writes one frame.
+pub(super) fn write_frame(
+    channel: &mut impl Write,
+    kind: Kind,
+    payload: &[u8],
+) -> Result<(), WireError> {
+    channel
+        .write_all(&header(kind, payload)?)
+        .map_err(WireError::from_io)?;
+    channel.write_all(payload).map_err(WireError::from_io)
+}
+
+/// As [`write_frame`], for tokio.
+pub(super) async fn send_frame(
+    channel: &mut (impl AsyncWrite + Unpin),
+    kind: Kind,
+    payload: &[u8],
+) -> Result<(), WireError> {
+    channel
+        .write_all(&header(kind, payload)?)
+        .await
+        .map_err(WireError::from_io)?;
+    channel.write_all(payload).await.map_err(WireError::from_io)
+}
+
+/// The payload of a frame that carries `value`.
+pub(super) fn encode(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    serde_json::to_vec(value)
+        .map(Zeroizing::new)
+        .map_err(WireError::Json)
+}
+
+/// Why a frame could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("the other side closed the sandbox's channel")]
+    Closed,
+    #[error("the sandbox's channel failed: {0}")]
+    Io(std::io::Error),
+    #[error(
+        "a frame of {0} bytes is larger than the limit of {MAX_FRAME}; shorten the arguments or the environment"
+    )]
+    TooLarge(usize),
+    #[error("a frame has the unknown kind `{0}`; are these two versions of mse-enclave?")]
+    UnknownKind(u8),
+    #[error("expected a frame of kind {expected}, got {got:?}")]
+    Unexpected { expected: &'static str, got: Kind },
+    #[error("a frame is not the JSON expected: {0}")]
+    Json(serde_json::Error),
+}
+
+impl WireError {
+    fn from_io(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            UnexpectedEof | BrokenPipe | ConnectionReset => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+fn parse_header(header: [u8; HEADER]) -> Result<(Kind, usize), WireError> {
+    let [kind, length @ ..] = header;
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|known| *known as u8 == kind)
+        .ok_or(WireError::UnknownKind(kind))?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(WireError::TooLarge(length));
+    }
+    Ok((kind, length))
+}
+
+fn header(kind: Kind, payload: &[u8]) -> Result<[u8; HEADER], WireError> {
+    let length = u32::try_from(payload.len())
+        .ok()
+        .filter(|_| payload.len() <= MAX_FRAME)
+        .ok_or(WireError::TooLarge(payload.len()))?;
+    let [a, b, c, d] = length.to_be_bytes();
+    Ok([kind as u8, a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_as_written_and_no_byte_more_is_read() {
+        let mut stream = Vec::new();
+        write_frame(&mut stream, Kind::Chunk, b"abc").unwrap();
+        write_frame(&mut stream, Kind::Launch, b"").unwrap();
+        let mut rest = &stream[..];
+        let frame = read_frame(&mut rest).unwrap();
+        assert_eq!((frame.kind, &frame.payload[..]), (Kind::Chunk, &b"abc"[..]));
+        assert_eq!(rest.len(), HEADER);
+        assert_eq!(read_frame(&mut rest).unwrap().kind, Kind::Launch);
+        assert!(matches!(read_frame(&mut rest), Err(WireError::Closed)));
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_memory_is_taken() {
+        let mut stream = &[Kind::Chunk as u8, 0xff, 0xff, 0xff, 0xff][..];
+        assert!(matches!(
+            read_frame(&mut stream),
+            Err(WireError::TooLarge(_))
+        ));
+        let too_much = vec![0; MAX_FRAME + 1];
+        let written = write_frame(&mut Vec::new(), Kind::Chunk, &too_much);
+        assert!(matches!(written, Err(WireError::TooLarge(_))));
+    }
+
+    #[test]
+    fn unknown_kinds_and_cut_frames_are_refused() {
+        let mut unknown = &[99, 0, 0, 0, 0][..];
+        assert!(matches!(
+            read_frame(&mut unknown),
+            Err(WireError::UnknownKind(99))
+        ));
+        let mut cut = &[Kind::Chunk as u8, 0, 0, 0, 9, 1, 2][..];
+        assert!(matches!(read_frame(&mut cut), Err(WireError::Closed)));
+    }
+}

@@ -1,0 +1,288 @@
+//! Enclaves as process trees of this machine: the runtime that needs no container engine.
+//!
+//! The simulated TEE measures what it launches, and here is where that happens: the program is
+//! copied and hashed once, the workload is hashed as it is sent, and every quote that an enclave
+//! asks for carries *that* measurement, whatever the enclave claims to be.
+//!
+//! ```text
+//! <data>/enclaves/<sha256>/mse-enclave   the program, 0755
+//! <data>/instances/<app id>/run/         one enclave's own folder, 0700, gone with it
+//! ```
+//!
+//! Nothing outlives the process that launched it: an enclave ends when its socket closes, and
+//! what is left of an earlier run is killed and swept away by [`ProcessRuntime::open`].
+
+mod instance;
+mod lines;
+mod orphans;
+mod program;
+mod socket;
+mod supervisor;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, os::fd::OwnedFd};
+
+use mse_api::LogStream;
+use mse_simtee::Platform;
+use mse_workload::launch::{self, Confinement, FrameError, Launch, Phase, ToEnclave};
+use mse_workload::measurement::{self, EnclaveDigest, Measurement};
+use mse_workload::{AppId, Workload};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use crate::limits::{ControlGroups, LimitState, Limits};
+use instance::{Instance, Slots};
+use program::Program;
+use supervisor::Order;
+
+/// Launches enclaves on this machine. Cloning it is cheap.
+#[derive(Clone)]
+pub struct ProcessRuntime {
+    platform: Arc<Platform>,
+    program: Program,
+    instances: PathBuf,
+    slots: Slots,
+}
+
+impl ProcessRuntime {
+    /// Installs the program `enclave` under `data`, and ends and removes whatever enclaves an
+    /// earlier run left there. `platform` signs the quotes.
+    ///
+    /// At most one runtime may use `data` at a time; the caller sees to that.
+    pub fn open(data: &Path, enclave: &Path, platform: Arc<Platform>) -> Result<Self, RuntimeError> {
+        let programs = data.join("enclaves");
+        let instances = data.join("instances");
+        orphans::end(&programs);
+        instance::sweep(&instances)?;
+        Ok(Self {
+            platform,
+            program: Program::install(enclave, &programs)?,
+            instances,
+            slots: Slots::default(),
+        })
+    }
+
+    /// The digest of the enclave program: the base of every measurement.
+    pub fn enclave_digest(&self) -> EnclaveDigest {
+        self.program.digest
+    }
+
+    /// Starts an enclave. What it does from then on is told by [`RunningEnclave::next`].
+    pub async fn launch(&self, spec: LaunchSpec) -> Result<RunningEnclave, LaunchError> {
+        let app_id = spec.workload.app_id;
+        let measurement =
+            measurement::simulated(&self.program.digest, &spec.workload.digest());
+        let instance = Instance::create(&self.instances, app_id, &self.slots)
+            .map_err(|source| LaunchError::Instance { app_id, source })?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(LaunchError::Socket)?;
+        let child = self
+            .spawn(&instance, theirs.into())
+            .map_err(|source| LaunchError::Spawn {
+                program: self.program.path.clone(),
+                source,
+            })?;
+        // The enclave waits for the first frame, so it is within its limits before it works.
+        let limits = confine(app_id, child.id(), &spec.workload).await;
+        let first = spec.into_frame(&instance).map_err(LaunchError::Frame)?;
+        supervisor::start(supervisor::Parts {
+            child,
+            socket: ours,
+            first,
+            limits,
+            instance,
+            measurement,
+            platform: Arc::clone(&self.platform),
+        })
+        .map_err(LaunchError::Socket)
+    }
+
+    fn spawn(&self, instance: &Instance, socket: OwnedFd) -> io::Result<Child> {
+        let mut command = Command::new(&self.program.path);
+        command
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .current_dir(instance.path())
+            // Nothing of the host's environment is the enclave's business.
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .kill_on_drop(true)
+            // A Ctrl-C at the terminal is for the launcher, which then stops its enclaves in order.
+            .process_group(0);
+        if let Some(level) = std::env::var_os("MSE_ENCLAVE_LOG") {
+            command.env("RUST_LOG", level);
+        }
+        command.spawn()
+    }
+}
+
+/// What to launch.
+#[derive(Debug)]
+pub struct LaunchSpec {
+    /// What runs; its canonical form is what is sent and measured.
+    pub workload: Workload,
+    /// The encrypted bundle, a file.
+    pub bundle: PathBuf,
+    /// The owner's certificate chain as PEM, with origin `owner`.
+    pub certificate_chain: Option<String>,
+    /// The curated Python environment.
+    pub python: launch::Python,
+    /// How long the enclave waits for its secrets.
+    pub provisioning_timeout: Duration,
+}
+
+impl LaunchSpec {
+    fn into_frame(self, instance: &Instance) -> Result<ToEnclave, FrameError> {
+        Ok(ToEnclave::Launch(Box::new(Launch {
+            workload: String::from_utf8_lossy(&self.workload.canonical()).into_owned(),
+            bundle: self.bundle,
+            certificate_chain: self.certificate_chain,
+            python: self.python,
+            run_dir: instance.run_dir(),
+            provisioning_seconds: self.provisioning_timeout.as_secs(),
+            app_uid: instance.app_uid(),
+        })))
+    }
+}
+
+/// An enclave that was started. Dropping it kills the enclave.
+pub struct RunningEnclave {
+    measurement: Measurement,
+    pid: u32,
+    events: mpsc::Receiver<EnclaveEvent>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl RunningEnclave {
+    /// What the launcher measured.
+    pub fn measurement(&self) -> Measurement {
+        self.measurement
+    }
+
+    /// The process id of the enclave program, the root of the enclave's process tree.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What happens next. [`EnclaveEvent::Exited`] comes last, then `None`.
+    pub async fn next(&mut self) -> Option<EnclaveEvent> {
+        self.events.recv().await
+    }
+
+    /// Asks the enclave to end within `grace`; what has not ended a little later is killed.
+    /// Keep taking events: the last one tells that it is done.
+    pub fn stop(&self, grace: Duration) {
+        // An enclave that is gone already needs no order.
+        let _ = self.orders.send(Order::Stop { grace });
+    }
+
+    /// Ends the enclave at once.
+    pub fn kill(&self) {
+        let _ = self.orders.send(Order::Kill);
+    }
+}
+
+/// What an enclave tells, or what is seen of it from outside.
+#[derive(Debug)]
+pub enum EnclaveEvent {
+    /// It takes TLS connections on this loopback port.
+    Listening {
+        /// TCP port on 127.0.0.1.
+        port: u16,
+    },
+    /// How far it is.
+    Phase(Phase),
+    /// Everything known by now of what confines it: the launcher's limits and its own report.
+    Confinement(Vec<Confinement>),
+    /// A line of output, at most 16 KiB.
+    Log {
+        /// The app's (standard output) or the enclave program's (standard error).
+        stream: LogStream,
+        /// The line, without its end.
+        text: String,
+    },
+    /// The process has ended, and nothing of it is left.
+    Exited {
+        /// How, for people: `exit status: 1`.
+        how: String,
+    },
+}
+
+/// Why there is no runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The enclave program cannot be installed.
+    #[error("the enclave program `{path}` cannot be used: {source}; build it (`cargo build -p mse-enclave`) or name it with `--enclave PATH`")]
+    Program {
+        /// Where it was looked for, or was to be put.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder of instances cannot be made or swept.
+    #[error("the folder of enclaves `{path}` cannot be used: {source}")]
+    Instances {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why an enclave could not be started. Nothing is left of the attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Its folder cannot be made.
+    #[error("the folder of enclave `{app_id}` cannot be made: {source}")]
+    Instance {
+        /// Whose.
+        app_id: AppId,
+        /// Why.
+        source: io::Error,
+    },
+    /// No socket pair.
+    #[error("no socket for the enclave: {0}")]
+    Socket(#[source] io::Error),
+    /// The program does not start.
+    #[error("the enclave program `{program}` does not start: {source}")]
+    Spawn {
+        /// Its path.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The workload does not fit into a frame.
+    #[error("the enclave cannot be told what to run: {0}")]
+    Frame(#[source] FrameError),
+}
+
+/// Puts the process under the workload's limits, and says what came of it.
+async fn confine(app_id: AppId, pid: Option<u32>, workload: &Workload) -> Vec<Confinement> {
+    let Some(pid) = pid else {
+        return Vec::new();
+    };
+    let limits = Limits {
+        memory_bytes: u64::from(workload.resources.memory_mib) * 1024 * 1024,
+        cores: f64::from(workload.resources.millicores) / 1000.0,
+        pids: MAX_PROCESSES,
+    };
+    // Control groups are files of the kernel: quick, but blocking.
+    let entries =
+        tokio::task::spawn_blocking(move || ControlGroups::system().apply(app_id.0, pid, &limits));
+    let entries = entries.await.unwrap_or_default();
+    entries
+        .into_iter()
+        .map(|entry| Confinement {
+            name: entry.name,
+            applied: entry.state == LimitState::Applied,
+            detail: entry.detail,
+        })
+        .collect()
+}
+
+/// Threads and processes of one enclave: plenty for a Python server, little for a fork bomb.
+const MAX_PROCESSES: u64 = 1024;
