@@ -18,6 +18,7 @@ import secrets
 import ssl
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def new_token(path: Path) -> None:
 
 class Service:
     def __init__(self, url: str, ca_file: Path | None, party: str, token_file: Path) -> None:
-        is_local = urllib.request.urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+        is_local = urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
         if not url.startswith("https://") and not is_local:
             sys.exit(f"error: `{url}` would send the table in clear: use https or `mse proxy`")
         self.base = f"{url.rstrip('/')}/parties/{party}"

@@ -25,9 +25,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import Any, NoReturn
 
 IMPORT_FAILED = 3
 NOT_AN_APPLICATION = 4

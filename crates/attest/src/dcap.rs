@@ -447,3 +447,38 @@ const QVL_MESSAGES: &[(&str, CheckName, Reason)] = &[
         Reason::Forged,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    fn chain_with(extensions: &[&[u64]]) -> String {
+        let mut params = CertificateParams::default();
+        params.custom_extensions = extensions
+            .iter()
+            .map(|oid| CustomExtension::from_oid_content(oid, vec![0x05, 0x00]))
+            .collect();
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn two_extensions_of_one_kind_are_refused() {
+        let once = chain_with(&[&[1, 2, 3, 4], &[1, 2, 3, 5]]);
+        let twice = chain_with(&[&[1, 2, 3, 4], &[1, 2, 3, 4]]);
+        refuse_duplicate_extensions(once.as_bytes()).unwrap();
+        // Wherever in the chain it is.
+        let fault = refuse_duplicate_extensions((once + &twice).as_bytes()).unwrap_err();
+        assert_eq!(fault.check, CheckName::CertificateChains);
+        assert!(fault.why.contains("`1.2.3.4` twice"), "{}", fault.why);
+    }
+
+    #[test]
+    fn an_unknown_message_refuses_as_a_fault_of_the_chains() {
+        let fault = Fault::of_qvl("something that no version says");
+        assert_eq!(fault.check, CheckName::CertificateChains);
+        assert_eq!(fault.reason, Reason::Forged);
+    }
+}

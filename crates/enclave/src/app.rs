@@ -19,8 +19,8 @@ use tokio_util::io::StreamReader;
 
 use crate::health::{self, Health};
 use crate::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
-    LogLine, PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
+    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan, LogLine,
+    PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
     SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned, State,
     TreePlan,
 };
@@ -148,7 +148,10 @@ impl RunningApp {
 fn print(mut logs: mpsc::Receiver<LogLine>) {
     let mut output = io::stdout().lock();
     while let Some(LogLine { text, .. }) = logs.blocking_recv() {
-        if writeln!(output, "{text}").and_then(|()| output.flush()).is_err() {
+        if writeln!(output, "{text}")
+            .and_then(|()| output.flush())
+            .is_err()
+        {
             return;
         }
     }
@@ -168,7 +171,12 @@ async fn decrypt_into(
     );
     let unsealing = tokio::task::spawn_blocking(move || {
         let file = File::open(bundle).map_err(UnsealError::Read)?;
-        unseal(io::BufReader::new(file), &key, &salt, &mut PieceSink(sender))
+        unseal(
+            io::BufReader::new(file),
+            &key,
+            &salt,
+            &mut PieceSink(sender),
+        )
     });
     while let Some(piece) = pieces.recv().await {
         let Piece::Begin { path, mode } = piece else {
@@ -216,7 +224,9 @@ impl FileSink for PieceSink {
     }
 
     fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.send(Piece::Bytes(Bytes::from_owner(Zeroizing::new(piece.to_vec()))))
+        self.send(Piece::Bytes(Bytes::from_owner(Zeroizing::new(
+            piece.to_vec(),
+        ))))
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -227,7 +237,12 @@ impl FileSink for PieceSink {
 fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
     let memory = u64::from(workload.resources.memory_mib) << 20;
     let mut read_only = Vec::new();
-    for path in launch.python.prefixes.iter().chain([&launch.python.environment]) {
+    for path in launch
+        .python
+        .prefixes
+        .iter()
+        .chain([&launch.python.environment])
+    {
         read_only.push(ReadOnlyBind {
             source: path.clone(),
             target: path.clone().try_into()?,

@@ -62,7 +62,9 @@ impl HostLink {
         let (outgoing, mut queue) = mpsc::unbounded_channel::<FromEnclave>();
         tokio::spawn(async move {
             while let Some(message) = queue.recv().await {
-                let Ok(frame) = encode(&message) else { continue };
+                let Ok(frame) = encode(&message) else {
+                    continue;
+                };
                 if writer.write_all(&frame).await.is_err() {
                     break;
                 }
@@ -170,7 +172,9 @@ async fn read_frame(incoming: &mut OwnedReadHalf) -> Result<ToEnclave, HostError
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostError {
     /// Standard input is no launch socket, or it broke.
-    #[error("the launch socket on standard input cannot be used: {0}; mse-enclave is started by mse-server or mse, not by hand")]
+    #[error(
+        "the launch socket on standard input cannot be used: {0}; mse-enclave is started by mse-server or mse, not by hand"
+    )]
     Socket(#[source] io::Error),
     /// A frame that cannot be.
     #[error(transparent)]

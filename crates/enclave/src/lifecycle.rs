@@ -154,9 +154,10 @@ async fn attest(
     let evidence = attester
         .evidence(&identity.report_data(&x25519.public()))
         .await?;
-    let not_after = workload
-        .expires_at
-        .map_or_else(|| SystemTime::now() + YEAR, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    let not_after = workload.expires_at.map_or_else(
+        || SystemTime::now() + YEAR,
+        |seconds| UNIX_EPOCH + Duration::from_secs(seconds),
+    );
     let certificate = identity.certificate(&workload.tls.names, not_after, &evidence)?;
     let certified = CertifiedKey::from_der(
         vec![certificate],

@@ -97,15 +97,21 @@ impl Provisioning {
 
     fn certificate(&self, payload: &ProvisioningPayload) -> Result<Option<CertifiedKey>, Problem> {
         let wrong = |message: String| problem(ProblemCode::WrongTlsKey, message);
-        match (self.workload.tls.origin, &self.certificate_chain, &payload.tls_private_key) {
+        match (
+            self.workload.tls.origin,
+            &self.certificate_chain,
+            &payload.tls_private_key,
+        ) {
             (TlsOrigin::Owner, Some(chain), Some(key)) => owner_certificate(chain, key)
                 .map(Some)
                 .map_err(|error| wrong(error.to_string())),
             (TlsOrigin::Owner, _, _) => Err(wrong(
-                "this app is served with its owner's certificate: its private key is missing".into(),
+                "this app is served with its owner's certificate: its private key is missing"
+                    .into(),
             )),
             (_, _, Some(_)) => Err(wrong(
-                "this app is not served with its owner's certificate: no private key is taken".into(),
+                "this app is not served with its owner's certificate: no private key is taken"
+                    .into(),
             )),
             _ => Ok(None),
         }

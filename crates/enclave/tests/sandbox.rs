@@ -594,7 +594,7 @@ async fn private_directories_hold_no_more_than_planned() {
 
     plan.tree.code.max_bytes = MIB;
     let Spawned {
-        handle: _handle,
+        handle,
         mut files,
         logs: _logs,
     } = sandbox().spawn(&plan).await.unwrap();
@@ -609,7 +609,7 @@ async fn private_directories_hold_no_more_than_planned() {
     }
     let error = match result {
         Err(error) => error,
-        Ok(()) => _handle.report().await.unwrap_err(),
+        Ok(()) => handle.report().await.unwrap_err(),
     };
     let error = error.to_string();
     assert!(
@@ -698,7 +698,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach_where_landlock_can() {
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
     let seen = run(&python(&format!(
-        "import socket\ns = socket.socket(socket.AF_UNIX)\ntry: s.connect('\\0{name}'); print('reached')\nexcept PermissionError: print('denied')"
+        "import socket\ns = socket.socket(socket.AF_UNIX)\ntry: s.connect(chr(0) + '{name}'); print('reached')\nexcept PermissionError: print('denied')"
     )))
     .await;
     let landlock = seen

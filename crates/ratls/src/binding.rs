@@ -81,7 +81,12 @@ mod tests {
             )
         };
         let base = data(1, 2, 3, 4);
-        for changed in [data(0, 2, 3, 4), data(1, 0, 3, 4), data(1, 2, 0, 4), data(1, 2, 3, 0)] {
+        for changed in [
+            data(0, 2, 3, 4),
+            data(1, 0, 3, 4),
+            data(1, 2, 0, 4),
+            data(1, 2, 3, 0),
+        ] {
             assert_ne!(base, changed);
         }
         let certificate = certificate_report_data(&TlsPublicKey([3; 65]), &PublicKey([4; 32]));

@@ -45,9 +45,7 @@ impl EnclaveCertificate {
             .iter()
             .filter(|extension| extension.oid.to_id_string() == SGX_EVIDENCE);
         let evidence = match (extensions.next(), extensions.next()) {
-            (Some(one), None) => {
-                Evidence::parse(one.value).map_err(CertificateError::Evidence)?
-            }
+            (Some(one), None) => Evidence::parse(one.value).map_err(CertificateError::Evidence)?,
             (None, _) => return Err(CertificateError::NoEvidence),
             (Some(_), Some(_)) => return Err(CertificateError::TwoEvidences),
         };

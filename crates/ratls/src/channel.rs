@@ -149,9 +149,13 @@ pub async fn connect<Source: CollateralSource>(
             found: certificate.names.join(", "),
         });
     }
-    let collateral = within(STEP, "fetching collateral", collateral.collateral(&certificate.evidence))
-        .await?
-        .map_err(|error| ConnectError::Collateral(Box::new(error)))?;
+    let collateral = within(
+        STEP,
+        "fetching collateral",
+        collateral.collateral(&certificate.evidence),
+    )
+    .await?
+    .map_err(|error| ConnectError::Collateral(Box::new(error)))?;
 
     // The report data's second half is only a claim until the first half, and then the
     // challenge, have been checked over the very same key.
@@ -167,15 +171,21 @@ pub async fn connect<Source: CollateralSource>(
         }
     });
     let nonce = Nonce::generate();
-    let answer = within(STEP, "the channel challenge", challenge(&mut sender, &endpoint.server_name, &nonce))
-        .await??;
+    let answer = within(
+        STEP,
+        "the channel challenge",
+        challenge(&mut sender, &endpoint.server_name, &nonce),
+    )
+    .await??;
     let evidence = BASE64
         .decode(&answer.evidence)
         .ok()
         .and_then(|bytes| Evidence::parse(&bytes).ok())
         .ok_or(ConnectError::Answer("its evidence cannot be read"))?;
     if answer.x25519 != hex::encode(x25519.0) {
-        return Err(ConnectError::Answer("it names another X25519 key than the certificate"));
+        return Err(ConnectError::Answer(
+            "it names another X25519 key than the certificate",
+        ));
     }
     let wanted = challenge_report_data(&nonce, &binding, &certificate.tls_key, &x25519);
     let fresh = appraise(
@@ -232,7 +242,10 @@ impl AttestedChannel {
     }
 
     /// Sends a request over the channel; the answer's body can be streamed.
-    pub async fn request(&mut self, request: http::Request<Body>) -> Result<http::Response<Incoming>, hyper::Error> {
+    pub async fn request(
+        &mut self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, hyper::Error> {
         self.sender.ready().await?;
         self.sender.send_request(request).await
     }
@@ -258,7 +271,9 @@ fn report_data_of(
     let stated = certificate
         .evidence
         .stated_report_data()
-        .ok_or(ConnectError::Answer("its certificate's evidence has no report data"))?;
+        .ok_or(ConnectError::Answer(
+            "its certificate's evidence has no report data",
+        ))?;
     let bound = certificate_report_data(&certificate.tls_key, &x25519_of(&stated));
     appraise(
         &certificate.evidence,
@@ -309,10 +324,17 @@ fn post(path: &str, host: &str, body: Vec<u8>) -> http::Request<Body> {
 
 async fn collect(response: http::Response<Incoming>, limit: usize) -> Option<Bytes> {
     let body = Limited::new(response.into_body(), limit);
-    body.collect().await.ok().map(http_body_util::Collected::to_bytes)
+    body.collect()
+        .await
+        .ok()
+        .map(http_body_util::Collected::to_bytes)
 }
 
-async fn within<T>(limit: Duration, what: &'static str, future: impl Future<Output = T>) -> Result<T, ConnectError> {
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    future: impl Future<Output = T>,
+) -> Result<T, ConnectError> {
     timeout(limit, future)
         .await
         .map_err(|_| ConnectError::Timeout(what))
@@ -438,7 +460,9 @@ pub enum ConnectError {
         refusal: Box<Refusal>,
     },
     /// The server knows no challenge.
-    #[error("the server answered the channel challenge with status {0}: it is no enclave of MSE, or something stands in between")]
+    #[error(
+        "the server answered the channel challenge with status {0}: it is no enclave of MSE, or something stands in between"
+    )]
     NoChallenge(u16),
     /// The answer makes no sense.
     #[error("the answer to the channel challenge is no good: {0}")]

@@ -57,15 +57,23 @@ impl TlsIdentity {
         evidence: &Evidence,
     ) -> Result<CertificateDer<'static>, IdentityError> {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = names.iter().map(|name| san(name)).collect::<Result<_, _>>()?;
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| san(name))
+            .collect::<Result<_, _>>()?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(
             DnType::CommonName,
             names.first().map_or("enclave", |name| common_name(name)),
         );
-        params.distinguished_name.push(DnType::OrganizationName, "MSE enclave");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "MSE enclave");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+        ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: names.iter().map(|name| subtree(name)).collect(),
@@ -75,10 +83,8 @@ impl TlsIdentity {
         // A clock that is a little behind must not refuse a new enclave.
         params.not_before = (SystemTime::now() - std::time::Duration::from_secs(300)).into();
         params.not_after = not_after.into();
-        let mut extension = CustomExtension::from_oid_content(
-            SGX_EVIDENCE_OID,
-            evidence.as_bytes().to_vec(),
-        );
+        let mut extension =
+            CustomExtension::from_oid_content(SGX_EVIDENCE_OID, evidence.as_bytes().to_vec());
         extension.set_criticality(false);
         params.custom_extensions.push(extension);
         Ok(params.self_signed(&self.key)?.der().clone())
@@ -93,22 +99,21 @@ impl TlsIdentity {
 fn san(name: &str) -> Result<SanType, IdentityError> {
     match name.parse::<IpAddr>() {
         Ok(address) => Ok(SanType::IpAddress(address)),
-        Err(_) => Ok(SanType::DnsName(name.try_into().map_err(
-            |_| IdentityError::Name(name.to_owned()),
-        )?)),
+        Err(_) => Ok(SanType::DnsName(
+            name.try_into()
+                .map_err(|_| IdentityError::Name(name.to_owned()))?,
+        )),
     }
 }
 
 fn subtree(name: &str) -> GeneralSubtree {
     match name.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => GeneralSubtree::IpAddress(rcgen::CidrSubnet::V4(
-            address.octets(),
-            [0xff; 4],
-        )),
-        Ok(IpAddr::V6(address)) => GeneralSubtree::IpAddress(rcgen::CidrSubnet::V6(
-            address.octets(),
-            [0xff; 16],
-        )),
+        Ok(IpAddr::V4(address)) => {
+            GeneralSubtree::IpAddress(rcgen::CidrSubnet::V4(address.octets(), [0xff; 4]))
+        }
+        Ok(IpAddr::V6(address)) => {
+            GeneralSubtree::IpAddress(rcgen::CidrSubnet::V6(address.octets(), [0xff; 16]))
+        }
         Err(_) => GeneralSubtree::DnsName(name.to_owned()),
     }
 }

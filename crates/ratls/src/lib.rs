@@ -32,7 +32,7 @@ pub mod wire;
 
 pub use binding::{ChannelBinding, TlsPublicKey};
 pub use channel::{
-    AttestedChannel, Attestation, Body, CollateralSource, ConnectError, Endpoint, Expected,
+    Attestation, AttestedChannel, Body, CollateralSource, ConnectError, Endpoint, Expected,
     GivenCollateral, connect,
 };
 pub use identity::TlsIdentity;

@@ -30,7 +30,11 @@ pub struct ProvisioningPayload {
 
 impl ProvisioningPayload {
     /// Seals the payload to the attested key `enclave`, for the connection `channel`.
-    pub fn seal(&self, enclave: &PublicKey, channel: &ChannelBinding) -> Result<Vec<u8>, PayloadError> {
+    pub fn seal(
+        &self,
+        enclave: &PublicKey,
+        channel: &ChannelBinding,
+    ) -> Result<Vec<u8>, PayloadError> {
         let form = Form {
             uuid: self.app_id.to_string(),
             code_secret_key: self.code_key.to_hex(),
@@ -55,7 +59,11 @@ impl ProvisioningPayload {
         let json = key.open(&info(app_id), &channel.0, sealed)?;
         let form: Form = serde_json::from_slice(&json)?;
         let named = form.uuid.parse().map_err(|_| PayloadError::Field("uuid"))?;
-        if form.app_secrets.as_ref().is_some_and(|secrets| secrets.len() > MAX_SECRETS) {
+        if form
+            .app_secrets
+            .as_ref()
+            .is_some_and(|secrets| secrets.len() > MAX_SECRETS)
+        {
             return Err(PayloadError::TooLarge);
         }
         Ok(Self {
@@ -93,7 +101,9 @@ fn info(app_id: &AppId) -> Vec<u8> {
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// Over [`MAX_PROVISIONING`] or [`MAX_SECRETS`].
-    #[error("the provisioning payload is too large: at most {MAX_PROVISIONING} bytes, of which {MAX_SECRETS} of secrets")]
+    #[error(
+        "the provisioning payload is too large: at most {MAX_PROVISIONING} bytes, of which {MAX_SECRETS} of secrets"
+    )]
     TooLarge,
     /// Another key, app or connection, or changed bytes.
     #[error(transparent)]
@@ -129,10 +139,17 @@ mod tests {
 
     #[test]
     fn opens_for_the_same_app_key_and_channel_only() {
-        let (app, key, channel) = (AppId::generate(), KeyPair::generate(), ChannelBinding([1; 32]));
+        let (app, key, channel) = (
+            AppId::generate(),
+            KeyPair::generate(),
+            ChannelBinding([1; 32]),
+        );
         let sealed = payload(app).seal(&key.public(), &channel).unwrap();
         let opened = ProvisioningPayload::open(&sealed, &app, &key, &channel).unwrap();
-        assert_eq!(*opened.code_key.to_hex(), *CodeKey::from_bytes([7; 32]).to_hex());
+        assert_eq!(
+            *opened.code_key.to_hex(),
+            *CodeKey::from_bytes([7; 32]).to_hex()
+        );
         assert_eq!(opened.secrets.unwrap().as_str(), r#"{"password":"x"}"#);
         let open = |app: &AppId, key: &KeyPair, channel: &ChannelBinding| {
             ProvisioningPayload::open(&sealed, app, key, channel).is_ok()

@@ -79,7 +79,7 @@ impl ControlGroups {
             .map(|controller| {
                 let applied = self
                     .version_of(controller)
-                    .and_then(|version| self.apply_one(&version, controller, id, pid, limits));
+                    .and_then(|version| apply_one(&version, controller, id, pid, limits));
                 match applied {
                     Ok(detail) => controller.entry(LimitState::Applied, detail),
                     Err(error) => controller.entry(LimitState::NotApplied, error.to_string()),
@@ -131,36 +131,6 @@ impl ControlGroups {
             return Ok(Version::One(root));
         }
         Err(LimitError::NoController(controller.name()))
-    }
-
-    fn apply_one(
-        &self,
-        version: &Version,
-        controller: Controller,
-        id: Uuid,
-        pid: u32,
-        limits: &Limits,
-    ) -> Result<String, LimitError> {
-        let group = match version {
-            Version::One(root) => make_group(&root.join(PARENT), id)?,
-            Version::Two(root) => {
-                let parent = root.join(PARENT);
-                let enable = format!("+{}", controller.name());
-                write(&root.join("cgroup.subtree_control"), &enable)?;
-                make_dir(&parent)?;
-                write(&parent.join("cgroup.subtree_control"), &enable)?;
-                make_group(&parent, id)?
-            }
-        };
-        for setting in controller.settings(version, limits) {
-            let file = group.join(setting.file);
-            if setting.need == Need::IfPresent && !file.exists() {
-                continue;
-            }
-            write(&file, &setting.value)?;
-        }
-        write(&group.join("cgroup.procs"), &pid.to_string())?;
-        Ok(controller.describe(limits))
     }
 }
 
@@ -309,6 +279,35 @@ impl Controller {
             detail,
         }
     }
+}
+
+fn apply_one(
+    version: &Version,
+    controller: Controller,
+    id: Uuid,
+    pid: u32,
+    limits: &Limits,
+) -> Result<String, LimitError> {
+    let group = match version {
+        Version::One(root) => make_group(&root.join(PARENT), id)?,
+        Version::Two(root) => {
+            let parent = root.join(PARENT);
+            let enable = format!("+{}", controller.name());
+            write(&root.join("cgroup.subtree_control"), &enable)?;
+            make_dir(&parent)?;
+            write(&parent.join("cgroup.subtree_control"), &enable)?;
+            make_group(&parent, id)?
+        }
+    };
+    for setting in controller.settings(version, limits) {
+        let file = group.join(setting.file);
+        if setting.need == Need::IfPresent && !file.exists() {
+            continue;
+        }
+        write(&file, &setting.value)?;
+    }
+    write(&group.join("cgroup.procs"), &pid.to_string())?;
+    Ok(controller.describe(limits))
 }
 
 #[expect(

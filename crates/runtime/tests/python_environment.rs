@@ -212,6 +212,26 @@ async def hello(request: Request, name: str):
 }
 
 #[tokio::test]
+async fn the_data_science_image_computes() {
+    let source = "
+import numpy, pandas, scipy.stats
+from flask import Flask
+from sklearn.linear_model import LinearRegression
+app = Flask(__name__)
+
+@app.get('/')
+def predict():
+    table = pandas.DataFrame({'x': numpy.arange(3.0), 'y': [0.0, 2.0, 4.0]})
+    model = LinearRegression().fit(table[['x']].values, table['y'])
+    slope = scipy.stats.linregress(table['x'], table['y']).slope
+    return f'{model.predict([[3.0]])[0]:.1f} {slope:.1f}'
+";
+    let server = Server::start(&environment(DATA_SCIENCE).await, source);
+    assert_eq!(server.get("/"), (200, "6.0 2.0".to_owned()));
+    server.stop();
+}
+
+#[tokio::test]
 async fn an_application_that_fails_to_start_up_ends_the_server() {
     let source = "
 async def app(scope, receive, send):
@@ -374,3 +394,4 @@ fn text(bytes: &[u8]) -> &str {
 
 const FLASK: &str = "mse-flask:20261123000000";
 const FASTAPI: &str = "mse-fastapi:20261123000000";
+const DATA_SCIENCE: &str = "mse-ds:20261123000000";

@@ -64,8 +64,13 @@ impl Platform {
             Err(error) if error.is_absent() => (),
             other => return other,
         }
-        match Self::create(dir, now) {
-            Err(PlatformError::State(StateError::Exists { .. })) => Self::open(dir),
+        let exists = match Self::create(dir, now) {
+            Err(error @ PlatformError::State(StateError::Exists { .. })) => error,
+            other => return other,
+        };
+        // Either another process was faster, or something else is in the way.
+        match Self::open(dir) {
+            Err(error) if error.is_absent() => Err(exists),
             other => other,
         }
     }

@@ -34,7 +34,10 @@ impl AppProxy {
     }
 
     /// Sends `request` to the app and gives its answer, whose body is streamed.
-    pub(crate) async fn forward(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
         let upgrade = wants_upgrade(request.headers());
         let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade);
@@ -141,7 +144,10 @@ fn prepare<B>(request: &mut Request<B>, upgrade: bool) {
     {
         request.headers_mut().insert(HOST, host);
     }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
     let protocol = upgrade
@@ -150,7 +156,12 @@ fn prepare<B>(request: &mut Request<B>, upgrade: bool) {
     let headers = request.headers_mut();
     strip_hop_by_hop(headers);
     // Whoever stands in front of the enclave is not trusted to say where a request came from.
-    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+    for name in [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+    ] {
         headers.remove(name);
     }
     headers.insert(

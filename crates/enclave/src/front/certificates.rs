@@ -39,7 +39,11 @@ impl Certificates {
 
     fn is_own_name(&self, name: Option<&str>) -> bool {
         // Without SNI a client connects by address, which only the own certificate covers.
-        name.is_none_or(|name| self.own_names.iter().any(|own| own.eq_ignore_ascii_case(name)))
+        name.is_none_or(|name| {
+            self.own_names
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(name))
+        })
     }
 }
 

@@ -86,7 +86,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(enclave: Arc<Enclave>, binding: ChannelBinding, owns_certificate: bool) -> Self {
+    pub(super) fn new(
+        enclave: Arc<Enclave>,
+        binding: ChannelBinding,
+        owns_certificate: bool,
+    ) -> Self {
         Self {
             enclave,
             binding,
@@ -107,13 +111,19 @@ impl Connection {
         }
     }
 
-    async fn answer_itself(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
+    async fn answer_itself(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
         match (request.method(), request.uri().path()) {
             (&Method::POST, ATTEST) => self.attest(request).await,
             (&Method::POST, PROVISION) => self.provision(request).await,
-            (&Method::GET, STATE) => Ok(json(StatusCode::OK, &State {
-                state: self.enclave.state().to_owned(),
-            })),
+            (&Method::GET, STATE) => Ok(json(
+                StatusCode::OK,
+                &State {
+                    state: self.enclave.state().to_owned(),
+                },
+            )),
             (method, path) => Err(problem(
                 ProblemCode::NoSuchThing,
                 format!("the enclave has no `{method} {path}`"),
@@ -132,25 +142,27 @@ impl Connection {
         let challenge: Challenge = read(request, MAX_CHALLENGE).await?;
         let mut nonce = [0; 32];
         hex::decode_to_slice(&challenge.nonce, &mut nonce).map_err(|_| {
-            problem(ProblemCode::Malformed, "`nonce` must be 32 bytes in hexadecimal")
+            problem(
+                ProblemCode::Malformed,
+                "`nonce` must be 32 bytes in hexadecimal",
+            )
         })?;
         let x25519 = self.enclave.x25519.public();
-        let report_data = challenge_report_data(
-            &Nonce(nonce),
-            &self.binding,
-            &self.enclave.tls_key,
-            &x25519,
-        );
+        let report_data =
+            challenge_report_data(&Nonce(nonce), &self.binding, &self.enclave.tls_key, &x25519);
         let evidence = self
             .enclave
             .attester
             .evidence(&report_data)
             .await
             .map_err(|error| problem(ProblemCode::NoEvidence, error.to_string()))?;
-        Ok(json(StatusCode::OK, &ChallengeAnswer {
-            evidence: BASE64.encode(evidence.as_bytes()),
-            x25519: hex::encode(x25519.0),
-        }))
+        Ok(json(
+            StatusCode::OK,
+            &ChallengeAnswer {
+                evidence: BASE64.encode(evidence.as_bytes()),
+                x25519: hex::encode(x25519.0),
+            },
+        ))
     }
 
     async fn provision(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
@@ -168,9 +180,12 @@ impl Connection {
             .provisioning
             .provision(&sealed, &self.enclave.x25519, &self.binding)
             .await?;
-        Ok(json(StatusCode::OK, &State {
-            state: "starting".to_owned(),
-        }))
+        Ok(json(
+            StatusCode::OK,
+            &State {
+                state: "starting".to_owned(),
+            },
+        ))
     }
 
     /// Before the app runs. Existing clients take 200 with `Mse-Status` for "waits for its
@@ -192,22 +207,34 @@ impl Connection {
         }
         refusal(&problem(
             ProblemCode::Malformed,
-            format!("secrets are taken at `{PROVISION}`, sealed to the attested key; the older form in clear is not enabled"),
+            format!(
+                "secrets are taken at `{PROVISION}`, sealed to the attested key; the older form in clear is not enabled"
+            ),
         ))
     }
 }
 
 /// An answer of plain text.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<AnswerBody> {
-    with_type(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+    with_type(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
-    with_type(status, "application/json", serde_json::to_vec(value).unwrap_or_default().into())
+    with_type(
+        status,
+        "application/json",
+        serde_json::to_vec(value).unwrap_or_default().into(),
+    )
 }
 
 fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<AnswerBody> {
-    let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::new(body)
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer
@@ -243,12 +270,19 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>, limit: usize) -> 
         .await
         .map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                problem(ProblemCode::TooLarge, format!("the body is over {limit} bytes"))
+                problem(
+                    ProblemCode::TooLarge,
+                    format!("the body is over {limit} bytes"),
+                )
             } else {
                 problem(ProblemCode::Malformed, "the body breaks off")
             }
         })?
         .to_bytes();
-    serde_json::from_slice(&body)
-        .map_err(|_| problem(ProblemCode::Malformed, "the body is not the JSON expected here"))
+    serde_json::from_slice(&body).map_err(|_| {
+        problem(
+            ProblemCode::Malformed,
+            "the body is not the JSON expected here",
+        )
+    })
 }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::failure::{Doing, StageError};
 use super::launcher::{Progress, SandboxError};
 use super::plan::{Area, FileMode, PrivatePath, TreePlan};
-use super::wire::{self, CHUNK, FileHeader, Kind, Launch, WireError};
+use super::wire::{self, CHUNK, FileHeader, FrameReader, Kind, Launch, WireError};
 
 /// Sends the app's private files into a sandbox, which runs nothing before
 /// [`PrivateFilesWriter::finish`].
@@ -108,10 +108,13 @@ impl PrivateFilesWriter {
 }
 
 /// Reads private files up to `EndFiles` and puts them where `plan` says.
-pub(super) fn unpack(channel: &mut impl Read, plan: &TreePlan) -> Result<(), StageError> {
+pub(super) fn unpack<R: Read>(
+    frames: &mut FrameReader<R>,
+    plan: &TreePlan,
+) -> Result<(), StageError> {
     let mut made = BTreeSet::new();
     loop {
-        let frame = wire::read_frame(channel)?;
+        let frame = frames.read()?;
         match frame.kind {
             Kind::File => {
                 let header: FileHeader = frame.json()?;
@@ -119,22 +122,16 @@ pub(super) fn unpack(channel: &mut impl Read, plan: &TreePlan) -> Result<(), Sta
                     Area::Code => plan.code.target.as_path(),
                     Area::Secrets => plan.secrets.target.as_path(),
                 };
-                unpack_file(channel, root, &header, &mut made)?;
+                unpack_file(frames, root, &header, &mut made)?;
             }
             Kind::EndFiles => return Ok(()),
-            got => {
-                return Err(WireError::Unexpected {
-                    expected: "File or EndFiles",
-                    got,
-                }
-                .into());
-            }
+            got => return Err(unexpected(Kind::File, got)),
         }
     }
 }
 
-fn unpack_file(
-    channel: &mut impl Read,
+fn unpack_file<R: Read>(
+    frames: &mut FrameReader<R>,
     root: &Path,
     header: &FileHeader,
     made: &mut BTreeSet<PathBuf>,
@@ -150,35 +147,34 @@ fn unpack_file(
             .create(parent)
             .doing(action)?;
     }
-    let mut file = match File::options()
+    let opened = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)
-    {
+        .open(&path);
+    let mut file = match opened {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(StageError::DuplicateFile(header.path.to_string()));
         }
         opened => opened.doing(action)?,
     };
     loop {
-        let frame = wire::read_frame(channel)?;
+        let frame = frames.read()?;
         match frame.kind {
             Kind::Chunk => file
-                .write_all(&frame.payload)
+                .write_all(frame.payload)
                 .doing(action)
                 .map_err(with_size_advice)?,
             Kind::EndFile => break,
-            got => {
-                return Err(WireError::Unexpected {
-                    expected: "Chunk or EndFile",
-                    got,
-                }
-                .into());
-            }
+            got => return Err(unexpected(Kind::Chunk, got)),
         }
     }
-    fs::set_permissions(&path, fs::Permissions::from_mode(header.mode.bits())).doing(action)
+    let mode = fs::Permissions::from_mode(header.mode.bits());
+    file.set_permissions(mode).doing(action)
+}
+
+fn unexpected(expected: Kind, got: Kind) -> StageError {
+    WireError::Unexpected { expected, got }.into()
 }
 
 fn with_size_advice(error: StageError) -> StageError {
@@ -209,7 +205,7 @@ mod tests {
             &[b"{}"],
         );
         wire::write_frame(&mut stream, Kind::EndFiles, &[]).unwrap();
-        unpack(&mut &stream[..], &plan).unwrap();
+        unpack(&mut FrameReader::new(&stream[..]), &plan).unwrap();
 
         let code = dir.path().join("code/a/b.py");
         assert_eq!(fs::read(&code).unwrap(), b"onetwo");
@@ -233,7 +229,7 @@ mod tests {
             r#"{"area":"code","path":"../escaped","mode":292}"#,
             &[b"x"],
         );
-        let refused = unpack(&mut &stream[..], &plan).unwrap_err();
+        let refused = unpack(&mut FrameReader::new(&stream[..]), &plan).unwrap_err();
         assert!(refused.to_string().contains("../escaped"), "{refused}");
     }
 
@@ -249,7 +245,7 @@ mod tests {
             );
         }
         assert!(matches!(
-            unpack(&mut &stream[..], &plan),
+            unpack(&mut FrameReader::new(&stream[..]), &plan),
             Err(StageError::DuplicateFile(_))
         ));
     }
@@ -259,7 +255,7 @@ mod tests {
         let (_dir, plan) = plan();
         let mut chunk_first = Vec::new();
         wire::write_frame(&mut chunk_first, Kind::Chunk, b"x").unwrap();
-        assert!(unpack(&mut &chunk_first[..], &plan).is_err());
+        assert!(unpack(&mut FrameReader::new(&chunk_first[..]), &plan).is_err());
         let mut cut = Vec::new();
         file(
             &mut cut,
@@ -267,7 +263,7 @@ mod tests {
             &[b"x"],
         );
         assert!(matches!(
-            unpack(&mut &cut[..], &plan),
+            unpack(&mut FrameReader::new(&cut[..]), &plan),
             Err(StageError::Wire(WireError::Closed))
         ));
     }

@@ -1,7 +1,6 @@
 //! The first process of the sandbox's pid namespace: gives up what the app must
 //! not have, runs the plan's commands, reaps, passes on requests to stop.
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -18,7 +17,7 @@ use super::failure::{Doing, StageError};
 use super::plan::{AppCommand, LaunchPlan};
 use super::report::{ExitCause, Step};
 use super::stage1::{self, FAILED};
-use super::wire::{self, Event, Kind, Launch, WireError};
+use super::wire::{self, Event, FrameReader, Kind, Launch};
 
 /// `sandbox-init`: ends as the last command of the plan ends, and the kernel
 /// then ends every process that is left.
@@ -44,15 +43,7 @@ fn prepare(channel: &mut UnixStream) -> Result<LaunchPlan, StageError> {
     // program of mse-enclave through `/proc/1/exe`.
     prctl::set_dumpable(false).doing(|| "become undumpable".into())?;
 
-    let frame = wire::read_frame(channel)?;
-    if frame.kind != Kind::Launch {
-        return Err(WireError::Unexpected {
-            expected: "Launch",
-            got: frame.kind,
-        }
-        .into());
-    }
-    let launch: Launch = frame.json()?;
+    let launch: Launch = FrameReader::new(&mut *channel).read_json(Kind::Launch)?;
     let entries = confine::confine(launch.plan.limits, &launch.writable)?;
     send(channel, &Event::Confined { entries })?;
     Ok(launch.plan)
@@ -105,26 +96,17 @@ impl Init {
         plan: &LaunchPlan,
         channel: &UnixStream,
     ) -> Result<ExitCause, StageError> {
-        let mut commands = plan
-            .prepare
-            .iter()
-            .enumerate()
-            .map(|(index, command)| (Step::Prepare(index), command))
-            .chain([(Step::Serve, &plan.serve)]);
-        loop {
-            let Some((step, command)) = commands.next() else {
-                unreachable!("the loop ends with the server, the last command")
-            };
-            let pid = start(step, command)?;
-            if step == Step::Serve {
-                send(&mut &*channel, &Event::Serving)?;
-            }
-            let cause = self.wait(pid).await?;
-            if step == Step::Serve || cause != ExitCause::Code(0) || self.stopping {
-                send(&mut &*channel, &Event::Exited { step, cause })?;
-                return Ok(cause);
+        for (index, command) in plan.prepare.iter().enumerate() {
+            let step = Step::Prepare(index);
+            let cause = self.wait(start(step, command)?).await?;
+            if cause != ExitCause::Code(0) || self.stopping {
+                return end(channel, step, cause);
             }
         }
+        let server = start(Step::Serve, &plan.serve)?;
+        send(channel, &Event::Serving)?;
+        let cause = self.wait(server).await?;
+        end(channel, Step::Serve, cause)
     }
 
     async fn wait(&mut self, pid: Pid) -> Result<ExitCause, StageError> {
@@ -170,7 +152,7 @@ fn reap(awaited: Pid) -> Result<Option<ExitCause>, StageError> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == awaited => {
-                found = Some(ExitCause::Code(code))
+                found = Some(ExitCause::Code(code));
             }
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == awaited => {
                 found = Some(ExitCause::Signal(signal as i32));
@@ -182,10 +164,12 @@ fn reap(awaited: Pid) -> Result<Option<ExitCause>, StageError> {
     }
 }
 
-fn send(channel: &mut impl io::Write, event: &Event) -> Result<(), StageError> {
-    Ok(wire::write_frame(
-        channel,
-        Kind::Event,
-        &wire::encode(event)?,
-    )?)
+fn end(channel: &UnixStream, step: Step, cause: ExitCause) -> Result<ExitCause, StageError> {
+    send(channel, &Event::Exited { step, cause })?;
+    Ok(cause)
+}
+
+fn send(mut channel: &UnixStream, event: &Event) -> Result<(), StageError> {
+    wire::write_frame(&mut channel, Kind::Event, &wire::encode(event)?)?;
+    Ok(())
 }

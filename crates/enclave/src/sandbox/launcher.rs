@@ -20,7 +20,7 @@ use super::files::PrivateFilesWriter;
 use super::logs::{self, LogLine, LogStream};
 use super::plan::{InvalidPlan, PrivatePath, SandboxPlan};
 use super::report::{SandboxExit, SandboxReport};
-use super::wire::{self, Event, Launch};
+use super::wire::{Event, FrameReader, Launch};
 
 /// Lines of the app's output that wait for their reader before the app does.
 const LOG_BACKLOG: usize = 256;
@@ -205,11 +205,16 @@ impl SandboxHandle {
         }
     }
 
-    /// Asks the app to end (SIGTERM), and kills the sandbox after `grace`.
+    /// Asks the app to end (SIGTERM), and kills the sandbox after `grace`. As after
+    /// [`Self::wait`], no process is left.
     pub async fn stop(&self, grace: Duration) -> Result<SandboxExit, SandboxError> {
         // Fails only for a sandbox that has ended already.
         let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
         if let Ok(exit) = timeout(grace, self.wait()).await {
+            return exit;
+        }
+        let _ = pidfd_send_signal(&self.pidfd, Signal::HUP);
+        if let Ok(exit) = timeout(DRAIN, self.wait()).await {
             return exit;
         }
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -372,19 +377,14 @@ impl Drop for KillOnDrop {
 /// On return the channel closes: should the init have lost its parent before it
 /// was tied to it, this ends it.
 async fn follow(
-    mut events: OwnedReadHalf,
+    events: OwnedReadHalf,
     mut ended: oneshot::Receiver<()>,
     state: watch::Sender<Status>,
 ) {
+    let mut frames = FrameReader::new(events);
     let receive = async {
-        loop {
-            match wire::receive_frame(&mut events)
-                .await
-                .and_then(|frame| frame.json::<Event>())
-            {
-                Ok(event) => state.send_modify(|status| status.apply(event)),
-                Err(_) => break,
-            }
+        while let Ok(event) = frames.receive().await.and_then(|frame| frame.json()) {
+            state.send_modify(|status| status.apply(event));
         }
     };
     tokio::pin!(receive);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use caps::errors::CapsError;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -28,7 +29,15 @@ pub(super) enum Maker {
 
 impl Maker {
     pub(super) fn new(app_uid: AppUid) -> Self {
-        if Uid::effective().is_root() {
+        // Root of a container may lack any of them.
+        let needed = [
+            Capability::CAP_SYS_ADMIN,
+            Capability::CAP_SETUID,
+            Capability::CAP_SETGID,
+            Capability::CAP_CHOWN,
+        ];
+        let has = |right| caps::has_cap(None, CapSet::Effective, right).unwrap_or(false);
+        if needed.into_iter().all(has) {
             Self::Root(app_uid)
         } else {
             Self::User
@@ -123,7 +132,8 @@ pub(super) fn keep_rights_of_init() -> Result<(), StageError> {
     Ok(())
 }
 
-pub(super) fn caps_error(error: caps::errors::CapsError) -> std::io::Error {
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` calls")]
+pub(super) fn caps_error(error: CapsError) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }
 

@@ -17,11 +17,13 @@ use super::failure::{Doing, StageError};
 use super::namespaces::{self, Maker};
 use super::plan::TreePlan;
 use super::report::ExitCause;
-use super::wire::{self, Event, Kind, WireError};
+use super::wire::{self, Event, FrameReader, Kind};
 use super::{INIT, files, tree};
 
 /// The exit code of a stage that failed; the reason went up the channel.
 pub(super) const FAILED: u8 = 70;
+/// The signal by which stage 1 is asked to kill the sandbox and wait for its end.
+pub(super) const KILL_ALL: Signal = Signal::SIGHUP;
 
 /// `sandbox-stage1 PARENT`: ends as the init ends.
 pub(super) fn main(parent: Option<&str>) -> ExitCode {
@@ -75,15 +77,8 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
     unistd::setsid().doing(|| "leave the terminal".into())?;
     umask(Mode::from_bits_truncate(0o022));
 
-    let frame = wire::read_frame(channel)?;
-    if frame.kind != Kind::Tree {
-        return Err(WireError::Unexpected {
-            expected: "Tree",
-            got: frame.kind,
-        }
-        .into());
-    }
-    let plan: TreePlan = frame.json()?;
+    let mut frames = FrameReader::new(&mut *channel);
+    let plan: TreePlan = frames.read_json(Kind::Tree)?;
     let maker = Maker::new(plan.app_uid);
 
     let mut entries;
@@ -111,7 +106,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
     // The kernel forgets this whenever a process changes its user.
     die_with(parent)?;
 
-    files::unpack(channel, &plan)?;
+    files::unpack(&mut frames, &plan)?;
     entries.extend(tree::seal(&plan)?);
     wire::write_frame(
         channel,
@@ -178,12 +173,7 @@ fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
     unistd::dup2_stdin(&null).doing(|| "leave the channel to the init".into())?;
 
     let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, KILL_ALL, Signal::SIGCHLD] {
         signals.add(signal);
     }
     signals.thread_block().doing(|| "receive signals".into())?;
@@ -197,7 +187,9 @@ fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
         }
         match signals.wait().doing(|| "receive signals".into())? {
             Signal::SIGCHLD => {}
-            // Not reaped yet, so the id is still the init's.
+            // Not reaped yet, so the id is still the init's. Killing it here, and
+            // not this process, lets this process see the last one end.
+            KILL_ALL => kill(pid, Signal::SIGKILL).doing(|| "kill the sandbox".into())?,
             _ => kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?,
         }
     }

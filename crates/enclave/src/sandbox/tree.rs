@@ -137,6 +137,7 @@ impl Place {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Owner {
     Maker,
     App,

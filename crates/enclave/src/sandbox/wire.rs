@@ -90,51 +90,89 @@ pub(super) enum Event {
     },
 }
 
-/// A frame that was read.
-///
-/// The payload may be code or secrets, so it is wiped and never shown.
-pub(super) struct Frame {
-    pub(super) kind: Kind,
-    pub(super) payload: Zeroizing<Vec<u8>>,
+/// Reads frames into one buffer, which is wiped in the end: what passes may be
+/// code or secrets.
+pub(super) struct FrameReader<R> {
+    channel: R,
+    buffer: Zeroizing<Vec<u8>>,
 }
 
-impl Frame {
-    /// The payload as JSON of type `T`.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, WireError> {
-        serde_json::from_slice(&self.payload).map_err(WireError::Json)
+/// A frame that was read.
+pub(super) struct Frame<'a> {
+    pub(super) kind: Kind,
+    pub(super) payload: &'a [u8],
+}
+
+impl<R> FrameReader<R> {
+    pub(super) fn new(channel: R) -> Self {
+        Self {
+            channel,
+            buffer: Zeroizing::default(),
+        }
+    }
+
+    /// Makes room for a payload and returns its kind and place.
+    fn prepare(&mut self, header: [u8; HEADER]) -> Result<(Kind, usize), WireError> {
+        let (kind, length) = parse_header(header)?;
+        if self.buffer.len() < length {
+            // Not resized: growth in place may move, and leave what was there.
+            self.buffer = Zeroizing::new(vec![0; length]);
+        }
+        Ok((kind, length))
     }
 }
 
-/// Reads exactly one frame. The end of the stream is [`WireError::Closed`].
-pub(super) fn read_frame(channel: &mut impl Read) -> Result<Frame, WireError> {
-    let mut header = [0; HEADER];
-    channel
-        .read_exact(&mut header)
-        .map_err(WireError::from_io)?;
-    let (kind, length) = parse_header(header)?;
-    let mut payload = Zeroizing::new(vec![0; length]);
-    channel
-        .read_exact(&mut payload)
-        .map_err(WireError::from_io)?;
-    Ok(Frame { kind, payload })
+impl<R: Read> FrameReader<R> {
+    /// Reads exactly one frame. The end of the stream is [`WireError::Closed`].
+    pub(super) fn read(&mut self) -> Result<Frame<'_>, WireError> {
+        let mut header = [0; HEADER];
+        self.channel
+            .read_exact(&mut header)
+            .map_err(WireError::from_io)?;
+        let (kind, length) = self.prepare(header)?;
+        let payload = &mut self.buffer[..length];
+        self.channel
+            .read_exact(payload)
+            .map_err(WireError::from_io)?;
+        Ok(Frame { kind, payload })
+    }
+
+    /// Reads one frame that must be of `kind`, and its payload as JSON.
+    pub(super) fn read_json<T: DeserializeOwned>(&mut self, kind: Kind) -> Result<T, WireError> {
+        let frame = self.read()?;
+        if frame.kind != kind {
+            return Err(WireError::Unexpected {
+                expected: kind,
+                got: frame.kind,
+            });
+        }
+        frame.json()
+    }
 }
 
-/// As [`read_frame`], for tokio.
-pub(super) async fn receive_frame(
-    channel: &mut (impl AsyncRead + Unpin),
-) -> Result<Frame, WireError> {
-    let mut header = [0; HEADER];
-    channel
-        .read_exact(&mut header)
-        .await
-        .map_err(WireError::from_io)?;
-    let (kind, length) = parse_header(header)?;
-    let mut payload = Zeroizing::new(vec![0; length]);
-    channel
-        .read_exact(&mut payload)
-        .await
-        .map_err(WireError::from_io)?;
-    Ok(Frame { kind, payload })
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// As [`Self::read`], for tokio.
+    pub(super) async fn receive(&mut self) -> Result<Frame<'_>, WireError> {
+        let mut header = [0; HEADER];
+        self.channel
+            .read_exact(&mut header)
+            .await
+            .map_err(WireError::from_io)?;
+        let (kind, length) = self.prepare(header)?;
+        let payload = &mut self.buffer[..length];
+        self.channel
+            .read_exact(payload)
+            .await
+            .map_err(WireError::from_io)?;
+        Ok(Frame { kind, payload })
+    }
+}
+
+impl Frame<'_> {
+    /// The payload as JSON of type `T`.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, WireError> {
+        serde_json::from_slice(self.payload).map_err(WireError::Json)
+    }
 }
 
 /// Writes one frame.
@@ -182,8 +220,8 @@ pub(super) enum WireError {
     TooLarge(usize),
     #[error("a frame has the unknown kind `{0}`; are these two versions of mse-enclave?")]
     UnknownKind(u8),
-    #[error("expected a frame of kind {expected}, got {got:?}")]
-    Unexpected { expected: &'static str, got: Kind },
+    #[error("expected a frame of kind {expected:?}, got {got:?}")]
+    Unexpected { expected: Kind, got: Kind },
     #[error("a frame is not the JSON expected: {0}")]
     Json(serde_json::Error),
 }
@@ -230,20 +268,31 @@ mod tests {
         write_frame(&mut stream, Kind::Chunk, b"abc").unwrap();
         write_frame(&mut stream, Kind::Launch, b"").unwrap();
         let mut rest = &stream[..];
-        let frame = read_frame(&mut rest).unwrap();
-        assert_eq!((frame.kind, &frame.payload[..]), (Kind::Chunk, &b"abc"[..]));
+        let mut reader = FrameReader::new(&mut rest);
+        let frame = reader.read().unwrap();
+        assert_eq!((frame.kind, frame.payload), (Kind::Chunk, &b"abc"[..]));
         assert_eq!(rest.len(), HEADER);
-        assert_eq!(read_frame(&mut rest).unwrap().kind, Kind::Launch);
-        assert!(matches!(read_frame(&mut rest), Err(WireError::Closed)));
+        let mut reader = FrameReader::new(rest);
+        assert_eq!(reader.read().unwrap().kind, Kind::Launch);
+        assert!(matches!(reader.read(), Err(WireError::Closed)));
+    }
+
+    #[test]
+    fn a_shorter_frame_shows_nothing_of_the_longer_one_before() {
+        let mut stream = Vec::new();
+        write_frame(&mut stream, Kind::Chunk, b"longer").unwrap();
+        write_frame(&mut stream, Kind::Chunk, b"x").unwrap();
+        let mut reader = FrameReader::new(&stream[..]);
+        assert_eq!(reader.read().unwrap().payload, b"longer");
+        assert_eq!(reader.read().unwrap().payload, b"x");
     }
 
     #[test]
     fn a_length_beyond_the_limit_is_refused_before_memory_is_taken() {
-        let mut stream = &[Kind::Chunk as u8, 0xff, 0xff, 0xff, 0xff][..];
-        assert!(matches!(
-            read_frame(&mut stream),
-            Err(WireError::TooLarge(_))
-        ));
+        let stream = [Kind::Chunk as u8, 0xff, 0xff, 0xff, 0xff];
+        let mut reader = FrameReader::new(&stream[..]);
+        assert!(matches!(reader.read(), Err(WireError::TooLarge(_))));
+        assert!(reader.buffer.is_empty());
         let too_much = vec![0; MAX_FRAME + 1];
         let written = write_frame(&mut Vec::new(), Kind::Chunk, &too_much);
         assert!(matches!(written, Err(WireError::TooLarge(_))));
@@ -251,12 +300,10 @@ mod tests {
 
     #[test]
     fn unknown_kinds_and_cut_frames_are_refused() {
-        let mut unknown = &[99, 0, 0, 0, 0][..];
-        assert!(matches!(
-            read_frame(&mut unknown),
-            Err(WireError::UnknownKind(99))
-        ));
-        let mut cut = &[Kind::Chunk as u8, 0, 0, 0, 9, 1, 2][..];
-        assert!(matches!(read_frame(&mut cut), Err(WireError::Closed)));
+        let unknown = FrameReader::new(&[99, 0, 0, 0, 0][..]).read().err();
+        assert!(matches!(unknown, Some(WireError::UnknownKind(99))));
+        let cut = [Kind::Chunk as u8, 0, 0, 0, 9, 1, 2];
+        let cut = FrameReader::new(&cut[..]).read().err();
+        assert!(matches!(cut, Some(WireError::Closed)));
     }
 }

@@ -1,0 +1,82 @@
+//! Splitting a command into words as a POSIX shell does, without being one: no variables, no
+//! substitution, no globs.
+
+/// The words of `command`: separated by blanks, kept together by quotes or backslashes.
+pub(crate) fn split(command: &str) -> Result<Vec<String>, Unclosed> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = command.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            blank if blank.is_whitespace() => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next().ok_or(Unclosed('\''))? {
+                        '\'' => break,
+                        other => word.push(other),
+                    }
+                }
+            }
+            '"' => double_quoted(&mut characters, word.get_or_insert_default())?,
+            '\\' => {
+                let next = characters.next().ok_or(Unclosed('\\'))?;
+                word.get_or_insert_default().push(next);
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// A quote that is not closed, or a backslash with nothing behind it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has a `{0}` without what must follow it")]
+pub(crate) struct Unclosed(char);
+
+fn double_quoted(
+    characters: &mut std::str::Chars<'_>,
+    word: &mut String,
+) -> Result<(), Unclosed> {
+    loop {
+        match characters.next().ok_or(Unclosed('"'))? {
+            '"' => return Ok(()),
+            '\\' => match characters.next().ok_or(Unclosed('"'))? {
+                special @ ('"' | '\\' | '$' | '`') => word.push(special),
+                other => word.extend(['\\', other]),
+            },
+            other => word.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_a_shell() {
+        for (command, words) in [
+            ("", &[][..]),
+            ("  ", &[]),
+            ("pytest", &["pytest"]),
+            (" pytest  -k 'a b' ", &["pytest", "-k", "a b"]),
+            (r#"pytest -k "a \"b\" \n""#, &["pytest", "-k", r#"a "b" \n"#]),
+            (r"a\ b c", &["a b", "c"]),
+            ("x ''", &["x", ""]),
+            ("--a='b c'd", &["--a=b cd"]),
+            ("a\tb\nc", &["a", "b", "c"]),
+            ("echo $HOME *;x", &["echo", "$HOME", "*;x"]),
+        ] {
+            assert_eq!(split(command).unwrap(), words, "{command}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_closed_is_refused() {
+        for (command, open) in [("a 'b", '\''), ("\"b", '"'), ("b\\", '\\'), ("\"b\\", '"')] {
+            assert_eq!(split(command), Err(Unclosed(open)), "{command}");
+        }
+    }
+}
