@@ -1,1 +1,4 @@
-//! placeholder
+//! What the end-to-end tests share: the real programs, started over real sockets.
+
+pub mod enclave;
+pub mod programs;

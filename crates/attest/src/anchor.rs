@@ -140,10 +140,11 @@ impl TrustAnchor {
         &self.subject
     }
 
-    /// Whether `candidate`, the last certificate of a chain, is this root: the same public key,
-    /// and signed by it.
-    pub(crate) fn is_root(&self, candidate: &X509Certificate<'_>) -> bool {
-        candidate.public_key().raw == self.root_key && is_self_signed(candidate)
+    /// Whether `candidate`, the last certificate of a chain, is this root: the same certificate,
+    /// or another one of the same key, signed by it.
+    pub(crate) fn is_root(&self, der: &[u8], candidate: &X509Certificate<'_>) -> bool {
+        der == self.root_der
+            || (candidate.public_key().raw == self.root_key && is_self_signed(candidate))
     }
 
     fn of_root(

@@ -1,32 +1,14 @@
-//! Layout of SGX ECDSA quotes, version 3, and their description field by field.
+//! Layout of SGX ECDSA quotes, version 3.
 //!
 //! Follows Intel's *SGX ECDSA QuoteLibReference DCAP API*, appendix A: header (48 bytes), report
 //! body (384 bytes), length and signature data. All integers are little-endian.
 
-use serde::Serialize;
 use thiserror::Error;
 
-use crate::Evidence;
+pub use crate::explain::{Field, fields};
 
 /// The largest quote that is read. Genuine ones are about 5 KiB.
 pub const MAX_QUOTE_BYTES: usize = 16 * 1024;
-
-/// One field of a piece of evidence, for people who want to see what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Field {
-    /// The field's name, with the part of the quote it is in: `report.mrenclave`.
-    pub name: &'static str,
-    /// Its value as text: numbers in decimal, bytes in hexadecimal.
-    pub value: String,
-    /// What it stands for.
-    pub meaning: &'static str,
-}
-
-/// Describes `evidence` field by field, in the order of its bytes. Nothing is verified.
-pub fn fields(evidence: &Evidence) -> Result<Vec<Field>, QuoteError> {
-    let Evidence::SgxDcap(raw) = evidence;
-    Ok(SgxQuote::parse(raw)?.fields())
-}
 
 /// A quote of the exact layout, borrowed from its bytes.
 pub(crate) struct SgxQuote<'a> {
@@ -109,145 +91,6 @@ impl<'a> SgxQuote<'a> {
             endorsed,
         })
     }
-
-    fn fields(&self) -> Vec<Field> {
-        let field = |name, value, meaning| Field {
-            name,
-            value,
-            meaning,
-        };
-        let Report(report) = self.report;
-        let chain = match self.certification_type {
-            PCK_CERTIFICATE_CHAIN => String::from_utf8_lossy(self.certification_data)
-                .trim_end_matches(['\0', '\n'])
-                .to_owned(),
-            _ => hex::encode(self.certification_data),
-        };
-        vec![
-            field("header.version", "3".into(), "form of the quote: SGX ECDSA"),
-            field(
-                "header.attestation_key_type",
-                ECDSA_P256_KEY.to_string(),
-                "the attestation key is ECDSA on P-256 with SHA-256",
-            ),
-            field("header.tee_type", "0".into(), "0: an SGX enclave"),
-            field(
-                "header.qe_svn",
-                self.qe_svn.to_string(),
-                "security version of the quoting enclave",
-            ),
-            field(
-                "header.pce_svn",
-                self.pce_svn.to_string(),
-                "security version of the provisioning certification enclave",
-            ),
-            field(
-                "header.qe_vendor_id",
-                hex::encode(dcap_qvl::INTEL_QE_VENDOR_ID),
-                "who makes the quoting enclave: Intel's id, which simulated platforms copy",
-            ),
-            field(
-                "header.user_data",
-                hex::encode(self.user_data),
-                "first 16 bytes: which quoting enclave made it",
-            ),
-            field(
-                "report.cpu_svn",
-                hex::encode(self.report.cpu_svn()),
-                "security version of the CPU when the report was made",
-            ),
-            field(
-                "report.misc_select",
-                hex::encode(&report[16..20]),
-                "what the CPU saves when the enclave faults",
-            ),
-            field(
-                "report.attributes",
-                hex::encode(self.report.attributes()),
-                "flags (bit 0 initialised, bit 1 DEBUG, bit 2 64-bit, bit 4 provisioning key), then the CPU features in use",
-            ),
-            field(
-                "report.mrenclave",
-                hex::encode(self.report.mrenclave()),
-                "measurement: what code and data the enclave was built from",
-            ),
-            field(
-                "report.mrsigner",
-                hex::encode(self.report.mrsigner()),
-                "SHA-256 of the public key that signed the enclave",
-            ),
-            field(
-                "report.isv_prod_id",
-                self.report.isv_prod_id().to_string(),
-                "product id that the signer gave",
-            ),
-            field(
-                "report.isv_svn",
-                self.report.isv_svn().to_string(),
-                "security version that the signer gave",
-            ),
-            field(
-                "report.report_data",
-                hex::encode(self.report.report_data()),
-                "64 bytes that the enclave chose: here they bind the evidence to keys and to a connection",
-            ),
-            field(
-                "signature_data.signature",
-                hex::encode(self.signature),
-                "over header and report, by the attestation key (r, then s)",
-            ),
-            field(
-                "signature_data.attestation_key",
-                hex::encode(self.attestation_key),
-                "public key of the quoting enclave (x, then y)",
-            ),
-            field(
-                "signature_data.qe_report.mrenclave",
-                hex::encode(self.qe_report.mrenclave()),
-                "measurement of the quoting enclave",
-            ),
-            field(
-                "signature_data.qe_report.mrsigner",
-                hex::encode(self.qe_report.mrsigner()),
-                "signer of the quoting enclave: must be the one in the QE identity",
-            ),
-            field(
-                "signature_data.qe_report.isv_svn",
-                self.qe_report.isv_svn().to_string(),
-                "security version of the quoting enclave: decides its TCB status",
-            ),
-            field(
-                "signature_data.qe_report.attributes",
-                hex::encode(self.qe_report.attributes()),
-                "attributes of the quoting enclave: must be those of the QE identity",
-            ),
-            field(
-                "signature_data.qe_report.report_data",
-                hex::encode(self.qe_report.report_data()),
-                "SHA-256 of attestation key and QE authentication data: binds the key to the quoting enclave",
-            ),
-            field(
-                "signature_data.qe_report_signature",
-                hex::encode(self.qe_signature),
-                "over the quoting enclave's report, by the platform's PCK key",
-            ),
-            field(
-                "signature_data.qe_auth_data",
-                hex::encode(self.qe_auth_data),
-                "data of the quoting enclave that is hashed with the attestation key",
-            ),
-            field(
-                "signature_data.certification_data.type",
-                self.certification_type.to_string(),
-                "5: the certificate chain of the PCK key follows",
-            ),
-            field(
-                "signature_data.certification_data",
-                chain,
-                "certificates of the platform (PCK), of its CA and of the root",
-            ),
-        ]
-    }
 }
 
 /// The body of an enclave report, 384 bytes.
@@ -257,6 +100,10 @@ pub(crate) struct Report<'a>(&'a [u8; 384]);
 impl<'a> Report<'a> {
     pub(crate) fn cpu_svn(self) -> &'a [u8; 16] {
         self.part::<0, 16>()
+    }
+
+    pub(crate) fn misc_select(self) -> &'a [u8; 4] {
+        self.part::<16, 4>()
     }
 
     pub(crate) fn attributes(self) -> &'a [u8; 16] {
@@ -359,7 +206,8 @@ pub enum QuoteError {
 /// Certification data type: PEM chain of the PCK certificate.
 pub(crate) const PCK_CERTIFICATE_CHAIN: u16 = 5;
 
-const ECDSA_P256_KEY: u16 = 2;
+/// Attestation key type: ECDSA on P-256 with SHA-256.
+pub(crate) const ECDSA_P256_KEY: u16 = 2;
 
 /// Takes fields from the front; every error names the field.
 struct Reader<'a> {
@@ -415,6 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Evidence;
 
     proptest! {
         #[test]

@@ -50,10 +50,10 @@ proptest! {
         let mut case = Case::good();
         let collateral = &mut case.collateral;
         match document {
-            0 => flip_text(&mut collateral.tcb_info, &at, bit),
-            1 => flip_text(&mut collateral.qe_identity, &at, bit),
-            2 => flip(&mut collateral.root_ca_crl, &at, bit),
-            _ => flip(&mut collateral.pck_crl, &at, bit),
+            0 => flip_text(&mut collateral.tcb_info, at, bit),
+            1 => flip_text(&mut collateral.qe_identity, at, bit),
+            2 => flip(&mut collateral.root_ca_crl, at, bit),
+            _ => flip(&mut collateral.pck_crl, at, bit),
         }
         prop_assert!(case.appraise().is_err());
     }
@@ -67,13 +67,13 @@ proptest! {
     }
 }
 
-fn flip(bytes: &mut [u8], at: &prop::sample::Index, bit: u32) {
+fn flip(bytes: &mut [u8], at: prop::sample::Index, bit: u32) {
     let at = at.index(bytes.len());
     bytes[at] ^= 1 << bit;
 }
 
 /// Seven bits: ASCII stays ASCII.
-fn flip_text(text: &mut String, at: &prop::sample::Index, bit: u32) {
+fn flip_text(text: &mut String, at: prop::sample::Index, bit: u32) {
     let mut bytes = std::mem::take(text).into_bytes();
     flip(&mut bytes, at, bit);
     *text = String::from_utf8(bytes).unwrap();

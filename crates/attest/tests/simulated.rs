@@ -479,7 +479,7 @@ const REFUSED: &[Row] = &[
             let mut case = Case::good();
             case.policy = case
                 .policy
-                .require_max_collateral_age(Duration::from_secs(60));
+                .require_max_collateral_age(Duration::from_mins(1));
             case
         },
         CheckName::CollateralAge,
@@ -656,7 +656,7 @@ fn what_the_policy_loosens_passes() {
                 .require_min_isv_svn(1)
                 .require_min_tcb_evaluation_number(1)
                 .require_mrsigner(platform().mrsigner())
-                .require_max_collateral_age(Duration::from_secs(3600));
+                .require_max_collateral_age(Duration::from_hours(1));
             case
         }),
     ];

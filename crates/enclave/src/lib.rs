@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         }
     }
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("MSE_LOG").unwrap_or_else(|_| "info".into()))
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)

@@ -52,7 +52,11 @@ impl ProcessRuntime {
     /// earlier run left there. `platform` signs the quotes.
     ///
     /// At most one runtime may use `data` at a time; the caller sees to that.
-    pub fn open(data: &Path, enclave: &Path, platform: Arc<Platform>) -> Result<Self, RuntimeError> {
+    pub fn open(
+        data: &Path,
+        enclave: &Path,
+        platform: Arc<Platform>,
+    ) -> Result<Self, RuntimeError> {
         let programs = data.join("enclaves");
         let instances = data.join("instances");
         orphans::end(&programs);
@@ -73,8 +77,7 @@ impl ProcessRuntime {
     /// Starts an enclave. What it does from then on is told by [`RunningEnclave::next`].
     pub async fn launch(&self, spec: LaunchSpec) -> Result<RunningEnclave, LaunchError> {
         let app_id = spec.workload.app_id;
-        let measurement =
-            measurement::simulated(&self.program.digest, &spec.workload.digest());
+        let measurement = measurement::simulated(&self.program.digest, &spec.workload.digest());
         let instance = Instance::create(&self.instances, app_id, &self.slots)
             .map_err(|source| LaunchError::Instance { app_id, source })?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(LaunchError::Socket)?;
@@ -216,7 +219,9 @@ pub enum EnclaveEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The enclave program cannot be installed.
-    #[error("the enclave program `{path}` cannot be used: {source}; build it (`cargo build -p mse-enclave`) or name it with `--enclave PATH`")]
+    #[error(
+        "the enclave program `{path}` cannot be used: {source}; build it (`cargo build -p mse-enclave`) or name it with `--enclave PATH`"
+    )]
     Program {
         /// Where it was looked for, or was to be put.
         path: PathBuf,

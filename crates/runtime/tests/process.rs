@@ -70,10 +70,7 @@ async fn an_enclave_that_sends_rubbish_is_killed_and_the_reason_told() {
     let bench = Bench::new();
     let mut enclave = bench.launch("fake:rubbish").await;
     let how = until_exit(&mut enclave).await;
-    assert!(
-        how.last().unwrap().contains("at most 1048576"),
-        "{how:?}"
-    );
+    assert!(how.last().unwrap().contains("at most 1048576"), "{how:?}");
 }
 
 #[tokio::test]
@@ -117,8 +114,7 @@ impl Bench {
         let program = data.path().join("fake-enclave");
         fs::write(&program, FAKE_ENCLAVE).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let platform =
-            Platform::create(&data.path().join("platform"), SystemTime::now()).unwrap();
+        let platform = Platform::create(&data.path().join("platform"), SystemTime::now()).unwrap();
         let runtime = ProcessRuntime::open(data.path(), &program, Arc::new(platform)).unwrap();
         Self {
             data,

@@ -93,7 +93,7 @@ pub(crate) fn signed_part(
     if options.debug {
         flags |= DEBUG;
     }
-    signed.extend(report(&Report {
+    signed.extend(report_body(&ReportBody {
         attributes: attributes(flags),
         mrenclave,
         mrsigner: options.mrsigner.unwrap_or(mrsigner),
@@ -115,7 +115,7 @@ pub(crate) fn qe_report(attestation_key: &[u8; 64], enclave: &QuotingEnclave) ->
     if enclave.debug {
         attributes[0] |= DEBUG;
     }
-    report(&Report {
+    report_body(&ReportBody {
         attributes,
         mrenclave: sha256(b"MSE SIMULATED quoting enclave"),
         mrsigner: enclave.mrsigner,
@@ -185,7 +185,7 @@ const QE_AUTH_DATA: [u8; 32] = {
     data
 };
 
-struct Report {
+struct ReportBody {
     attributes: [u8; 16],
     mrenclave: [u8; 32],
     mrsigner: [u8; 32],
@@ -194,7 +194,7 @@ struct Report {
     report_data: [u8; 64],
 }
 
-fn report(report: &Report) -> [u8; 384] {
+fn report_body(report: &ReportBody) -> [u8; 384] {
     let mut body = [0; 384];
     body[..16].copy_from_slice(&TCB_COMPONENTS);
     body[48..64].copy_from_slice(&report.attributes);

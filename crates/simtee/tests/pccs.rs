@@ -1,6 +1,6 @@
 //! A client that knows only the PCCS protocol gets the collateral that the platform issued.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use mse_attest::Collateral;
 use mse_simtee::{
@@ -63,7 +63,11 @@ fn what_this_platform_does_not_have_is_not_there() {
 
 fn collateral() -> Collateral {
     let dir = tempfile::tempdir().unwrap();
-    let now: SystemTime = UNIX_EPOCH + Duration::from_secs(1_795_435_200);
+    let now: SystemTime = "2026-11-23T12:00:00Z"
+        .parse::<jiff::Timestamp>()
+        .unwrap()
+        .try_into()
+        .unwrap();
     let platform = Platform::create(&dir.path().join("platform"), now).unwrap();
     platform.collateral(now).unwrap()
 }

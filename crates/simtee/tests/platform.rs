@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use mse_attest::{Evidence, Policy, ReferenceValues, Tee, TrustAnchor, appraise};
@@ -151,7 +151,7 @@ fn a_verifier_whose_clock_is_behind_accepts_new_collateral() {
     let quote = platform.quote([1; 32], &[2; 64]).unwrap();
     let evidence = Evidence::parse(&quote).unwrap();
     let policy = Policy::strict().with_simulated(platform.trust_anchor().clone());
-    let behind = now() - Duration::from_secs(50 * 60);
+    let behind = now() - Duration::from_mins(50);
     let collateral = platform.collateral(now()).unwrap();
     let expected = ReferenceValues::default();
     appraise(&evidence, &collateral, &policy, &expected, behind).unwrap();
@@ -187,11 +187,14 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// 2026-11-23T12:00:00Z.
 fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_795_435_200)
+    "2026-11-23T12:00:00Z"
+        .parse::<jiff::Timestamp>()
+        .unwrap()
+        .try_into()
+        .unwrap()
 }
 
 fn days(days: u64) -> Duration {
-    Duration::from_secs(days * 24 * 3600)
+    Duration::from_hours(days * 24)
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use mse_attest::{
@@ -17,13 +17,16 @@ use mse_simtee::{
 pub(crate) const MRENCLAVE: [u8; 32] = [0x5e; 32];
 pub(crate) const REPORT_DATA: [u8; 64] = [0xd4; 64];
 
-/// 2026-11-23T12:00:00Z.
 pub(crate) fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_795_435_200)
+    "2026-11-23T12:00:00Z"
+        .parse::<jiff::Timestamp>()
+        .unwrap()
+        .try_into()
+        .unwrap()
 }
 
 pub(crate) fn days(days: u64) -> Duration {
-    Duration::from_secs(days * 24 * 3600)
+    Duration::from_hours(days * 24)
 }
 
 pub(crate) fn platform() -> &'static Platform {

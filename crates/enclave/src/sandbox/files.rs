@@ -169,8 +169,8 @@ fn unpack_file<R: Read>(
             got => return Err(unexpected(Kind::Chunk, got)),
         }
     }
-    let mode = fs::Permissions::from_mode(header.mode.bits());
-    file.set_permissions(mode).doing(action)
+    let permissions = fs::Permissions::from_mode(header.mode.bits());
+    file.set_permissions(permissions).doing(action)
 }
 
 fn unexpected(expected: Kind, got: Kind) -> StageError {

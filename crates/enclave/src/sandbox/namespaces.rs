@@ -132,7 +132,10 @@ pub(super) fn keep_rights_of_init() -> Result<(), StageError> {
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` calls"
+)]
 pub(super) fn caps_error(error: CapsError) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }

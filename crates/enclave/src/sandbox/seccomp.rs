@@ -144,7 +144,7 @@ const FILES: &[c_long] = &[
     c::SYS_fstatfs, c::SYS_faccessat, c::SYS_faccessat2, c::SYS_getdents64, c::SYS_getcwd,
     c::SYS_chdir, c::SYS_fchdir, c::SYS_mkdirat, c::SYS_mknodat, c::SYS_unlinkat, c::SYS_linkat,
     c::SYS_symlinkat, c::SYS_readlinkat, c::SYS_renameat, c::SYS_renameat2, c::SYS_truncate,
-    c::SYS_ftruncate, c::SYS_fallocate, c::SYS_fchmod, c::SYS_fchmodat, c::SYS_fchmodat2,
+    c::SYS_ftruncate, c::SYS_fallocate, c::SYS_fchmod, c::SYS_fchmodat,
     c::SYS_fchown, c::SYS_fchownat, c::SYS_utimensat, c::SYS_umask, c::SYS_fsync,
     c::SYS_fdatasync, c::SYS_sync, c::SYS_syncfs, c::SYS_sync_file_range, c::SYS_fadvise64,
     c::SYS_readahead, c::SYS_sendfile, c::SYS_splice, c::SYS_tee, c::SYS_vmsplice,
@@ -231,7 +231,8 @@ const IPC: &[c_long] = &[
     c::SYS_mq_timedreceive, c::SYS_mq_notify, c::SYS_mq_getsetattr,
 ];
 
-/// Older forms of the calls above, which only this architecture has.
+/// Older forms of the calls above, which only this architecture has, and
+/// `fchmodat2`, which the `libc` crate names only here.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const LEGACY: &[c_long] = &[
@@ -241,7 +242,7 @@ const LEGACY: &[c_long] = &[
     c::SYS_utime, c::SYS_utimes, c::SYS_futimesat, c::SYS_getdents, c::SYS_fork, c::SYS_vfork,
     c::SYS_getpgrp, c::SYS_arch_prctl, c::SYS_getrlimit, c::SYS_setrlimit, c::SYS_time,
     c::SYS_alarm, c::SYS_pause, c::SYS_signalfd, c::SYS_epoll_create, c::SYS_epoll_wait,
-    c::SYS_eventfd, c::SYS_poll, c::SYS_select, c::SYS_inotify_init,
+    c::SYS_eventfd, c::SYS_poll, c::SYS_select, c::SYS_inotify_init, c::SYS_fchmodat2,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[c_long] = &[];

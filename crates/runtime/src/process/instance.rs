@@ -69,7 +69,11 @@ pub(super) fn sweep(instances: &Path) -> Result<(), RuntimeError> {
         .map_err(failed)?;
     for entry in fs::read_dir(instances).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if let Some(app_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+        if let Some(app_id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
             remove(app_id, &entry.path());
         }
     }

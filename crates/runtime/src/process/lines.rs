@@ -22,7 +22,11 @@ pub(super) async fn forward(
     };
     // An unreadable pipe has ended as far as the log is concerned.
     while let Ok(Some(text)) = lines.next().await {
-        if events.send(EnclaveEvent::Log { stream, text }).await.is_err() {
+        if events
+            .send(EnclaveEvent::Log { stream, text })
+            .await
+            .is_err()
+        {
             return;
         }
     }

@@ -52,10 +52,13 @@ fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o755))?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o755))?;
     file.as_file().sync_all()?;
     // Closed before it is started: a file open for writing cannot be executed.
-    file.into_temp_path().persist(path).map_err(|error| error.error)
+    file.into_temp_path()
+        .persist(path)
+        .map_err(|error| error.error)
 }
 
 #[cfg(test)]

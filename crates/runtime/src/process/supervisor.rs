@@ -77,7 +77,11 @@ pub(super) fn start(mut parts: Parts) -> io::Result<RunningEnclave> {
     };
     let hang_up = orders.clone();
     outputs.spawn(async move {
-        let why = listener.listen(reader).await.err().map(|error| error.to_string());
+        let why = listener
+            .listen(reader)
+            .await
+            .err()
+            .map(|error| error.to_string());
         let _ = hang_up.send(Order::HangUp { why });
     });
     tokio::spawn(watch(Watch {

@@ -1,0 +1,188 @@
+//! The record of an appraisal: every check, and the first that failed.
+
+use crate::{Check, CheckName, Outcome, Reason, Refusal};
+
+/// The checks as they are made, and the first that failed.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) checks: Vec<Check>,
+    /// Index of the decisive check, its class and the way out.
+    decisive: Option<(usize, Reason, &'static str)>,
+}
+
+/// What a failed check has to say.
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    pub(crate) why: String,
+    pub(crate) hint: &'static str,
+}
+
+/// Whether what was compared is as it should be.
+pub(crate) struct Holds(pub(crate) bool);
+
+impl Ledger {
+    pub(crate) fn has_failed(&self) -> bool {
+        self.decisive.is_some()
+    }
+
+    pub(crate) fn has(&self, name: CheckName) -> bool {
+        self.checks.iter().any(|check| check.name == name)
+    }
+
+    pub(crate) fn passed(&mut self, name: CheckName, compared: String, with: impl Into<String>) {
+        self.push(name, compared, with.into(), Outcome::Passed);
+    }
+
+    pub(crate) fn skipped(&mut self, name: CheckName, compared: impl Into<String>, why: &str) {
+        let why = why.to_owned();
+        self.push(
+            name,
+            compared.into(),
+            String::new(),
+            Outcome::Skipped { why },
+        );
+    }
+
+    pub(crate) fn failed(
+        &mut self,
+        name: CheckName,
+        compared: String,
+        with: String,
+        failure: Failure,
+    ) {
+        let Failure { reason, why, hint } = failure;
+        if self.decisive.is_none() {
+            self.decisive = Some((self.checks.len(), reason, hint));
+        }
+        self.push(name, compared, with, Outcome::Failed { why });
+    }
+
+    pub(crate) fn malformed(
+        &mut self,
+        name: CheckName,
+        compared: String,
+        with: impl Into<String>,
+        why: String,
+    ) {
+        let failure = Failure {
+            reason: Reason::Malformed,
+            why,
+            hint: hint_for(Reason::Malformed),
+        };
+        self.failed(name, compared, with.into(), failure);
+    }
+
+    pub(crate) fn compare(
+        &mut self,
+        name: CheckName,
+        compared: impl Into<String>,
+        with: impl Into<String>,
+        Holds(holds): Holds,
+        otherwise: impl FnOnce() -> Failure,
+    ) {
+        let (compared, with) = (compared.into(), with.into());
+        if holds {
+            self.passed(name, compared, with);
+        } else {
+            self.failed(name, compared, with, otherwise());
+        }
+    }
+
+    fn push(&mut self, name: CheckName, compared: String, with: String, outcome: Outcome) {
+        self.checks.push(Check {
+            name,
+            compared: printable(compared),
+            with: printable(with),
+            outcome: match outcome {
+                Outcome::Failed { why } => Outcome::Failed {
+                    why: printable(why),
+                },
+                other => other,
+            },
+        });
+    }
+
+    /// The refusal for the first failure. Without one nothing was accepted either, which is a
+    /// refusal all the same.
+    pub(crate) fn into_refusal(self) -> Refusal {
+        let decisive = self
+            .decisive
+            .and_then(|(at, reason, hint)| Some((self.checks.get(at)?, reason, hint)));
+        let (failed, reason, why, found, expected, hint) = match decisive {
+            Some((check, reason, hint)) => (
+                check.name,
+                reason,
+                match &check.outcome {
+                    Outcome::Failed { why } | Outcome::Skipped { why } => why.clone(),
+                    Outcome::Passed => String::new(),
+                },
+                check.compared.clone(),
+                check.with.clone(),
+                hint,
+            ),
+            None => (
+                CheckName::RootOfTrust,
+                Reason::UnknownRoot,
+                "nothing vouches for the evidence".into(),
+                String::new(),
+                String::new(),
+                hint_for(Reason::UnknownRoot),
+            ),
+        };
+        Refusal {
+            failed,
+            reason,
+            why,
+            found,
+            expected,
+            hint,
+            checks: self.checks,
+        }
+    }
+}
+
+/// The way out of a failure of this class, where the check has no better one.
+pub(crate) fn hint_for(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Malformed => "get the evidence or the collateral again, complete and unchanged",
+        Reason::Forged => {
+            "do not trust this enclave; if only the collateral is wrong, fetch it again from its source"
+        }
+        Reason::Revoked => "the vendor has withdrawn this platform's keys: use another platform",
+        Reason::Stale => "fetch fresh collateral, and check the clock",
+        Reason::Mismatch => "fetch the collateral of this very platform",
+        Reason::Policy => "have the platform brought up to date",
+        Reason::SimulatedEvidence | Reason::UnknownRoot => {
+            "give a trust anchor only for a platform that you mean to trust"
+        }
+    }
+}
+
+/// Names and messages come from evidence that nobody has verified yet: what could steer a terminal
+/// or break a line of a log is replaced.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) {
+        return text.replace(char::is_control, "\u{fffd}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_cannot_steer_the_terminal() {
+        let hostile = "CN=\u{1b}[2Jnice\n";
+        let mut ledger = Ledger::default();
+        ledger.malformed(
+            CheckName::RootOfTrust,
+            hostile.into(),
+            hostile,
+            hostile.into(),
+        );
+        let refusal = ledger.into_refusal();
+        assert!(!refusal.to_string().contains(char::is_control));
+        assert!(refusal.found.contains("nice"));
+    }
+}

@@ -1,0 +1,155 @@
+//! What can go wrong with a call, and what that means for a command.
+
+use mse_api::{ApiError, ErrorCode};
+
+use crate::exit::Exit;
+use crate::failure::{Failure, root_cause};
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiFailure {
+    /// The platform said no: it has understood the call, and did nothing.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its kind, if the platform said one.
+        code: Option<ErrorCode>,
+        /// What it said.
+        message: String,
+        /// How to mend it.
+        hint: Option<String>,
+    },
+    /// No answer. Whether the call was heard is not known.
+    #[error("the platform at {server} cannot be reached: {why}")]
+    Unreachable {
+        /// Its URL.
+        server: String,
+        /// Why.
+        why: String,
+        /// Whether not even a connection came about.
+        not_connected: bool,
+    },
+    /// An answer that makes no sense.
+    #[error("the answer of the platform at {server} cannot be read: {why}")]
+    Unreadable {
+        /// Its URL.
+        server: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ApiFailure {
+    pub(super) fn refused(server: String, status: u16, body: &[u8]) -> Self {
+        match serde_json::from_slice::<ApiError>(body) {
+            Ok(error) => Self::Refused {
+                status,
+                code: Some(error.code),
+                message: error.message,
+                hint: error.hint,
+            },
+            Err(_) => {
+                let text = String::from_utf8_lossy(body);
+                let text: String = text.trim().chars().take(300).collect();
+                let message = match text.as_str() {
+                    "" => format!("the platform at {server} answered with status {status}"),
+                    text => format!("the platform at {server} answered with status {status}: {text}"),
+                };
+                Self::Refused {
+                    status,
+                    code: None,
+                    message,
+                    hint: None,
+                }
+            }
+        }
+    }
+
+    pub(super) fn unreachable(server: String, error: &reqwest::Error) -> Self {
+        let why = if error.is_timeout() {
+            "it does not answer in time".to_owned()
+        } else {
+            root_cause(error)
+        };
+        Self::Unreachable {
+            server,
+            why,
+            not_connected: error.is_connect(),
+        }
+    }
+
+    /// Whether it may be otherwise in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 502 | 503),
+            Self::Unreachable { not_connected, .. } => *not_connected,
+            Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether the platform may have done what it was asked, without our knowing.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Refused { .. } => false,
+            Self::Unreachable { not_connected, .. } => !not_connected,
+            Self::Unreadable { .. } => true,
+        }
+    }
+
+    /// Whether there is no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+}
+
+impl From<ApiFailure> for Failure {
+    fn from(failure: ApiFailure) -> Self {
+        let message = failure.to_string();
+        match failure {
+            ApiFailure::Refused { status: 401, .. } => Self::new(Exit::NotLoggedIn, message)
+                .hint("log in again: `mse login`"),
+            ApiFailure::Refused { status, hint, code, .. } => {
+                let exit = if status == 404 { Exit::NotFound } else { Exit::Platform };
+                let failure = Self::new(exit, message)
+                    .details(serde_json::json!({ "status": status, "platform_code": code }));
+                match hint {
+                    Some(hint) => failure.hint(hint),
+                    None if status == 503 => failure.hint("try again later"),
+                    None => failure,
+                }
+            }
+            ApiFailure::Unreachable { .. } => Self::new(Exit::Platform, message)
+                .hint("is it running? `mse-server` starts one on this machine; `mse login --server URL` chooses another"),
+            ApiFailure::Unreadable { .. } => Self::new(Exit::Platform, message)
+                .hint("is this the API of an MSE platform, and of a version that fits this `mse`?"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_keep_the_platforms_words() {
+        let body = serde_json::to_vec(
+            &ApiError::new(ErrorCode::NoHardware, "all `4g-eu-001` are in use").with_hint("stop one"),
+        )
+        .unwrap();
+        let failure: Failure = ApiFailure::refused("http://x".into(), 409, &body).into();
+        assert_eq!(failure.exit(), Exit::Platform);
+        assert_eq!(failure.message(), "all `4g-eu-001` are in use");
+        assert_eq!(failure.get_hint(), Some("stop one"));
+    }
+
+    #[test]
+    fn no_message_is_ever_empty() {
+        let failure: Failure = ApiFailure::refused("http://x".into(), 500, b"").into();
+        assert_eq!(failure.message(), "the platform at http://x answered with status 500");
+        let failure: Failure = ApiFailure::refused("http://x".into(), 404, b"no").into();
+        assert_eq!(failure.exit(), Exit::NotFound);
+        let failure: Failure = ApiFailure::refused("http://x".into(), 401, b"").into();
+        assert_eq!(failure.exit(), Exit::NotLoggedIn);
+    }
+}

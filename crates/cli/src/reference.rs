@@ -1,0 +1,116 @@
+//! The reference value of the enclave program: what an enclave must have been started from.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use mse_crypto::Digest;
+use mse_workload::EnclaveDigest;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// The program's file name.
+const PROGRAM: &str = if cfg!(windows) { "mse-enclave.exe" } else { "mse-enclave" };
+
+/// The digest of the `mse-enclave` program that enclaves are expected to run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct EnclaveReference {
+    /// SHA-256 of the program.
+    pub(crate) digest: EnclaveDigest,
+    /// Where it comes from.
+    pub(crate) source: ReferenceSource,
+}
+
+/// Where a reference value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ReferenceSource {
+    /// Given as a digest.
+    Given,
+    /// The digest of this program.
+    Program(PathBuf),
+}
+
+impl EnclaveReference {
+    /// The reference that was `given` (64 hex digits, or a program), else the `mse-enclave` that
+    /// is installed beside this program.
+    pub(crate) fn find(given: Option<&str>) -> Result<Self, Failure> {
+        match given {
+            Some(given) => match given.parse() {
+                Ok(digest) => Ok(Self {
+                    digest,
+                    source: ReferenceSource::Given,
+                }),
+                Err(_) => Self::of_program(Path::new(given)),
+            },
+            None => Self::installed(),
+        }
+    }
+
+    fn installed() -> Result<Self, Failure> {
+        // A link to this program may lie elsewhere than what was installed with it.
+        let program = std::env::current_exe()
+            .and_then(|program| program.canonicalize())
+            .map_err(|error| Failure::other(format!("this program's own place is unknown: {error}")))?
+            .with_file_name(PROGRAM);
+        if program.is_file() {
+            return Self::of_program(&program);
+        }
+        Err(Failure::new(
+            Exit::InvalidConfiguration,
+            format!("there is no `{PROGRAM}` at `{}` to compare enclaves with", program.display()),
+        )
+        .hint("name the program, or its SHA-256 as published with its release: `--enclave FILE|HEX` or the environment variable `MSE_ENCLAVE`"))
+    }
+
+    fn of_program(program: &Path) -> Result<Self, Failure> {
+        let digest = File::open(program)
+            .and_then(Digest::of_reader)
+            .map_err(|error| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("the enclave program `{}` cannot be read: {error}", program.display()),
+                )
+                .hint("`--enclave` takes a file, or a SHA-256 in 64 hexadecimal digits")
+            })?;
+        Ok(Self {
+            digest: EnclaveDigest(digest),
+            source: ReferenceSource::Program(program.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for EnclaveReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            ReferenceSource::Given => write!(f, "{} (given)", self.digest),
+            ReferenceSource::Program(program) => {
+                write!(f, "{} ({})", self.digest, program.display())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_a_program_or_a_hint() {
+        let digest = Digest::of(b"program");
+        let given = EnclaveReference::find(Some(&digest.to_string())).unwrap();
+        assert_eq!((given.digest.0, given.source), (digest, ReferenceSource::Given));
+
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("mse-enclave");
+        std::fs::write(&program, b"program").unwrap();
+        let named = EnclaveReference::find(program.to_str()).unwrap();
+        assert_eq!(named.digest.0, digest);
+        assert!(named.to_string().contains("mse-enclave"));
+
+        let failure = EnclaveReference::find(Some("abcd")).unwrap_err();
+        assert!(failure.get_hint().unwrap().contains("64 hexadecimal digits"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Which simulated platforms the user has chosen to trust, and the policy that follows.
+//!
+//! Hardware roots are compiled in. A simulated platform's anchor must be added on purpose: by
+//! `mse trust add FILE`, or for one command by `--simulated FILE`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mse_attest::{Policy, TrustAnchor};
+use mse_crypto::Digest;
+use serde::Serialize;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::conf_dir::ConfDir;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::private_file;
+
+/// A trust anchor file is one certificate and a few lines; more is not read.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// The trust anchors that were added, a file each, 0600.
+pub(crate) struct TrustStore(PathBuf);
+
+/// An anchor that was added.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct KeptAnchor {
+    /// First 16 hex digits of the SHA-256 of the root certificate.
+    pub(crate) id: String,
+    /// `simulated`.
+    pub(crate) tee: String,
+    /// Subject of the root certificate.
+    pub(crate) subject: String,
+    /// The signer that its enclaves must have.
+    pub(crate) mrsigner: Option<String>,
+    #[serde(skip)]
+    anchor: TrustAnchor,
+}
+
+impl TrustStore {
+    pub(crate) fn of(conf: &ConfDir) -> Self {
+        Self(conf.trust())
+    }
+
+    /// Adds the anchor in `file`. Adding one twice changes nothing.
+    pub(crate) fn add(&self, file: &Path) -> Result<KeptAnchor, Failure> {
+        let anchor = KeptAnchor::of(read_anchor(file)?);
+        private_file::create_dir(&self.0)?;
+        private_file::write(&self.path(&anchor.id), anchor.anchor.to_toml().as_bytes())?;
+        Ok(anchor)
+    }
+
+    /// All of them, by id. One that cannot be read is an error: what is trusted must be clear.
+    pub(crate) fn list(&self) -> Result<Vec<KeptAnchor>, Failure> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Failure::file("read the folder", &self.0, &error)),
+        };
+        let mut anchors = Vec::new();
+        for entry in entries {
+            let path = entry
+                .map_err(|error| Failure::file("read the folder", &self.0, &error))?
+                .path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                anchors.push(KeptAnchor::of(read_anchor(&path)?));
+            }
+        }
+        anchors.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(anchors)
+    }
+
+    /// Removes the anchor whose id begins with `id`.
+    pub(crate) fn remove(&self, id: &str) -> Result<KeptAnchor, Failure> {
+        let mut found: Vec<KeptAnchor> = self
+            .list()?
+            .into_iter()
+            .filter(|anchor| !id.is_empty() && anchor.id.starts_with(id))
+            .collect();
+        match (found.pop(), found.len()) {
+            (Some(anchor), 0) => {
+                let path = self.path(&anchor.id);
+                fs::remove_file(&path).map_err(|error| Failure::file("remove", &path, &error))?;
+                Ok(anchor)
+            }
+            (None, _) => Err(Failure::new(Exit::NotFound, format!("there is no trust anchor `{id}`"))
+                .hint("`mse trust list` shows them")),
+            (Some(_), others) => Err(Failure::new(
+                Exit::Usage,
+                format!("`{id}` could be any of {} trust anchors", others + 1),
+            )
+            .hint("write more of its digits")),
+        }
+    }
+
+    /// Hardware roots, the anchors that were added, and those in `extra`.
+    pub(crate) fn policy(&self, extra: Option<&Path>) -> Result<TrustPolicy, Failure> {
+        let mut anchors: Vec<TrustAnchor> =
+            self.list()?.into_iter().map(|kept| kept.anchor).collect();
+        if let Some(file) = extra {
+            anchors.push(read_anchor(file)?);
+        }
+        Ok(TrustPolicy {
+            accepts_simulated: !anchors.is_empty(),
+            policy: anchors
+                .into_iter()
+                .fold(Policy::strict(), Policy::with_simulated),
+        })
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.0.join(format!("{id}.toml"))
+    }
+}
+
+/// What evidence is accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct TrustPolicy {
+    /// For the appraisal.
+    pub(crate) policy: Policy,
+    /// Whether some simulated platform may pass.
+    pub(crate) accepts_simulated: bool,
+}
+
+impl KeptAnchor {
+    fn of(anchor: TrustAnchor) -> Self {
+        let id = Digest::of(anchor.root_der()).to_string()[..16].to_owned();
+        let subject = X509Certificate::from_der(anchor.root_der())
+            .map_or_else(|_| String::new(), |(_, root)| root.subject().to_string());
+        Self {
+            id,
+            tee: anchor.tee().to_string(),
+            subject,
+            mrsigner: anchor.mrsigner().map(hex::encode),
+            anchor,
+        }
+    }
+}
+
+fn read_anchor(file: &Path) -> Result<TrustAnchor, Failure> {
+    let invalid = |why: String| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!("`{}` is no trust anchor: {why}", file.display()),
+        )
+    };
+    let text = private_file::read(file, MAX_FILE)?.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("there is no file `{}`", file.display()))
+            .hint("name the trust anchor file that the simulated platform wrote")
+    })?;
+    TrustAnchor::from_toml(&text).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mse_simtee::Platform;
+
+    use super::*;
+
+    #[test]
+    fn anchors_are_kept_listed_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TrustStore::of(&ConfDir::at(dir.path()));
+        assert!(!store.policy(None).unwrap().accepts_simulated);
+
+        let platform = Platform::create(&dir.path().join("platform"), SystemTime::now()).unwrap();
+        let file = dir.path().join("anchor.toml");
+        fs::write(&file, platform.trust_anchor().to_toml()).unwrap();
+        assert!(store.policy(Some(&file)).unwrap().accepts_simulated);
+        let added = store.add(&file).unwrap();
+        assert_eq!((added.id.len(), added.tee.as_str()), (16, "simulated"));
+        store.add(&file).unwrap();
+        assert_eq!(store.list().unwrap().len(), 1);
+        assert!(store.policy(None).unwrap().accepts_simulated);
+
+        assert_eq!(store.remove("").unwrap_err().exit(), Exit::NotFound);
+        assert_eq!(store.remove(&added.id[..4]).unwrap().id, added.id);
+        assert_eq!(store.remove(&added.id).unwrap_err().exit(), Exit::NotFound);
+        assert!(!store.policy(None).unwrap().accepts_simulated);
+    }
+
+    #[test]
+    fn what_is_no_anchor_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TrustStore::of(&ConfDir::at(dir.path()));
+        let file = dir.path().join("anchor.toml");
+        fs::write(&file, "tee = \"sgx\"\nroot_certificate = \"\"\n").unwrap();
+        let failure = store.add(&file).unwrap_err();
+        assert_eq!(failure.exit(), Exit::InvalidConfiguration);
+        assert!(failure.message().contains("sgx"), "{failure}");
+        assert!(store.list().unwrap().is_empty());
+    }
+}

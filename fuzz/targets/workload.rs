@@ -1,0 +1,13 @@
+//! The workload's JSON: accepted means it has one canonical form.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mse_workload::Workload;
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(workload) = Workload::from_json(json) {
+        let canonical = workload.canonical();
+        let again = Workload::from_json(&canonical).expect("the canonical form is read");
+        assert_eq!(again.digest(), workload.digest());
+    }
+});

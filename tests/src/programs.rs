@@ -1,0 +1,30 @@
+//! Where the programs under test lie.
+
+use std::path::PathBuf;
+
+/// The program `name` of this build. `./x test` builds all programs first; a plain
+/// `cargo test` needs `cargo build --workspace --bins` before.
+pub fn program(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), PathBuf::from);
+    let path = target.join("debug").join(name);
+    assert!(
+        path.exists(),
+        "`{}` is missing: run `cargo build --workspace --bins` first (./x test does)",
+        path.display()
+    );
+    path
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or(manifest.clone(), PathBuf::from)
+}
+
+/// Where curated Python environments are kept between test runs: making one takes half a minute.
+pub fn image_cache() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), PathBuf::from);
+    target.join("mse-images")
+}
