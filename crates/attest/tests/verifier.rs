@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::time::Instant;
 
 use common::{Case, MRENCLAVE, REPORT_DATA, days, platform};
 use mse_attest::{CheckName, Reason, Verifier};
@@ -78,31 +77,4 @@ fn a_warm_verifier_still_refuses() {
 
     let debug = Case::with_quote(|options| options.debug = true);
     assert_eq!(appraise(&debug).unwrap_err().failed, CheckName::Debug);
-}
-
-/// Not a benchmark: only that the warm path leaves out most of the work.
-#[test]
-fn a_repeat_costs_a_fraction_of_the_first() {
-    let case = Case::good();
-    let verifier = Verifier::new(case.policy.clone());
-    // The quickest round: others share this machine.
-    let time = |appraise: &mut dyn FnMut()| {
-        let round = |_| {
-            let start = Instant::now();
-            appraise();
-            start.elapsed()
-        };
-        (0..20).map(round).min().unwrap()
-    };
-    let evidence = case.evidence();
-    let cold = time(&mut || {
-        case.appraise().unwrap();
-    });
-    let warm = time(&mut || {
-        verifier
-            .appraise(&evidence, &case.collateral, &case.expected, case.now)
-            .unwrap();
-    });
-    println!("cold {cold:?}, warm {warm:?}");
-    assert!(warm * 2 < cold, "cold {cold:?}, warm {warm:?}");
 }

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use mse_attest::{Appraisal, Collateral, Evidence, Policy, ReferenceValues, Refusal, appraise};
+use mse_attest::{Appraisal, Collateral, Evidence, Policy, ReferenceValues, Refusal, Verifier};
 use mse_crypto::hpke::PublicKey;
 use mse_workload::Measurement;
 use rustls::client::Resumption;
@@ -159,7 +159,9 @@ pub async fn connect<Source: CollateralSource>(
 
     // The report data's second half is only a claim until the first half, and then the
     // challenge, have been checked over the very same key.
-    let claimed = report_data_of(&certificate, expected, &collateral)?;
+    // One verifier for both: the second time it remembers chains and collateral.
+    let verifier = Verifier::new(expected.policy.clone());
+    let claimed = appraise_certificate(&certificate, expected, &verifier, &collateral)?;
     let x25519 = x25519_of(&claimed.claims.report_data);
 
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -188,14 +190,14 @@ pub async fn connect<Source: CollateralSource>(
         ));
     }
     let wanted = challenge_report_data(&nonce, &binding, &certificate.tls_key, &x25519);
-    let fresh = appraise(
-        &evidence,
-        &collateral,
-        &expected.policy,
-        &expected.reference_values(wanted),
-        SystemTime::now(),
-    )
-    .map_err(|refusal| ConnectError::refused(Stage::Challenge, refusal))?;
+    let fresh = verifier
+        .appraise(
+            &evidence,
+            &collateral,
+            &expected.reference_values(wanted),
+            SystemTime::now(),
+        )
+        .map_err(|refusal| ConnectError::refused(Stage::Challenge, refusal))?;
 
     Ok(AttestedChannel {
         sender,
@@ -262,9 +264,10 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// Appraises the certificate's evidence over the certificate's own key.
-fn report_data_of(
+fn appraise_certificate(
     certificate: &EnclaveCertificate,
     expected: &Expected,
+    verifier: &Verifier,
     collateral: &Collateral,
 ) -> Result<Appraisal, ConnectError> {
     // The X25519 half is what the evidence says; the TLS half must be this certificate's key.
@@ -275,14 +278,14 @@ fn report_data_of(
             "its certificate's evidence has no report data",
         ))?;
     let bound = certificate_report_data(&certificate.tls_key, &x25519_of(&stated));
-    appraise(
-        &certificate.evidence,
-        collateral,
-        &expected.policy,
-        &expected.reference_values(bound),
-        SystemTime::now(),
-    )
-    .map_err(|refusal| ConnectError::refused(Stage::Certificate, refusal))
+    verifier
+        .appraise(
+            &certificate.evidence,
+            collateral,
+            &expected.reference_values(bound),
+            SystemTime::now(),
+        )
+        .map_err(|refusal| ConnectError::refused(Stage::Certificate, refusal))
 }
 
 async fn challenge(

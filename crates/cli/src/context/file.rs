@@ -36,7 +36,8 @@ impl Context {
             // The whole message would show the line, which may hold the key.
             let line = error
                 .span()
-                .map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1);
             ContextError::Toml {
                 line,
                 why: error.message().to_owned(),

@@ -1,0 +1,42 @@
+//! Where the interpreter of an app comes from.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use mse_runtime::images::Image;
+use mse_runtime::python::PythonEnvironment;
+use mse_workload::launch;
+
+/// Prepares the runtime of an image; tests have one that needs no network.
+pub trait Environments: Send + Sync {
+    /// The environment of `image`, made if it is not there yet, which may take minutes.
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+    ) -> BoxFuture<'a, Result<launch::Python, Box<dyn Error + Send + Sync>>>;
+}
+
+/// The curated Python environments, made once and kept in a folder.
+#[derive(Clone, Debug)]
+pub struct CuratedEnvironments {
+    /// The folder.
+    pub cache: PathBuf,
+}
+
+impl Environments for CuratedEnvironments {
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+    ) -> BoxFuture<'a, Result<launch::Python, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async move {
+            let environment = PythonEnvironment::ensure(&self.cache, image).await?;
+            Ok(launch::Python {
+                interpreter: environment.python(),
+                prefixes: vec![environment.base_prefix().to_owned()],
+                environment: environment.root().to_owned(),
+                serve: environment.shim(),
+            })
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! Deployments: from an accepted request to a running app, and to its end.
+//!
+//! Every live app has one task that takes it through the [`steps`]. Each step is written down
+//! before its effects are told to anyone, and each has its undo, so that a crash at any point is
+//! mended by [`recovery`] at the next start.
+
+mod certificate;
+mod environments;
+mod expiry;
+mod names;
+mod recovery;
+mod steps;
+pub(crate) mod workload;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mse_runtime::process::ProcessRuntime;
+use mse_workload::AppId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::BlobStore;
+use crate::gateway::{Gateway, Traffic};
+use crate::logbook::LogBook;
+use crate::store::{AppRecord, Store, StoreError};
+
+pub use environments::{CuratedEnvironments, Environments};
+
+/// All live apps of this platform. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Fleet {
+    platform: Arc<Platform>,
+}
+
+/// What it takes to run apps.
+pub struct Platform {
+    /// Who remembers.
+    pub store: Store,
+    /// Where bundles are.
+    pub blobs: BlobStore,
+    /// Where apps' output goes.
+    pub logs: LogBook,
+    /// Through whom apps are reached.
+    pub gateway: Gateway,
+    /// Who launches enclaves.
+    pub runtime: ProcessRuntime,
+    /// Who prepares interpreters.
+    pub environments: Arc<dyn Environments>,
+    /// How long an enclave waits for its secrets.
+    pub provisioning_timeout: Duration,
+    live: Mutex<Live>,
+}
+
+impl Platform {
+    /// Puts the parts together. Nothing runs yet.
+    pub fn new(
+        store: Store,
+        blobs: BlobStore,
+        logs: LogBook,
+        gateway: Gateway,
+        runtime: ProcessRuntime,
+        environments: Arc<dyn Environments>,
+        provisioning_timeout: Duration,
+    ) -> Self {
+        Self {
+            store,
+            blobs,
+            logs,
+            gateway,
+            runtime,
+            environments,
+            provisioning_timeout,
+            live: Mutex::default(),
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fleet {
+    /// Mends what an earlier run left, and takes up again what can be.
+    pub async fn resume(platform: Platform) -> Result<Self, recovery::RecoveryError> {
+        let fleet = Self {
+            platform: Arc::new(platform),
+        };
+        recovery::recover(&fleet).await?;
+        Ok(fleet)
+    }
+
+    /// The parts that it runs on.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// Gives an accepted app its port and starts it. While the platform is stopping the app is
+    /// left for the next start.
+    pub async fn start(&self, mut app: AppRecord) -> Result<AppRecord, StoreError> {
+        let id = app.id();
+        if app.port.is_none() {
+            app.port = self.platform.pick_port(&app).await?;
+        }
+        let supervised = Supervised::default();
+        let mut stop = supervised.stop.subscribe();
+        stop.mark_unchanged();
+        {
+            let mut live = self.platform.live();
+            if live.closing {
+                return Ok(app);
+            }
+            live.apps.insert(id, supervised.clone());
+        }
+        let platform = Arc::clone(&self.platform);
+        let record = app.clone();
+        tokio::spawn(async move {
+            steps::supervise(&platform, record, &supervised, stop).await;
+            platform.live().apps.remove(&id);
+            platform.logs.close(id);
+            supervised.done.cancel();
+        });
+        Ok(app)
+    }
+
+    /// Stops an app, and waits until it has ended or `patience` is over.
+    pub async fn stop(
+        &self,
+        id: AppId,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        self.platform.store.ask_to_stop(id, reason).await?;
+        let Some(supervised) = self.supervised(id) else {
+            return Ok(());
+        };
+        supervised.ask(Stop::ForGood {
+            reason: reason.to_owned(),
+        });
+        // An app that takes longer goes on ending by itself.
+        let _ = tokio::time::timeout(patience, supervised.done.cancelled()).await;
+        Ok(())
+    }
+
+    /// Ends every enclave because the platform stops, and waits for it.
+    pub async fn shut_down(&self) {
+        let apps: Vec<_> = {
+            let mut live = self.platform.live();
+            live.closing = true;
+            live.apps.values().cloned().collect()
+        };
+        for app in &apps {
+            app.ask(Stop::PlatformStops);
+        }
+        for app in apps {
+            app.done.cancelled().await;
+        }
+    }
+
+    /// The live app's handle.
+    pub(crate) fn supervised(&self, id: AppId) -> Option<Supervised> {
+        self.platform.live().apps.get(&id).cloned()
+    }
+}
+
+#[derive(Default)]
+struct Live {
+    apps: HashMap<AppId, Supervised>,
+    closing: bool,
+}
+
+/// What is known of a live app besides its row.
+#[derive(Clone)]
+pub(crate) struct Supervised {
+    stop: watch::Sender<Option<Stop>>,
+    pid: Arc<AtomicU32>,
+    /// What went through the gateway.
+    pub(crate) traffic: Arc<Traffic>,
+    /// Cancelled when it has ended, and everything of it is written down.
+    pub(crate) done: CancellationToken,
+}
+
+impl Supervised {
+    /// The root of the enclave's processes, once it was launched.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.pid.load(Ordering::Relaxed) {
+            0 => None,
+            pid => Some(pid),
+        }
+    }
+
+    fn ask(&self, stop: Stop) {
+        self.stop.send_if_modified(|asked| {
+            let first = asked.is_none();
+            if first {
+                *asked = Some(stop);
+            }
+            first
+        });
+    }
+}
+
+impl Default for Supervised {
+    fn default() -> Self {
+        Self {
+            stop: watch::channel(None).0,
+            pid: Arc::default(),
+            traffic: Arc::default(),
+            done: CancellationToken::new(),
+        }
+    }
+}
+
+/// Why an app that does well is to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Its owner wants it.
+    ForGood { reason: String },
+    /// The platform stops; what can be taken up again will be.
+    PlatformStops,
+}
+
+impl Platform {
+    /// The port that this app had last, or a free one, written down as the app's.
+    async fn pick_port(&self, app: &AppRecord) -> Result<Option<u16>, StoreError> {
+        let (project, name) = (app.app.project_id, app.app.name.as_str());
+        let origin = app.app.workload.tls.origin;
+        let last = self.store.last_port(project, name, origin).await?;
+        let kept = self.store.kept_ports().await?;
+        let Some(port) = self.gateway.free_port(last, &kept).await else {
+            return Ok(None);
+        };
+        self.note_port(app, port).await?;
+        Ok(Some(port))
+    }
+
+    async fn note_port(&self, app: &AppRecord, port: u16) -> Result<(), StoreError> {
+        let origin = app.app.workload.tls.origin;
+        self.store
+            .keep_port(app.app.project_id, &app.app.name, origin, port)
+            .await?;
+        self.store.set_port(app.id(), port).await
+    }
+}
