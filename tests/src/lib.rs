@@ -1,4 +1,7 @@
 //! What the end-to-end tests share: the real programs, started over real sockets.
 
 pub mod enclave;
+pub mod operator;
+pub mod platform;
 pub mod programs;
+pub mod rest;

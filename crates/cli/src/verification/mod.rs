@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
 pub(crate) use collateral::{CollateralChoice, Collaterals};
-pub(crate) use domain::Domain;
+pub(crate) use domain::{Domain, reachable};
 pub(crate) use expected::{check_image, check_source, expected_measurement};
 pub(crate) use explanation::Explanation;
 

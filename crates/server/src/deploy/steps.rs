@@ -12,6 +12,7 @@
 //! bundle removed.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -29,13 +30,13 @@ use crate::store::{AppRecord, LIVE, StoreError, Transition};
 
 /// Takes an app from where it is to its end, and writes everything down.
 pub(super) async fn supervise(
-    platform: &std::sync::Arc<Platform>,
+    platform: &Arc<Platform>,
     app: AppRecord,
     supervised: &Supervised,
     stop: watch::Receiver<Option<Stop>>,
 ) {
     let task = tokio::spawn(run(
-        std::sync::Arc::clone(platform),
+        Arc::clone(platform),
         app.clone(),
         supervised.clone(),
         stop,
@@ -51,7 +52,7 @@ pub(super) async fn supervise(
 }
 
 async fn run(
-    platform: std::sync::Arc<Platform>,
+    platform: Arc<Platform>,
     app: AppRecord,
     supervised: Supervised,
     stop: watch::Receiver<Option<Stop>>,
@@ -122,14 +123,17 @@ impl Life<'_> {
         self.launch(python).await?;
         let port = within(STARTING, "the enclave did not start", self.until_listening()).await?;
         self.open_route(port).await?;
-        self.reach(AppStatus::Spawning, AppStatus::Initializing, "waiting for its secrets")
+        self.reach(AppStatus::Initializing, "waiting for its secrets")
             .await?;
         let patience = self.platform.provisioning_timeout + PROVISIONING_SLACK;
-        within(patience, "no secrets came in time", self.until_phase(&Phase::Starting)).await?;
-        self.doing("starting the app").await?;
-        within(APP_STARTING, "the app did not start", self.until_phase(&Phase::Running)).await?;
-        self.reach(AppStatus::Initializing, AppStatus::Running, "running")
-            .await?;
+        // An app may be up before anyone heard that it starts.
+        let provisioned = self.until_phase(&[Phase::Starting, Phase::Running]);
+        if within(patience, "no secrets came in time", provisioned).await? == Phase::Starting {
+            self.doing("starting the app").await?;
+            let up = self.until_phase(&[Phase::Running]);
+            within(APP_STARTING, "the app did not start", up).await?;
+        }
+        self.reach(AppStatus::Running, "running").await?;
         loop {
             self.next_phase().await?;
         }
@@ -190,16 +194,11 @@ impl Life<'_> {
         }
     }
 
-    async fn until_phase(&mut self, awaited: &Phase) -> Result<(), Ending> {
+    async fn until_phase(&mut self, awaited: &[Phase]) -> Result<Phase, Ending> {
         loop {
             let phase = self.next_phase().await?;
-            // An app may be up before anyone heard that it starts.
-            if phase == *awaited || phase == Phase::Running {
-                if phase == Phase::Running && *awaited != Phase::Running {
-                    self.reach(AppStatus::Initializing, AppStatus::Running, "running")
-                        .await?;
-                }
-                return Ok(());
+            if awaited.contains(&phase) {
+                return Ok(phase);
             }
         }
     }
@@ -251,7 +250,7 @@ impl Life<'_> {
                 upstream: port,
                 measurement,
                 port: self.app.port,
-                traffic: std::sync::Arc::clone(&self.supervised.traffic),
+                traffic: Arc::clone(&self.supervised.traffic),
             })
             .await
             .map_err(|error| Ending::failed(error.to_string()))?;
@@ -262,19 +261,12 @@ impl Life<'_> {
         Ok(())
     }
 
-    async fn reach(
-        &self,
-        from: AppStatus,
-        to: AppStatus,
-        reason: &'static str,
-    ) -> Result<(), Ending> {
-        let from: &'static [AppStatus] = match from {
-            AppStatus::Spawning => &[AppStatus::Spawning],
-            // Running again is no step back: see `until_phase`.
-            _ => &[AppStatus::Initializing, AppStatus::Running],
-        };
+    async fn reach(&self, to: AppStatus, reason: &'static str) -> Result<(), Ending> {
         let transition = Transition {
-            from,
+            from: match to {
+                AppStatus::Initializing => &[AppStatus::Spawning],
+                _ => &[AppStatus::Initializing],
+            },
             to,
             reason: Some(reason.to_owned()),
         };

@@ -165,6 +165,7 @@ fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, S
 
 #[cfg(test)]
 pub(crate) mod tests {
+    pub(crate) use super::apps::tests::app_named;
     use super::*;
 
     pub(crate) async fn store() -> (tempfile::TempDir, Store) {

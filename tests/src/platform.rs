@@ -1,0 +1,338 @@
+//! A real `mse-server` and real `mse` users, for tests that go the whole way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::programs::{image_cache, program};
+
+/// How long a step of a test may take before the test is stuck.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// An embedded platform in a folder of its own. Killed with everything when dropped.
+pub struct Server {
+    process: Child,
+    /// What it said when it was ready.
+    pub ready: Ready,
+    dir: TempDir,
+    options: Vec<String>,
+}
+
+/// The ready file.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Ready {
+    /// `host:port` of the API.
+    pub api: String,
+    /// `host:port` of the gateway.
+    pub gateway: String,
+    /// One-time login token.
+    pub token: String,
+    /// File of the simulated platform's trust anchor.
+    pub trust_anchor: PathBuf,
+    /// Its process.
+    pub pid: u32,
+}
+
+impl Server {
+    /// With the defaults and three free slots of hardware.
+    pub fn start() -> Self {
+        Self::start_with(&["--hardware", "4g-eu-001=8:4096:2"])
+    }
+
+    /// With more options.
+    pub fn start_with(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let (process, ready) = spawn(dir.path(), &options);
+        Self {
+            process,
+            ready,
+            dir,
+            options,
+        }
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Everything it wrote to its own log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// `http://host:port` of the API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.ready.api)
+    }
+
+    /// `kill -9`, as a crash would.
+    pub fn crash(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on the same data and the same ports.
+    pub fn restart(&mut self) {
+        let _ = fs::remove_file(self.dir.path().join("ready.json"));
+        let (process, ready) = spawn_at(
+            self.dir.path(),
+            &self.options,
+            &self.ready.api,
+            &self.ready.gateway,
+        );
+        self.process = process;
+        self.ready = ready;
+    }
+
+    /// Processes whose program lies in this platform's data: its enclaves and their sandboxes.
+    pub fn enclave_processes(&self) -> Vec<u32> {
+        let data = self.data();
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        processes
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                fs::read_link(format!("/proc/{pid}/exe"))
+                    .is_ok_and(|program| program.starts_with(&data))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of mse-server\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(dir: &Path, options: &[String]) -> (Child, Ready) {
+    spawn_at(dir, options, "127.0.0.1:0", "127.0.0.1:0")
+}
+
+fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child, Ready) {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("server.log"))
+        .unwrap();
+    let ready_file = dir.join("ready.json");
+    let mut process = Command::new(program("mse-server"))
+        .args(["--listen", api, "--gateway", gateway, "--app-ports", "0"])
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .arg("--image-cache")
+        .arg(image_cache())
+        .arg("--ready-file")
+        .arg(&ready_file)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let ready = until("mse-server is ready", || {
+        if let Ok(Some(status)) = process.try_wait() {
+            let log = fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+            panic!("mse-server ended with {status}:\n{log}");
+        }
+        fs::read(&ready_file)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+    });
+    (process, ready)
+}
+
+/// Somebody with a configuration folder of their own who runs `mse`.
+pub struct Person {
+    home: TempDir,
+    trust: Option<PathBuf>,
+}
+
+impl Person {
+    /// Somebody who has nothing yet.
+    pub fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            trust: None,
+        }
+    }
+
+    /// Somebody who trusts `server`'s simulated platform on purpose.
+    pub fn trusting(server: &Server) -> Self {
+        let person = Self {
+            trust: Some(server.ready.trust_anchor.clone()),
+            ..Self::new()
+        };
+        person
+            .run(&["trust", "add", path(&server.ready.trust_anchor)])
+            .succeeded();
+        person
+    }
+
+    /// The owner account of `server`, logged in and trusting its simulated platform.
+    pub fn owner(server: &Server) -> Self {
+        let person = Self::trusting(server);
+        person.log_in(server);
+        person
+    }
+
+    /// Logs in with the server's one-time token.
+    pub fn log_in(&self, server: &Server) {
+        self.run(&["login", "--server", &server.url(), "--token", &server.ready.token])
+            .succeeded();
+    }
+
+    /// The folder with everything `mse` keeps.
+    pub fn conf(&self) -> PathBuf {
+        self.home.path().join("conf")
+    }
+
+    /// A folder to work in.
+    pub fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A command line of `mse` for this person, ready to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("mse"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home.path())
+            .env("MSE_CONF_PATH", self.conf())
+            .env("TMPDIR", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `mse` with `arguments` to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        Ran::of(arguments, &output)
+    }
+
+    /// Copies an example and gives the path of its `mse.toml`.
+    pub fn take_example(&self, name: &str) -> PathBuf {
+        let target = self.home.path().join(name);
+        copy_tree(&crate::programs::repository().join("examples").join(name), &target);
+        target.join("mse.toml")
+    }
+
+    /// Deploys the project of `manifest` and gives what `--json` says.
+    pub fn deploy(&self, manifest: &Path, options: &[&str]) -> Value {
+        let mut arguments = vec!["deploy", "-y", "--json", "--path", path(manifest)];
+        arguments.extend_from_slice(options);
+        self.run(&arguments).succeeded().json()
+    }
+
+    /// Whether this person trusts some simulated platform.
+    pub fn trusts(&self) -> bool {
+        self.trust.is_some()
+    }
+}
+
+impl Default for Person {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Ran {
+    /// What was run.
+    pub command: String,
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    fn of(arguments: &[&str], output: &Output) -> Self {
+        Self {
+            command: format!("mse {}", arguments.join(" ")),
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// It must have ended with 0.
+    pub fn succeeded(self) -> Self {
+        self.ended_with(0)
+    }
+
+    /// It must have ended with `code`.
+    pub fn ended_with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code, code,
+            "`{}`\n--- stdout\n{}\n--- stderr\n{}",
+            self.command, self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// Standard error must say `what`.
+    pub fn saying(self, what: &str) -> Self {
+        assert!(
+            self.stderr.to_lowercase().contains(&what.to_lowercase()),
+            "`{}` does not say `{what}`:\n{}",
+            self.command,
+            self.stderr
+        );
+        self
+    }
+
+    /// Standard output as one JSON document.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("`{}`: {error}\n{}", self.command, self.stdout))
+    }
+}
+
+/// Looks until `look` finds something. A test that waits for ever says for what.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Copies a folder with everything in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A path as an argument.
+pub fn path(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
