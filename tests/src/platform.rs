@@ -141,7 +141,7 @@ fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child,
         .stderr(log)
         .spawn()
         .unwrap();
-    let ready = until("mse-server is ready", || {
+    let mut ready: Ready = until("mse-server is ready", || {
         if let Ok(Some(status)) = process.try_wait() {
             let log = fs::read_to_string(dir.join("server.log")).unwrap_or_default();
             panic!("mse-server ended with {status}:\n{log}");
@@ -150,6 +150,7 @@ fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child,
             .ok()
             .and_then(|json| serde_json::from_slice(&json).ok())
     });
+    ready.api = ready.api.trim_start_matches("http://").to_owned();
     (process, ready)
 }
 

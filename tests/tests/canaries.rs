@@ -19,7 +19,7 @@ fn no_canary_is_left_on_the_platform() {
     let manifest = owner.take_example("fastapi_secrets");
     let source = manifest.with_file_name("mse_src").join("app.py");
     let mut code = fs::read_to_string(&source).unwrap();
-    code.push_str(&format!("\n# {CODE}\n"));
+    code.push_str(&["\n# ", CODE, "\n"].concat());
     fs::write(&source, code).unwrap();
     let secrets = manifest.with_file_name("secrets.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&secrets).unwrap()).unwrap();

@@ -26,7 +26,7 @@ fn no_orphans(server: &Server) {
     });
 }
 
-async fn an_app(machine: &Machine) -> OwnedApp {
+fn an_app(machine: &Machine) -> OwnedApp {
     machine.app(&[("app.py", APP)])
 }
 
@@ -68,7 +68,7 @@ async fn while_spawning() {
     let mut server = Server::start_with(&["--enclave", path(&mute)]);
     let machine = Machine::new().await;
     let rest = Rest::log_in(&server).await;
-    let created: App = rest.create(&an_app(&machine).await, "mute").await.json().await.unwrap();
+    let created: App = rest.create(&an_app(&machine), "mute").await.json().await.unwrap();
     until("its process runs", || sleepers(&server).first().copied());
     server.crash();
     until("its process is gone", || sleepers(&server).is_empty().then_some(()));
@@ -102,7 +102,7 @@ async fn while_initializing() {
     let mut server = Server::start();
     let machine = Machine::new().await;
     let rest = Rest::log_in(&server).await;
-    let app = an_app(&machine).await;
+    let app = an_app(&machine);
     let created: App = rest.create(&app, "hello").await.json().await.unwrap();
     rest.until(created.id, AppStatus::Initializing).await;
     server.crash();
@@ -125,7 +125,7 @@ async fn while_running() {
     let mut server = Server::start();
     let machine = Machine::new().await;
     let rest = Rest::log_in(&server).await;
-    let app = an_app(&machine).await;
+    let app = an_app(&machine);
     let created: App = rest.create(&app, "hello").await.json().await.unwrap();
     let told = rest.until(created.id, AppStatus::Initializing).await;
     let mut channel = attested(&server, &app, &told).await;
@@ -144,7 +144,7 @@ async fn while_running() {
     assert_eq!(told.status, AppStatus::OnError);
     assert!(told.status_reason.unwrap().contains("restarted"));
     // The name and the hardware are free again.
-    let again = rest.create(&an_app(&machine).await, "hello").await;
+    let again = rest.create(&an_app(&machine), "hello").await;
     assert!(again.status().is_success(), "{}", again.text().await.unwrap());
 }
 

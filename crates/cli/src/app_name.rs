@@ -50,8 +50,9 @@ impl AppName {
             Self::Id(id) => format!("Cannot find the app with id `{id}`"),
             Self::Name(name) => format!("no app named `{name}` is running"),
         };
-        Failure::new(Exit::NotFound, message)
-            .hint("`mse list --all` shows all apps, also those that have ended, which are named by id")
+        Failure::new(Exit::NotFound, message).with_hint(
+            "`mse list --all` shows all apps, also those that have ended, which are named by id",
+        )
     }
 }
 
@@ -62,7 +63,7 @@ pub(crate) fn ambiguous(name: &str, ids: &[AppId]) -> Failure {
         Exit::Usage,
         format!("several apps are named `{name}`: {}", ids.join(", ")),
     )
-    .hint("name one by its id")
+    .with_hint("name one by its id")
 }
 
 impl FromStr for AppName {

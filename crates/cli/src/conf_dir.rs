@@ -81,6 +81,7 @@ fn default_conf_dir() -> Result<PathBuf, Failure> {
 }
 
 fn no_home(variable: &str) -> Failure {
-    Failure::other("your home folder cannot be found")
-        .hint(format!("name a folder with the environment variable `{variable}`"))
+    Failure::other("your home folder cannot be found").with_hint(format!(
+        "name a folder with the environment variable `{variable}`"
+    ))
 }

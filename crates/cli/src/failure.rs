@@ -48,7 +48,7 @@ impl Failure {
 
     /// Adds what to do.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
@@ -75,7 +75,7 @@ impl Failure {
         &self.0.message
     }
 
-    pub(crate) fn get_hint(&self) -> Option<&str> {
+    pub(crate) fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
@@ -145,7 +145,7 @@ impl From<ConnectError> for Failure {
                     refusal.why, refusal.failed, refusal.found, refusal.expected
                 ),
             )
-            .hint(refusal_hint(refusal))
+            .with_hint(refusal_hint(refusal))
             .details(json!({
                 "reason": refusal.reason,
                 "check": refusal.failed,
@@ -154,16 +154,16 @@ impl From<ConnectError> for Failure {
                 "checks": refusal.checks,
             })),
             ConnectError::Timeout(_) => Self::new(Exit::TimedOut, error.to_string())
-                .hint("try again; `mse status APP` tells whether the app still runs"),
-            ConnectError::NotAnEnclave(_) => Self::new(Exit::Refused, error.to_string()).hint(
+                .with_hint("try again; `mse status APP` tells whether the app still runs"),
+            ConnectError::NotAnEnclave(_) => Self::new(Exit::Refused, error.to_string()).with_hint(
                 "an app that serves its owner's or the operator's certificate is verified at its configuration domain: `mse status APP` shows it",
             ),
             ConnectError::WrongName { .. } => Self::new(Exit::Refused, error.to_string())
-                .hint("ask for the app by one of these names"),
+                .with_hint("ask for the app by one of these names"),
             _ if error.is_refusal() => Self::new(Exit::Refused, error.to_string())
-                .hint("do not use this connection; deploy the app again, or ask its owner"),
+                .with_hint("do not use this connection; deploy the app again, or ask its owner"),
             _ => Self::new(Exit::Platform, error.to_string())
-                .hint("`mse status APP` tells whether the app still runs"),
+                .with_hint("`mse status APP` tells whether the app still runs"),
         }
     }
 }

@@ -107,7 +107,11 @@ impl LocalApp {
             if let Ok(Some(status)) = self.server.try_wait() {
                 return Err(self.over(&format!("with {status}")));
             }
-            let answer = client.get(&url).timeout(Duration::from_secs(5)).send().await;
+            let answer = client
+                .get(&url)
+                .timeout(Duration::from_secs(5))
+                .send()
+                .await;
             // As the enclave does: 503 is how a server says "not yet".
             if answer.is_ok_and(|answer| answer.status().as_u16() != 503) {
                 return Ok(());
@@ -122,7 +126,7 @@ impl LocalApp {
                         self.last_words()
                     ),
                 )
-                .hint("does it have the path that `healthcheck_endpoint` names?"));
+                .with_hint("does it have the path that `healthcheck_endpoint` names?"));
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -178,11 +182,10 @@ impl Layout {
 
     async fn prepare(&self, python: &PythonEnvironment, plan: &Plan) -> Result<(), Failure> {
         let words = python.prepare_command(&self.code, &self.packages);
-        let output = self
-            .command(&words, plan)
-            .output()
-            .await
-            .map_err(|error| Failure::other(format!("the runtime cannot be started: {error}")))?;
+        let output =
+            self.command(&words, plan).output().await.map_err(|error| {
+                Failure::other(format!("the runtime cannot be started: {error}"))
+            })?;
         if output.status.success() {
             return Ok(());
         }
@@ -190,7 +193,7 @@ impl Layout {
             Exit::InvalidConfiguration,
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         )
-        .hint("correct `requirements.txt`"))
+        .with_hint("correct `requirements.txt`"))
     }
 
     fn serve(

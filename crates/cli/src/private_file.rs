@@ -87,7 +87,12 @@ mod tests {
         write(&file, b"new").unwrap();
         assert_eq!(mode(&file), 0o600);
         assert_eq!(read(&file, 3).unwrap().unwrap(), "new");
-        assert!(read(&file, 2).unwrap_err().message().contains("longer than 2 bytes"));
+        assert!(
+            read(&file, 2)
+                .unwrap_err()
+                .message()
+                .contains("longer than 2 bytes")
+        );
         assert_eq!(read(&folder.join("none"), 2).unwrap(), None);
     }
 }

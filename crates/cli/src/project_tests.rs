@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use mse_crypto::Hasher;
+use mse_crypto::digest::Hasher;
 use mse_runtime::python::Interpreter;
 use tokio::process::Command;
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(
             Exit::InvalidConfiguration,
             format!("`tests_cmd` is `{}`, which {error}", tests.command),
         )
-        .hint("it is split into words as a shell does, but no shell runs it")
+        .with_hint("it is split into words as a shell does, but no shell runs it")
     })?;
     let Some((program, arguments)) = words.split_first() else {
         return Ok(Verdict::NoTests);
@@ -40,7 +40,7 @@ pub(crate) async fn run(
             Exit::NotFound,
             format!("there is no folder `{}` with tests", tests.folder.display()),
         )
-        .hint("correct `cloud.tests` in `mse.toml`"));
+        .with_hint("correct `cloud.tests` in `mse.toml`"));
     }
     let bin = environment_for(ui, tests).await?;
     let mut command = Command::new(find(program, &bin));
@@ -61,7 +61,7 @@ pub(crate) async fn run(
             Exit::InvalidConfiguration,
             format!("the tests' program `{program}` cannot be started: {error}"),
         )
-        .hint("name in `tests_requirements` the package that has it")
+        .with_hint("name in `tests_requirements` the package that has it")
     })?;
     if status.success() {
         return Ok(Verdict::Passed);
@@ -92,9 +92,7 @@ async fn environment_for(ui: &Ui, tests: &Tests) -> Result<PathBuf, Failure> {
     for requirement in &tests.requirements {
         hasher.update_field(requirement.as_bytes());
     }
-    let root = cache_dir()?
-        .join("tests")
-        .join(hasher.finish().short());
+    let root = cache_dir()?.join("tests").join(hasher.finish().short());
     let bin = root.join("bin");
     if root.join(MARKER).is_file() {
         return Ok(bin);
@@ -108,9 +106,17 @@ async fn environment_for(ui: &Ui, tests: &Tests) -> Result<PathBuf, Failure> {
     let venv = [OsString::from("-m"), "venv".into(), root.clone().into()];
     run_quietly(interpreter.executable(), &venv).await?;
     if !tests.requirements.is_empty() {
-        let mut install: Vec<OsString> = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--"]
-            .map(OsString::from)
-            .into();
+        let mut install: Vec<OsString> = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--",
+        ]
+        .map(OsString::from)
+        .into();
         install.extend(tests.requirements.iter().map(OsString::from));
         run_quietly(&bin.join("python"), &install).await?;
     }
@@ -137,8 +143,10 @@ async fn run_quietly(program: &Path, arguments: &[OsString]) -> Result<(), Failu
     })
     .trim()
     .to_owned();
-    Err(Failure::other(format!("what the tests require cannot be installed: {said}"))
-        .hint("correct `tests_requirements` in `mse.toml`"))
+    Err(Failure::other(format!(
+        "what the tests require cannot be installed: {said}"
+    ))
+    .with_hint("correct `tests_requirements` in `mse.toml`"))
 }
 
 /// The environment's own program of this name, else whatever the PATH has.

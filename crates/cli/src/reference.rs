@@ -12,7 +12,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// The program's file name.
-const PROGRAM: &str = if cfg!(windows) { "mse-enclave.exe" } else { "mse-enclave" };
+const PROGRAM: &str = if cfg!(windows) {
+    "mse-enclave.exe"
+} else {
+    "mse-enclave"
+};
 
 /// The digest of the `mse-enclave` program that enclaves are expected to run.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +57,9 @@ impl EnclaveReference {
         // A link to this program may lie elsewhere than what was installed with it.
         let program = std::env::current_exe()
             .and_then(|program| program.canonicalize())
-            .map_err(|error| Failure::other(format!("this program's own place is unknown: {error}")))?
+            .map_err(|error| {
+                Failure::other(format!("this program's own place is unknown: {error}"))
+            })?
             .with_file_name(PROGRAM);
         if program.is_file() {
             return Self::of_program(&program);
@@ -62,7 +68,7 @@ impl EnclaveReference {
             Exit::InvalidConfiguration,
             format!("there is no `{PROGRAM}` at `{}` to compare enclaves with", program.display()),
         )
-        .hint("name the program, or its SHA-256 as published with its release: `--enclave FILE|HEX` or the environment variable `MSE_ENCLAVE`"))
+        .with_hint("name the program, or its SHA-256 as published with its release: `--enclave FILE|HEX` or the environment variable `MSE_ENCLAVE`"))
     }
 
     fn of_program(program: &Path) -> Result<Self, Failure> {
@@ -71,9 +77,12 @@ impl EnclaveReference {
             .map_err(|error| {
                 Failure::new(
                     Exit::NotFound,
-                    format!("the enclave program `{}` cannot be read: {error}", program.display()),
+                    format!(
+                        "the enclave program `{}` cannot be read: {error}",
+                        program.display()
+                    ),
                 )
-                .hint("`--enclave` takes a file, or a SHA-256 in 64 hexadecimal digits")
+                .with_hint("`--enclave` takes a file, or a SHA-256 in 64 hexadecimal digits")
             })?;
         Ok(Self {
             digest: EnclaveDigest(digest),
@@ -101,7 +110,10 @@ mod tests {
     fn a_digest_a_program_or_a_hint() {
         let digest = Digest::of(b"program");
         let given = EnclaveReference::find(Some(&digest.to_string())).unwrap();
-        assert_eq!((given.digest.0, given.source), (digest, ReferenceSource::Given));
+        assert_eq!(
+            (given.digest.0, given.source),
+            (digest, ReferenceSource::Given)
+        );
 
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("mse-enclave");
@@ -111,6 +123,11 @@ mod tests {
         assert!(named.to_string().contains("mse-enclave"));
 
         let failure = EnclaveReference::find(Some("abcd")).unwrap_err();
-        assert!(failure.get_hint().unwrap().contains("64 hexadecimal digits"));
+        assert!(
+            failure
+                .hint()
+                .unwrap()
+                .contains("64 hexadecimal digits")
+        );
     }
 }

@@ -53,7 +53,9 @@ impl FromStr for ServerUrl {
             _ => return Err(invalid("is neither `https` nor `http`")),
         }
         if url.host().is_none() || url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("must be scheme, host and, if need be, port and path"));
+            return Err(invalid(
+                "must be scheme, host and, if need be, port and path",
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("must not hold a user name or a password"));
@@ -79,13 +81,11 @@ pub(crate) struct InvalidServerUrl {
 /// Whether `host` is this machine: a loopback address, `localhost`, or a name below it.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => {
-            let host = host.to_ascii_lowercase();
-            host == "localhost" || host.ends_with(".localhost")
-        }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.is_loopback();
     }
+    let host = host.to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -124,6 +124,9 @@ mod tests {
     #[test]
     fn paths_are_appended() {
         let url: ServerUrl = "https://example.com/api/".parse().unwrap();
-        assert_eq!(url.at("/apps?name=x"), "https://example.com/api/apps?name=x");
+        assert_eq!(
+            url.at("/apps?name=x"),
+            "https://example.com/api/apps?name=x"
+        );
     }
 }

@@ -40,7 +40,7 @@ impl Session {
                 Exit::NotLoggedIn,
                 format!("the login in `{}` cannot be read", path.display()),
             )
-            .hint("log in again: `mse login`")
+            .with_hint("log in again: `mse login`")
         };
         let file: LoginFile = toml::from_str(&text).map_err(|_| unreadable())?;
         Ok(Some(Self {
@@ -54,8 +54,11 @@ impl Session {
     /// The login, which must be there and still valid.
     pub(crate) fn required(conf: &ConfDir) -> Result<Self, Failure> {
         let Some(session) = Self::load(conf)? else {
-            return Err(Failure::new(Exit::NotLoggedIn, "you are not logged in")
-                .hint("log in: `mse login --token TOKEN`, with the token that `mse-server` printed"));
+            return Err(
+                Failure::new(Exit::NotLoggedIn, "you are not logged in").with_hint(
+                    "log in: `mse login --token TOKEN`, with the token that `mse-server` printed",
+                ),
+            );
         };
         if session.expires_at <= Timestamp::now() {
             let message = format!(
@@ -64,9 +67,7 @@ impl Session {
                 session.server,
                 crate::ui::local(session.expires_at)
             );
-            return Err(
-                Failure::new(Exit::NotLoggedIn, message).hint("log in again: `mse login`")
-            );
+            return Err(Failure::new(Exit::NotLoggedIn, message).with_hint("log in again: `mse login`"));
         }
         Ok(session)
     }

@@ -62,7 +62,10 @@ impl TrustStore {
             let path = entry
                 .map_err(|error| Failure::file("read the folder", &self.0, &error))?
                 .path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
                 anchors.push(KeptAnchor::of(read_anchor(&path)?));
             }
         }
@@ -83,13 +86,16 @@ impl TrustStore {
                 fs::remove_file(&path).map_err(|error| Failure::file("remove", &path, &error))?;
                 Ok(anchor)
             }
-            (None, _) => Err(Failure::new(Exit::NotFound, format!("there is no trust anchor `{id}`"))
-                .hint("`mse trust list` shows them")),
+            (None, _) => Err(Failure::new(
+                Exit::NotFound,
+                format!("there is no trust anchor `{id}`"),
+            )
+            .with_hint("`mse trust list` shows them")),
             (Some(_), others) => Err(Failure::new(
                 Exit::Usage,
                 format!("`{id}` could be any of {} trust anchors", others + 1),
             )
-            .hint("write more of its digits")),
+            .with_hint("write more of its digits")),
         }
     }
 
@@ -145,8 +151,11 @@ fn read_anchor(file: &Path) -> Result<TrustAnchor, Failure> {
         )
     };
     let text = private_file::read(file, MAX_FILE)?.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("there is no file `{}`", file.display()))
-            .hint("name the trust anchor file that the simulated platform wrote")
+        Failure::new(
+            Exit::NotFound,
+            format!("there is no file `{}`", file.display()),
+        )
+        .with_hint("name the trust anchor file that the simulated platform wrote")
     })?;
     TrustAnchor::from_toml(&text).map_err(|error| invalid(error.to_string()))
 }

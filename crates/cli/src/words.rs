@@ -35,10 +35,7 @@ pub(crate) fn split(command: &str) -> Result<Vec<String>, Unclosed> {
 #[error("has a `{0}` without what must follow it")]
 pub(crate) struct Unclosed(char);
 
-fn double_quoted(
-    characters: &mut std::str::Chars<'_>,
-    word: &mut String,
-) -> Result<(), Unclosed> {
+fn double_quoted(characters: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), Unclosed> {
     loop {
         match characters.next().ok_or(Unclosed('"'))? {
             '"' => return Ok(()),
@@ -62,7 +59,10 @@ mod tests {
             ("  ", &[]),
             ("pytest", &["pytest"]),
             (" pytest  -k 'a b' ", &["pytest", "-k", "a b"]),
-            (r#"pytest -k "a \"b\" \n""#, &["pytest", "-k", r#"a "b" \n"#]),
+            (
+                r#"pytest -k "a \"b\" \n""#,
+                &["pytest", "-k", r#"a "b" \n"#],
+            ),
             (r"a\ b c", &["a b", "c"]),
             ("x ''", &["x", ""]),
             ("--a='b c'd", &["--a=b cd"]),

@@ -27,7 +27,7 @@ use std::{io, os::fd::OwnedFd};
 
 use mse_api::LogStream;
 use mse_simtee::Platform;
-use mse_workload::launch::{self, Confinement, FrameError, Launch, Phase, ToEnclave};
+use mse_workload::launch::{self, Confinement, Launch, Phase, ToEnclave};
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
 use mse_workload::{AppId, Workload};
 use tokio::process::{Child, Command};
@@ -89,7 +89,7 @@ impl ProcessRuntime {
             })?;
         // The enclave waits for the first frame, so it is within its limits before it works.
         let limits = confine(app_id, child.id(), &spec.workload).await;
-        let first = spec.into_frame(&instance).map_err(LaunchError::Frame)?;
+        let first = spec.into_frame(&instance);
         supervisor::start(supervisor::Parts {
             child,
             socket: ours,
@@ -139,8 +139,8 @@ pub struct LaunchSpec {
 }
 
 impl LaunchSpec {
-    fn into_frame(self, instance: &Instance) -> Result<ToEnclave, FrameError> {
-        Ok(ToEnclave::Launch(Box::new(Launch {
+    fn into_frame(self, instance: &Instance) -> ToEnclave {
+        ToEnclave::Launch(Box::new(Launch {
             workload: String::from_utf8_lossy(&self.workload.canonical()).into_owned(),
             bundle: self.bundle,
             certificate_chain: self.certificate_chain,
@@ -148,7 +148,7 @@ impl LaunchSpec {
             run_dir: instance.run_dir(),
             provisioning_seconds: self.provisioning_timeout.as_secs(),
             app_uid: instance.app_uid(),
-        })))
+        }))
     }
 }
 
@@ -260,9 +260,6 @@ pub enum LaunchError {
         /// Why.
         source: io::Error,
     },
-    /// The workload does not fit into a frame.
-    #[error("the enclave cannot be told what to run: {0}")]
-    Frame(#[source] FrameError),
 }
 
 /// Puts the process under the workload's limits, and says what came of it.

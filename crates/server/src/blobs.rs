@@ -144,7 +144,13 @@ mod tests {
         let mut dropped = blobs.begin_upload(100).await.unwrap();
         assert!(dropped.write(b"half").await.unwrap());
         drop(dropped);
-        let finished = blobs.begin_upload(100).await.unwrap().finish().await.unwrap();
+        let finished = blobs
+            .begin_upload(100)
+            .await
+            .unwrap()
+            .finish()
+            .await
+            .unwrap();
         drop(finished);
         assert_eq!(files(), 0);
 

@@ -75,6 +75,9 @@ struct Options {
     /// The enclave program [default: mse-enclave beside this one].
     #[arg(long, value_name = "PATH")]
     enclave: Option<PathBuf>,
+    /// Where the Python environments of images are kept [default: in the data folder].
+    #[arg(long, value_name = "DIR")]
+    image_cache: Option<PathBuf>,
     /// The form of this program's own log.
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -123,6 +126,8 @@ pub struct Config {
     pub app_ports: PortRange,
     /// The enclave program.
     pub enclave: PathBuf,
+    /// Where the Python environments of images are kept, if not in the data folder.
+    pub image_cache: Option<PathBuf>,
     /// The form of the log.
     pub log_format: LogFormat,
     /// TLS of the API.
@@ -184,6 +189,7 @@ impl Options {
             domain_suffix: self.domain_suffix.or(file.domain_suffix),
             app_ports: self.app_ports.or(file.app_ports),
             enclave: self.enclave.or(file.enclave),
+            image_cache: self.image_cache.or(file.image_cache),
             log_format: self.log_format.or(file.log_format),
             tls_certificate: self.tls_certificate.or(file.tls_certificate),
             tls_key: self.tls_key.or(file.tls_key),
@@ -230,6 +236,7 @@ impl Options {
                 Some(path) => path,
                 None => beside_this_program("mse-enclave")?,
             },
+            image_cache: self.image_cache,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             api_tls,
             operator_tls: key_files("operator", self.operator_certificate, self.operator_key)?,
@@ -237,7 +244,9 @@ impl Options {
             provisioning_timeout: Duration::from_secs(self.provisioning_timeout.unwrap_or(900)),
             max_bundle: self
                 .max_bundle
-                .map_or(mse_workload::bundle::MAX_SIZE, |mib| mib.saturating_mul(1 << 20)),
+                .map_or(mse_workload::bundle::MAX_SIZE, |mib| {
+                    mib.saturating_mul(1 << 20)
+                }),
             ready_file: self.ready_file,
         })
     }
@@ -352,7 +361,9 @@ pub enum ConfigError {
     #[error("the role `{0}` is not built yet; leave `--role` out: one process plays all roles")]
     Role(Role),
     /// The API would send tokens in clear over a network.
-    #[error("the API would listen on `{0}` without TLS, and tokens would travel in clear; give `--tls-certificate` and `--tls-key`, or listen on 127.0.0.1")]
+    #[error(
+        "the API would listen on `{0}` without TLS, and tokens would travel in clear; give `--tls-certificate` and `--tls-key`, or listen on 127.0.0.1"
+    )]
     PlainHttp(SocketAddr),
     /// One half of a pair.
     #[error("`{given}` is given without `{missing}`; give both")]
@@ -369,7 +380,9 @@ pub enum ConfigError {
     #[error("there is no home directory to keep data in; name a folder with `--data-dir`")]
     NoHome,
     /// The own program cannot be found.
-    #[error("the folder of this program cannot be found: {0}; name the enclave program with `--enclave`")]
+    #[error(
+        "the folder of this program cannot be found: {0}; name the enclave program with `--enclave`"
+    )]
     NoProgram(#[source] std::io::Error),
 }
 
@@ -424,7 +437,9 @@ mod tests {
     use super::*;
 
     fn decide(arguments: &[&str]) -> Result<Config, String> {
-        let all = ["mse-server", "--data-dir", "/nowhere"].iter().chain(arguments);
+        let all = ["mse-server", "--data-dir", "/nowhere"]
+            .iter()
+            .chain(arguments);
         let line = CommandLine::try_parse_from(all).map_err(|error| error.to_string())?;
         line.into_config()
             .map(|(_, config)| config)
@@ -444,7 +459,12 @@ mod tests {
         let refused = decide(&["--listen", "0.0.0.0:7310"]).unwrap_err();
         assert!(refused.contains("--tls-certificate"), "{refused}");
         decide(&[
-            "--listen", "0.0.0.0:7310", "--tls-certificate", "c", "--tls-key", "k",
+            "--listen",
+            "0.0.0.0:7310",
+            "--tls-certificate",
+            "c",
+            "--tls-key",
+            "k",
         ])
         .unwrap();
         decide(&["--listen", "[::1]:0"]).unwrap();
@@ -454,7 +474,10 @@ mod tests {
     fn roles_that_do_not_exist_are_refused_by_name() {
         decide(&["--role", "all"]).unwrap();
         let refused = decide(&["--role", "gateway"]).unwrap_err();
-        assert!(refused.contains("`gateway`") && refused.contains("not built"), "{refused}");
+        assert!(
+            refused.contains("`gateway`") && refused.contains("not built"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -471,7 +494,10 @@ mod tests {
         assert_eq!(config.listen.port(), 2);
         assert_eq!(
             config.app_ports,
-            PortRange::Within { first: 30_000, last: 30_009 }
+            PortRange::Within {
+                first: 30_000,
+                last: 30_009
+            }
         );
         assert_eq!(config.hardware[0].name, "8g-x");
 
@@ -497,7 +523,17 @@ mod tests {
         for good in ["mse.localhost", "a", "x-1.example.org"] {
             assert!(is_domain(good), "{good}");
         }
-        for bad in ["", ".", "a..b", "-a.b", "a-.b", "A.b", "a_b", "a b", &"a".repeat(64)] {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "-a.b",
+            "a-.b",
+            "A.b",
+            "a_b",
+            "a b",
+            &"a".repeat(64),
+        ] {
             assert!(!is_domain(bad), "{bad}");
         }
     }

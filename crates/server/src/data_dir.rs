@@ -116,7 +116,9 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// Another server uses it.
-    #[error("`{0}` is in use by another mse-server; stop that one, or choose another folder with `--data-dir`")]
+    #[error(
+        "`{0}` is in use by another mse-server; stop that one, or choose another folder with `--data-dir`"
+    )]
     InUse(PathBuf),
 }
 
@@ -125,7 +127,8 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirErr
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;

@@ -226,7 +226,9 @@ mod tests {
         let entries = book.after(app, 0).unwrap();
         assert!(entries.len() > 200);
         assert_eq!(entries.last().unwrap().number, 1000);
-        let gapless = entries.windows(2).all(|two| two[0].number + 1 == two[1].number);
+        let gapless = entries
+            .windows(2)
+            .all(|two| two[0].number + 1 == two[1].number);
         assert!(gapless);
     }
 

@@ -41,28 +41,26 @@ pub(crate) enum ApiFailure {
 }
 
 impl ApiFailure {
-    pub(super) fn refused(server: String, status: u16, body: &[u8]) -> Self {
-        match serde_json::from_slice::<ApiError>(body) {
-            Ok(error) => Self::Refused {
+    pub(super) fn refused(server: &str, status: u16, body: &[u8]) -> Self {
+        if let Ok(error) = serde_json::from_slice::<ApiError>(body) {
+            return Self::Refused {
                 status,
                 code: Some(error.code),
                 message: error.message,
                 hint: error.hint,
-            },
-            Err(_) => {
-                let text = String::from_utf8_lossy(body);
-                let text: String = text.trim().chars().take(300).collect();
-                let message = match text.as_str() {
-                    "" => format!("the platform at {server} answered with status {status}"),
-                    text => format!("the platform at {server} answered with status {status}: {text}"),
-                };
-                Self::Refused {
-                    status,
-                    code: None,
-                    message,
-                    hint: None,
-                }
-            }
+            };
+        }
+        let mut message = format!("the platform at {server} answered with status {status}");
+        let text = String::from_utf8_lossy(body);
+        let text: String = text.trim().chars().take(300).collect();
+        if !text.is_empty() {
+            message = format!("{message}: {text}");
+        }
+        Self::Refused {
+            status,
+            code: None,
+            message,
+            hint: None,
         }
     }
 
@@ -108,21 +106,21 @@ impl From<ApiFailure> for Failure {
         let message = failure.to_string();
         match failure {
             ApiFailure::Refused { status: 401, .. } => Self::new(Exit::NotLoggedIn, message)
-                .hint("log in again: `mse login`"),
+                .with_hint("log in again: `mse login`"),
             ApiFailure::Refused { status, hint, code, .. } => {
                 let exit = if status == 404 { Exit::NotFound } else { Exit::Platform };
                 let failure = Self::new(exit, message)
                     .details(serde_json::json!({ "status": status, "platform_code": code }));
                 match hint {
-                    Some(hint) => failure.hint(hint),
-                    None if status == 503 => failure.hint("try again later"),
+                    Some(hint) => failure.with_hint(hint),
+                    None if status == 503 => failure.with_hint("try again later"),
                     None => failure,
                 }
             }
             ApiFailure::Unreachable { .. } => Self::new(Exit::Platform, message)
-                .hint("is it running? `mse-server` starts one on this machine; `mse login --server URL` chooses another"),
+                .with_hint("is it running? `mse-server` starts one on this machine; `mse login --server URL` chooses another"),
             ApiFailure::Unreadable { .. } => Self::new(Exit::Platform, message)
-                .hint("is this the API of an MSE platform, and of a version that fits this `mse`?"),
+                .with_hint("is this the API of an MSE platform, and of a version that fits this `mse`?"),
         }
     }
 }
@@ -134,22 +132,26 @@ mod tests {
     #[test]
     fn refusals_keep_the_platforms_words() {
         let body = serde_json::to_vec(
-            &ApiError::new(ErrorCode::NoHardware, "all `4g-eu-001` are in use").with_hint("stop one"),
+            &ApiError::new(ErrorCode::NoHardware, "all `4g-eu-001` are in use")
+                .with_hint("stop one"),
         )
         .unwrap();
-        let failure: Failure = ApiFailure::refused("http://x".into(), 409, &body).into();
+        let failure: Failure = ApiFailure::refused("http://x", 409, &body).into();
         assert_eq!(failure.exit(), Exit::Platform);
         assert_eq!(failure.message(), "all `4g-eu-001` are in use");
-        assert_eq!(failure.get_hint(), Some("stop one"));
+        assert_eq!(failure.hint(), Some("stop one"));
     }
 
     #[test]
     fn no_message_is_ever_empty() {
-        let failure: Failure = ApiFailure::refused("http://x".into(), 500, b"").into();
-        assert_eq!(failure.message(), "the platform at http://x answered with status 500");
-        let failure: Failure = ApiFailure::refused("http://x".into(), 404, b"no").into();
+        let failure: Failure = ApiFailure::refused("http://x", 500, b"").into();
+        assert_eq!(
+            failure.message(),
+            "the platform at http://x answered with status 500"
+        );
+        let failure: Failure = ApiFailure::refused("http://x", 404, b"no").into();
         assert_eq!(failure.exit(), Exit::NotFound);
-        let failure: Failure = ApiFailure::refused("http://x".into(), 401, b"").into();
+        let failure: Failure = ApiFailure::refused("http://x", 401, b"").into();
         assert_eq!(failure.exit(), Exit::NotLoggedIn);
     }
 }

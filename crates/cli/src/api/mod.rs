@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mse_api::{
-    App, AppDefaults, AppStatus, Hardware, LogEntry, Login, Logs, PartialApp, PlatformInfo, Project,
-    SessionToken, User,
+    App, AppDefaults, AppStatus, Hardware, LogEntry, Login, Logs, PartialApp, PlatformInfo,
+    Project, SessionToken, User,
 };
 use mse_workload::AppId;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
@@ -126,7 +126,11 @@ impl ApiClient {
             parameters.push(("name", name.to_owned()));
         }
         if !query.statuses.is_empty() {
-            let statuses: Vec<&str> = query.statuses.iter().map(|status| status.as_str()).collect();
+            let statuses: Vec<&str> = query
+                .statuses
+                .iter()
+                .map(|status| status.as_str())
+                .collect();
             parameters.push(("status", statuses.join(",")));
         }
         if let Some(project) = query.project {
@@ -179,7 +183,9 @@ impl ApiClient {
                 line(entry)?;
             }
             if pending.len() > MAX_LOG_LINE {
-                return Err(self.unreadable("a line of the log is too long".to_owned()).into());
+                return Err(self
+                    .unreadable("a line of the log is too long".to_owned())
+                    .into());
             }
         }
         Ok(last)
@@ -196,7 +202,10 @@ impl ApiClient {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, self.server.at(path)).timeout(CALL);
+        let request = self
+            .http
+            .request(method, self.server.at(path))
+            .timeout(CALL);
         match &self.session {
             Some(session) => request.bearer_auth(session.access_token.as_str()),
             None => request,
@@ -245,7 +254,7 @@ impl ApiClient {
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ApiFailure {
-        ApiFailure::refused(self.server.to_string(), status.as_u16(), body)
+        ApiFailure::refused(&self.server.to_string(), status.as_u16(), body)
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ApiFailure {
@@ -278,7 +287,7 @@ pub(crate) fn http_client(server: &ServerUrl) -> Result<Client, Failure> {
             "HTTPS cannot be set up: {}",
             crate::failure::root_cause(&error)
         ))
-        .hint("install the system's CA certificates, on Debian and Ubuntu with `apt install ca-certificates`")
+        .with_hint("install the system's CA certificates, on Debian and Ubuntu with `apt install ca-certificates`")
     })
 }
 

@@ -13,9 +13,7 @@ use mse_manifest::ExpirationDate;
 use mse_workload::{AppId, Workload};
 use serde::Deserialize;
 
-use super::{
-    Config, Context, Deployed, FormatVersion, Instance, Record, State, Tests,
-};
+use super::{Config, Context, Deployed, FormatVersion, Instance, Record, State, Tests};
 
 /// The version of `[mse]`.
 const FORMAT: u32 = 1;
@@ -64,7 +62,11 @@ impl Context {
         // Room for all of it: a text that grows leaves copies of its start behind.
         text.reserve(
             8_192
-                + self.config.certificate.as_ref().map_or(0, |pem| 2 * pem.len())
+                + self
+                    .config
+                    .certificate
+                    .as_ref()
+                    .map_or(0, |pem| 2 * pem.len())
                 + self.instance.as_ref().map_or(0, |instance| {
                     instance.nonces.keys().map(|path| 2 * path.len() + 64).sum()
                 }),
@@ -84,13 +86,21 @@ impl Context {
         line(text, "name", &quoted(&config.name));
         line(text, "project", &quoted(&config.project));
         line(text, "docker", &quoted(&config.docker));
-        line(text, "python_application", &quoted(&config.python_application));
+        line(
+            text,
+            "python_application",
+            &quoted(&config.python_application),
+        );
         if let Some(tests) = &config.tests {
             line(text, "tests", &quoted(&tests.folder.to_string_lossy()));
             line(text, "tests_cmd", &quoted(&tests.command));
             let requirements: Vec<String> =
                 tests.requirements.iter().map(|one| quoted(one)).collect();
-            line(text, "tests_requirements", &format!("[{}]", requirements.join(", ")));
+            line(
+                text,
+                "tests_requirements",
+                &format!("[{}]", requirements.join(", ")),
+            );
         }
         if let (KeyInFile::Included, Some(key)) = (key, &config.code_key) {
             text.push_str("code_secret_key = \"");
@@ -103,10 +113,18 @@ impl Context {
         if let Some(instance) = &self.instance {
             text.push_str("\n[instance]\n");
             line(text, "id", &quoted(&instance.id.to_string()));
-            line(text, "config_domain_name", &quoted(&instance.config_domain_name));
+            line(
+                text,
+                "config_domain_name",
+                &quoted(&instance.config_domain_name),
+            );
             line(text, "enclave_size", &instance.enclave_size.to_string());
             line(text, "expires_at", &instance.expires_at.to_string());
-            line(text, "ssl_certificate_origin", &quoted(&instance.origin.to_string()));
+            line(
+                text,
+                "ssl_certificate_origin",
+                &quoted(&instance.origin.to_string()),
+            );
             text.push_str("\n[instance.nonces]\n");
             for (path, nonce) in &instance.nonces {
                 line(text, &quoted(path), &quoted(&nonce.to_string()));
@@ -123,16 +141,17 @@ impl Context {
         if self.config.code_key.is_none() && self.record.is_none() {
             return Err(ContextError::missing("config.code_secret_key"));
         }
-        let Some(Record { state, deployed, .. }) = &self.record else {
+        let Some(Record {
+            state, deployed, ..
+        }) = &self.record
+        else {
             return match &self.instance {
                 Some(_) => Ok(()),
                 None => Err(ContextError::missing("instance")),
             };
         };
         match (state, &self.instance, deployed) {
-            (_, Some(instance), Some(deployed)) => {
-                self.check_story(instance, &deployed.workload)
-            }
+            (_, Some(instance), Some(deployed)) => self.check_story(instance, &deployed.workload),
             (State::Pending, None, None) => Ok(()),
             (_, None, _) => Err(ContextError::missing("instance")),
             (_, _, None) => Err(ContextError::missing("mse.workload")),
@@ -155,13 +174,22 @@ impl Context {
                 "config.python_application",
                 self.config.python_application == workload.application,
             ),
-            ("instance.expires_at", Some(instance.expires_at.as_second()) == expires_at),
+            (
+                "instance.expires_at",
+                Some(instance.expires_at.as_second()) == expires_at,
+            ),
             (
                 "instance.enclave_size",
                 instance.enclave_size == workload.resources.memory_mib,
             ),
-            ("instance.ssl_certificate_origin", instance.origin == workload.tls.origin),
-            ("config.ssl_app_certificate", certificate == workload.tls.certificate),
+            (
+                "instance.ssl_certificate_origin",
+                instance.origin == workload.tls.origin,
+            ),
+            (
+                "config.ssl_app_certificate",
+                certificate == workload.tls.certificate,
+            ),
             (
                 "instance.config_domain_name",
                 workload.tls.names.contains(&instance.config_domain_name),
@@ -188,7 +216,11 @@ impl Record {
         line(text, "verified", &deployed.verified.to_string());
         line(text, "tee", &quoted(&deployed.tee));
         line(text, "gateway", &quoted(&deployed.gateway));
-        line(text, "measurement", &quoted(&deployed.measurement.to_string()));
+        line(
+            text,
+            "measurement",
+            &quoted(&deployed.measurement.to_string()),
+        );
         if let Some(enclave) = &deployed.enclave {
             line(text, "enclave", &quoted(&enclave.to_string()));
         }
@@ -235,7 +267,7 @@ impl ContextError {
         Self::Missing(key)
     }
 
-    fn value(key: &'static str, why: impl ToString) -> Self {
+    fn value(key: &'static str, why: &(impl ToString + ?Sized)) -> Self {
         Self::Value {
             key,
             why: why.to_string(),
@@ -322,7 +354,7 @@ impl InstanceTable {
         let id: AppId = self
             .id
             .parse()
-            .map_err(|error| ContextError::value("instance.id", error))?;
+            .map_err(|error| ContextError::value("instance.id", &error))?;
         let origin = self.ssl_certificate_origin.parse().map_err(|_| {
             ContextError::value(
                 "instance.ssl_certificate_origin",
@@ -349,7 +381,7 @@ impl TextOrDate {
         };
         text.parse::<ExpirationDate>()
             .and_then(|date| date.instant(&TimeZone::system()))
-            .map_err(|error| ContextError::value("instance.expires_at", error))
+            .map_err(|error| ContextError::value("instance.expires_at", &error))
     }
 }
 
@@ -377,24 +409,27 @@ impl MseTable {
             "pending" => State::Pending,
             "running" => State::Running,
             _ => {
-                return Err(ContextError::value("mse.state", "must be `pending` or `running`"));
+                return Err(ContextError::value(
+                    "mse.state",
+                    "must be `pending` or `running`",
+                ));
             }
         };
         let deployed = match self.workload {
             None => None,
             Some(workload) => Some(Deployed {
                 workload: Workload::from_json(workload.as_bytes())
-                    .map_err(|error| ContextError::value("mse.workload", error))?,
+                    .map_err(|error| ContextError::value("mse.workload", &error))?,
                 measurement: self
                     .measurement
                     .ok_or(ContextError::missing("mse.measurement"))?
                     .parse()
-                    .map_err(|error| ContextError::value("mse.measurement", error))?,
+                    .map_err(|error| ContextError::value("mse.measurement", &error))?,
                 enclave: self
                     .enclave
                     .map(|hex| hex.parse())
                     .transpose()
-                    .map_err(|error| ContextError::value("mse.enclave", error))?,
+                    .map_err(|error| ContextError::value("mse.enclave", &error))?,
                 gateway: self.gateway.ok_or(ContextError::missing("mse.gateway"))?,
                 tee: self.tee.ok_or(ContextError::missing("mse.tee"))?,
                 verified: self.verified.ok_or(ContextError::missing("mse.verified"))?,
@@ -405,11 +440,11 @@ impl MseTable {
             source_salt: self
                 .source_salt
                 .parse()
-                .map_err(|error| ContextError::value("mse.source_salt", error))?,
+                .map_err(|error| ContextError::value("mse.source_salt", &error))?,
             server: self
                 .server
                 .parse()
-                .map_err(|error| ContextError::value("mse.server", error))?,
+                .map_err(|error| ContextError::value("mse.server", &error))?,
             deployed,
         })
     }

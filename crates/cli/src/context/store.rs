@@ -79,7 +79,7 @@ impl ContextStore {
                 Exit::NotFound,
                 format!("there is no context of a running app named `{name}`"),
             )
-            .hint("`mse context --list` shows the contexts of this machine")),
+            .with_hint("`mse context --list` shows the contexts of this machine")),
             (Some((id, _)), _) => {
                 let ids: Vec<AppId> = found.iter().map(|(id, _)| *id).chain([id]).collect();
                 Err(app_name::ambiguous(name, &ids))
@@ -98,7 +98,11 @@ impl ContextStore {
         let mut entries = Vec::new();
         for folder in folders {
             let folder = folder.map_err(unreadable)?;
-            let Some(id) = folder.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            let Some(id) = folder
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
                 continue;
             };
             let file = ContextDir(folder.path()).file();
@@ -193,8 +197,11 @@ impl Context {
     /// Reads the context file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         read(path)?.ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("there is no context file `{}`", path.display()))
-                .hint("the app's owner makes one with `mse context --export ID`")
+            Failure::new(
+                Exit::NotFound,
+                format!("there is no context file `{}`", path.display()),
+            )
+            .with_hint("the app's owner makes one with `mse context --export ID`")
         })
     }
 }
@@ -210,10 +217,13 @@ fn read(path: &Path) -> Result<Option<Context>, Failure> {
 
 fn unusable(path: &Path, error: &ContextError) -> Failure {
     Failure::new(Exit::InvalidConfiguration, describe(path, error))
-        .hint("have its owner export it again: `mse context --export ID`")
+        .with_hint("have its owner export it again: `mse context --export ID`")
 }
 
 fn not_found(id: Uuid) -> Failure {
-    Failure::new(Exit::NotFound, format!("there is no context of the app `{id}`"))
-        .hint("`mse context --list` shows the contexts of this machine")
+    Failure::new(
+        Exit::NotFound,
+        format!("there is no context of the app `{id}`"),
+    )
+    .with_hint("`mse context --list` shows the contexts of this machine")
 }

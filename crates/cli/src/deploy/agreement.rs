@@ -108,7 +108,11 @@ impl Asked<'_> {
             return Ok(wanted);
         }
         let words = |r: Resources| format!("{} MiB and {} millicores", r.memory_mib, r.millicores);
-        Err(other("memory_mib and millicores", &words(wanted), &words(given)))
+        Err(other(
+            "memory_mib and millicores",
+            &words(wanted),
+            &words(given),
+        ))
     }
 
     /// The names that the enclave answers for must be those that it is reached by.
@@ -125,7 +129,11 @@ impl Asked<'_> {
         }
         for name in needed {
             if !app.tls_names.contains(name) {
-                return Err(other("tls_names", &format!("`{name}` among them"), &app.tls_names.join(", ")));
+                return Err(other(
+                    "tls_names",
+                    &format!("`{name}` among them"),
+                    &app.tls_names.join(", "),
+                ));
             }
         }
         Ok(())
@@ -147,7 +155,7 @@ fn other(field: &str, asked: &str, answered: &str) -> Failure {
         Exit::Refused,
         format!("the platform answered with another `{field}` than was asked for: `{answered}` instead of `{asked}`"),
     )
-    .hint("it would run something else than you deployed; ask its operator why")
+    .with_hint("it would run something else than you deployed; ask its operator why")
 }
 
 #[cfg(test)]

@@ -127,10 +127,8 @@ impl Deployment<'_> {
 
         let request = self.plan.request(&sealed);
         let app = self.upload(made, &request, &sealed).await?;
-        self.ui.say(&format!(
-            "To see what it does: mse cloud logs {}",
-            app.id
-        ))?;
+        self.ui
+            .say(&format!("To see what it does: mse cloud logs {}", app.id))?;
         let app = self.wait_for(app.id, AppStatus::Initializing).await?;
         let asked = Asked {
             request: &request,
@@ -182,7 +180,10 @@ impl Deployment<'_> {
         })
         .await
         .map_err(|error| Failure::other(format!("the encryption broke off: {error}")))??;
-        bar.done(&format!("Your code is encrypted: {files} files, {} bytes", sealed.size));
+        bar.done(&format!(
+            "Your code is encrypted: {files} files, {} bytes",
+            sealed.size
+        ));
         Ok(sealed)
     }
 
@@ -257,7 +258,7 @@ impl Deployment<'_> {
                         Exit::Platform,
                         "the platform started the enclave again, which loses its secrets",
                     )
-                    .hint("deploy again"));
+                    .with_hint("deploy again"));
                 }
                 _ => {}
             }
@@ -273,7 +274,7 @@ impl Deployment<'_> {
                         self.options.patience.as_secs() / 60
                     ),
                 )
-                .hint("the platform may be busy: try later, or with a longer `--timeout`"));
+                .with_hint("the platform may be busy: try later, or with a longer `--timeout`"));
             }
             sleep(pause_after(began.elapsed())).await;
         }
@@ -288,7 +289,11 @@ impl Deployment<'_> {
         let step = self.ui.step("Verifying the enclave");
         let (expected, enclave) = match &self.options.verify {
             Verify::Against(reference) => (
-                Some(expected_measurement(&app.tee, &reference.digest, &workload)?),
+                Some(expected_measurement(
+                    &app.tee,
+                    &reference.digest,
+                    &workload,
+                )?),
                 Some(reference.digest),
             ),
             Verify::Nothing => (None, None),
@@ -304,7 +309,8 @@ impl Deployment<'_> {
             Some(_) => "Verification successful: the enclave runs what you deployed",
             None => "The enclave's evidence is genuine; what it runs was NOT compared",
         });
-        self.ui.say(&format!("The code fingerprint is {measurement}"))?;
+        self.ui
+            .say(&format!("The code fingerprint is {measurement}"))?;
         let deployed = Deployed {
             workload,
             measurement,
@@ -338,7 +344,9 @@ impl Deployment<'_> {
         mut channel: AttestedChannel,
         app_id: AppId,
     ) -> Result<(), Failure> {
-        let step = self.ui.step("Handing over keys and secrets, sealed to the enclave");
+        let step = self
+            .ui
+            .step("Handing over keys and secrets, sealed to the enclave");
         let checked = &self.plan.checked;
         let secrets = checked
             .secrets
@@ -399,11 +407,13 @@ impl Deployment<'_> {
             tracing::warn!(%error, "the context could not be removed");
         }
         match undone {
-            Ok(Some(id)) => failure.and(&format!("the app `{id}` was stopped, nothing is left running")),
+            Ok(Some(id)) => failure.and(&format!(
+                "the app `{id}` was stopped, nothing is left running"
+            )),
             Ok(None) => failure,
             Err(undo) => failure
                 .and(&format!("and the app could NOT be stopped: {undo}"))
-                .hint("see with `mse list` what runs, and stop it with `mse stop ID`"),
+                .with_hint("see with `mse list` what runs, and stop it with `mse stop ID`"),
         }
     }
 
@@ -431,7 +441,10 @@ impl Deployment<'_> {
 
 impl Made {
     fn dir(&self) -> ContextDir {
-        self.dir.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.dir
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn rename(&self, id: AppId) -> Result<(), Failure> {
@@ -446,7 +459,10 @@ impl Made {
     }
 
     fn reached(&self) -> Reached {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -466,9 +482,12 @@ pub(crate) async fn stop_and_wait(api: &ApiClient, id: AppId) -> Result<App, Fai
         if began.elapsed() > STOPPING {
             return Err(Failure::new(
                 Exit::TimedOut,
-                format!("the app `{id}` has not stopped after {} s", STOPPING.as_secs()),
+                format!(
+                    "the app `{id}` has not stopped after {} s",
+                    STOPPING.as_secs()
+                ),
             )
-            .hint("`mse status ID` shows how far it is"));
+            .with_hint("`mse status ID` shows how far it is"));
         }
         sleep(pause_after(began.elapsed())).await;
     }
@@ -484,12 +503,15 @@ fn pause_after(elapsed: Duration) -> Duration {
 }
 
 fn ended(app: &App) -> Failure {
-    let reason = app.status_reason.as_deref().unwrap_or("no reason was given");
+    let reason = app
+        .status_reason
+        .as_deref()
+        .unwrap_or("no reason was given");
     Failure::new(
         Exit::Platform,
         format!("the app ended (`{}`): {reason}", app.status),
     )
-    .hint(format!("`mse logs {}` shows its last words", app.id))
+    .with_hint(format!("`mse logs {}` shows its last words", app.id))
 }
 
 /// A new, empty file that only its owner may read.

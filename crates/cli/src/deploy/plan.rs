@@ -49,7 +49,10 @@ impl Plan {
         let mut warnings = loaded.warnings;
         warnings.append(&mut checked.warnings);
         let cloud = manifest.cloud.clone().ok_or_else(|| {
-            Failure::new(Exit::InvalidConfiguration, "`mse.toml` has no section `[cloud]`")
+            Failure::new(
+                Exit::InvalidConfiguration,
+                "`mse.toml` has no section `[cloud]`",
+            )
         })?;
         let invalid = |message: String| Failure::new(Exit::InvalidConfiguration, message);
         let name = cloud.docker.to_string();

@@ -22,20 +22,24 @@ impl Reservation {
         let platform = api.platform().await?;
         let name = &plan.cloud.project;
         let project = api.project(name).await?.ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("Project {name} does not exist"))
-                .hint("correct `cloud.project` in `mse.toml`; every account has the project `default`")
+            Failure::new(Exit::NotFound, format!("Project {name} does not exist")).with_hint(
+                "correct `cloud.project` in `mse.toml`; every account has the project `default`",
+            )
         })?;
-        let hardware = api.hardware(&plan.cloud.hardware).await.map_err(|failure| {
-            if failure.is_not_found() {
-                Failure::new(
-                    Exit::NotFound,
-                    format!("the platform has no hardware `{}`", plan.cloud.hardware),
-                )
-                .hint("correct `cloud.hardware` in `mse.toml`")
-            } else {
-                failure.into()
-            }
-        })?;
+        let hardware = api
+            .hardware(&plan.cloud.hardware)
+            .await
+            .map_err(|failure| {
+                if failure.is_not_found() {
+                    Failure::new(
+                        Exit::NotFound,
+                        format!("the platform has no hardware `{}`", plan.cloud.hardware),
+                    )
+                    .with_hint("correct `cloud.hardware` in `mse.toml`")
+                } else {
+                    failure.into()
+                }
+            })?;
         let replaces = live_app(api, &plan.manifest.name, &project).await?;
         Ok(Self {
             platform,

@@ -26,8 +26,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::server_url::is_loopback_host;
 
-pub(crate) use upstream::Upstream;
 use upstream::AnswerBody;
+pub(crate) use upstream::Upstream;
 
 /// A port, ready to forward.
 pub(crate) struct LocalProxy {
@@ -38,8 +38,7 @@ pub(crate) struct LocalProxy {
 
 impl LocalProxy {
     /// Any free port of this machine.
-    pub(crate) const ANY_PORT: SocketAddr =
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     /// Listens on `address`, which must be on this machine: what goes in there is in clear.
     pub(crate) async fn bind(address: SocketAddr, upstream: Upstream) -> Result<Self, Failure> {
@@ -48,7 +47,7 @@ impl LocalProxy {
                 Exit::Usage,
                 format!("`{address}` can be reached from other machines, in clear"),
             )
-            .hint("listen on this machine only: `--listen 127.0.0.1:PORT`"));
+            .with_hint("listen on this machine only: `--listen 127.0.0.1:PORT`"));
         }
         let bound = async {
             let listener = TcpListener::bind(address).await?;
@@ -57,7 +56,7 @@ impl LocalProxy {
         };
         let (listener, address) = bound.await.map_err(|error: std::io::Error| {
             Failure::other(format!("could not listen on `{address}`: {error}"))
-                .hint("choose another port, or 0 for any free one")
+                .with_hint("choose another port, or 0 for any free one")
         })?;
         Ok(Self {
             listener,
@@ -119,7 +118,10 @@ async fn forward(
     if !names_this_machine(request.headers()) {
         return refusal(
             StatusCode::MISDIRECTED_REQUEST,
-            &Failure::new(Exit::Usage, "this port answers only for the names of this machine"),
+            &Failure::new(
+                Exit::Usage,
+                "this port answers only for the names of this machine",
+            ),
         );
     }
     if request.headers().contains_key(UPGRADE) {
@@ -152,7 +154,10 @@ async fn forward(
 
 fn refusal(status: StatusCode, failure: &Failure) -> Response<AnswerBody> {
     let body = Full::new(Bytes::from(failure.to_json().to_string()));
-    let mut response = Response::new(body.map_err(|never: Infallible| match never {}).boxed_unsync());
+    let mut response = Response::new(
+        body.map_err(|never: Infallible| match never {})
+            .boxed_unsync(),
+    );
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -200,7 +205,13 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_answered() {
-        for good in ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:80", "app.localhost"] {
+        for good in [
+            "127.0.0.1:8080",
+            "localhost",
+            "localhost:1",
+            "[::1]:80",
+            "app.localhost",
+        ] {
             assert!(names_this_machine(&host(good)), "{good}");
         }
         for bad in ["evil.example.com", "127.0.0.1.example.com", "10.0.0.1", ""] {

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use mse_ratls::{AttestedChannel, Attestation, Endpoint};
+use mse_ratls::{Attestation, AttestedChannel, Endpoint};
 use mse_workload::Measurement;
 
 use crate::exit::Exit;

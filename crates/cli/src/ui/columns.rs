@@ -30,7 +30,9 @@ pub(crate) fn pairs<Name: AsRef<str>, Value: AsRef<str>>(rows: &[(Name, Value)])
         .iter()
         .map(|(name, value)| {
             let (name, value) = (name.as_ref(), value.as_ref());
-            format!("  {}{value}", padded(name, width + 2)).trim_end().to_owned()
+            format!("  {}{value}", padded(name, width + 2))
+                .trim_end()
+                .to_owned()
         })
         .collect();
     lines.join("\n")

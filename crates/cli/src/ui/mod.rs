@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 pub(crate) use columns::{pairs, table};
-pub(crate) use progress::{Bar, Step};
+pub(crate) use progress::{Bar, Counter, Step};
 
 /// A command's result.
 pub(crate) trait Report: Serialize {
@@ -84,32 +84,28 @@ impl Ui {
                 if text.is_empty() {
                     return Ok(());
                 }
-                self.line(&text)
+                print(&text)
             }
             Form::Json => {
                 let mut value = serde_json::to_value(report)
                     .map_err(|error| Failure::other(format!("the result is no JSON: {error}")))?;
-                let warnings =
-                    std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+                let warnings = std::mem::take(
+                    &mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner),
+                );
                 if let Value::Object(object) = &mut value
                     && !warnings.is_empty()
                 {
                     object.insert("warnings".to_owned(), warnings.into());
                 }
-                self.line(&value.to_string())
+                print(&value.to_string())
             }
         }
-    }
-
-    /// One line (or a block of them) of a command that streams its result.
-    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        write_out(&format!("{text}\n"))
     }
 
     /// Text for people that is part of the result but comes before its end.
     pub(crate) fn say(&self, text: &str) -> Result<(), Failure> {
         match self.form {
-            Form::People => self.line(text),
+            Form::People => print(text),
             Form::Json => Ok(()),
         }
     }
@@ -152,14 +148,13 @@ impl Ui {
             Form::Json => eprintln!("{}", failure.to_json()),
             Form::People => {
                 let label = style("error:").red().bold().for_stderr();
-                match failure.rendered() {
-                    Some(rendered) => eprintln!("{rendered}"),
-                    None => {
-                        eprintln!("{label} {failure}");
-                        if let Some(hint) = failure.get_hint() {
-                            self.advice(hint);
-                        }
-                    }
+                if let Some(rendered) = failure.rendered() {
+                    eprintln!("{rendered}");
+                    return;
+                }
+                eprintln!("{label} {failure}");
+                if let Some(hint) = failure.hint() {
+                    self.advice(hint);
                 }
             }
         }
@@ -181,10 +176,26 @@ impl Ui {
     }
 }
 
+/// Writes a line (or a block of them) of the result. Whoever reads it may stop at any time
+/// (`| head`): that ends the command.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Cancelled,
+            "nobody reads the output any more",
+        )),
+        Err(error) => Err(Failure::other(format!(
+            "the output cannot be written: {error}"
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
 /// An instant for people: in the local zone, with it.
 pub(crate) fn local(instant: Timestamp) -> String {
     instant
-        .to_zoned(TimeZone::system())
+        .to_zoned_datetime(TimeZone::system())
         .strftime("%Y-%m-%d %H:%M:%S %Z")
         .to_string()
 }
@@ -233,19 +244,6 @@ pub(crate) fn bad(text: impl Display) -> String {
 fn set_colors(enabled: bool) {
     console::set_colors_enabled(enabled);
     console::set_colors_enabled_stderr(enabled);
-}
-
-/// Writes to standard output. Whoever reads it may stop at any time (`| head`): that ends the
-/// program, but is no fault.
-fn write_out(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Cancelled, "nobody reads the output any more"))
-        }
-        Err(error) => Err(Failure::other(format!("the output cannot be written: {error}"))),
-        Ok(()) => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Drop for Step {
 /// Something whose bytes are counted.
 pub(crate) struct Bar {
     form: Form,
-    bar: ProgressBar,
+    shown: ProgressBar,
     began: Instant,
 }
 
@@ -69,25 +69,25 @@ impl Bar {
         bar.set_message(what);
         Self {
             form,
-            bar,
+            shown: bar,
             began: Instant::now(),
         }
     }
 
     /// A handle that counts, for other threads.
     pub(crate) fn counter(&self) -> Counter {
-        Counter(self.bar.clone())
+        Counter(self.shown.clone())
     }
 
     /// It is done; `outcome` says how it went.
     pub(crate) fn done(self, outcome: &str) {
-        finish(&self.bar, self.form, outcome, self.began.elapsed());
+        finish(&self.shown, self.form, outcome, self.began.elapsed());
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.shown.finish_and_clear();
     }
 }
 

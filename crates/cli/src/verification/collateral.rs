@@ -66,7 +66,10 @@ impl Collaterals {
         let json = std::fs::read(file).map_err(|error| {
             Failure::new(
                 Exit::NotFound,
-                format!("the collateral `{}` cannot be read: {error}", file.display()),
+                format!(
+                    "the collateral `{}` cannot be read: {error}",
+                    file.display()
+                ),
             )
         })?;
         Collateral::from_json(&json)
@@ -131,9 +134,18 @@ impl Pccs {
     async fn fetch(&self, platform: &Platform) -> Result<Collateral, PccsError> {
         let fmspc = hex::encode_upper(platform.fmspc);
         let (tcb, identity, crl, root_crl) = tokio::try_join!(
-            self.get(format!("/tcb?fmspc={fmspc}"), &["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"]),
-            self.get("/qe/identity".to_owned(), &["SGX-Enclave-Identity-Issuer-Chain"]),
-            self.get(format!("/pckcrl?ca={}&encoding=der", platform.ca), &["SGX-PCK-CRL-Issuer-Chain"]),
+            self.get(
+                format!("/tcb?fmspc={fmspc}"),
+                &["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"]
+            ),
+            self.get(
+                "/qe/identity".to_owned(),
+                &["SGX-Enclave-Identity-Issuer-Chain"]
+            ),
+            self.get(
+                format!("/pckcrl?ca={}&encoding=der", platform.ca),
+                &["SGX-PCK-CRL-Issuer-Chain"]
+            ),
             self.get("/rootcacrl".to_owned(), &[]),
         )?;
         let (tcb_info, tcb_info_signature) = tcb.signed("tcbInfo")?;
@@ -222,8 +234,14 @@ impl Platform {
         let (_, certificate) = X509Certificate::from_der(&leaf).ok()?;
         let issuer = certificate.issuer().to_string();
         Some(Self {
-            fmspc: *leaf.get(find(&leaf, FMSPC)? + FMSPC.len()..)?.first_chunk()?,
-            ca: if issuer.contains("Processor CA") { "processor" } else { "platform" },
+            fmspc: *leaf
+                .get(find(&leaf, FMSPC)? + FMSPC.len()..)?
+                .first_chunk()?,
+            ca: if issuer.contains("Processor CA") {
+                "processor"
+            } else {
+                "platform"
+            },
         })
     }
 }

@@ -85,7 +85,9 @@ impl fmt::Display for Domain {
 
 /// The text is not `HOST[:PORT]`.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no address of an app: write its domain, and a port if it is not 443, such as `app.example.com` or `localhost:20000`")]
+#[error(
+    "`{0}` is no address of an app: write its domain, and a port if it is not 443, such as `app.example.com` or `localhost:20000`"
+)]
 pub(crate) struct InvalidDomain(String);
 
 fn join(host: &str, port: u16) -> String {
@@ -103,10 +105,30 @@ mod tests {
     #[test]
     fn domains_are_read_as_people_write_them() {
         for (text, host, port, address) in [
-            ("app.example.com", "app.example.com", None, "app.example.com:443"),
-            ("https://app.example.com/", "app.example.com", None, "app.example.com:443"),
-            ("localhost:20000", "localhost", Some(20_000), "localhost:20000"),
-            ("hello.mse.localhost:7343", "hello.mse.localhost", Some(7_343), "127.0.0.1:7343"),
+            (
+                "app.example.com",
+                "app.example.com",
+                None,
+                "app.example.com:443",
+            ),
+            (
+                "https://app.example.com/",
+                "app.example.com",
+                None,
+                "app.example.com:443",
+            ),
+            (
+                "localhost:20000",
+                "localhost",
+                Some(20_000),
+                "localhost:20000",
+            ),
+            (
+                "hello.mse.localhost:7343",
+                "hello.mse.localhost",
+                Some(7_343),
+                "127.0.0.1:7343",
+            ),
             ("[::1]:8443", "::1", Some(8_443), "[::1]:8443"),
             ("127.0.0.1", "127.0.0.1", None, "127.0.0.1:443"),
         ] {
@@ -115,7 +137,9 @@ mod tests {
             assert_eq!(domain.endpoint(None).address, address, "{text}");
             assert_eq!(domain.endpoint(None).server_name, host, "{text}");
         }
-        for bad in ["", "a b", "x:0", "x:y", "x:65536", "http://x", "x/path", "[::1", "::1"] {
+        for bad in [
+            "", "a b", "x:0", "x:y", "x:65536", "http://x", "x/path", "[::1", "::1",
+        ] {
             assert!(bad.parse::<Domain>().is_err(), "{bad}");
         }
     }

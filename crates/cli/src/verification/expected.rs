@@ -27,7 +27,7 @@ pub(crate) fn expected_measurement(
         Exit::Refused,
         format!("this `mse` cannot compute the measurement of an enclave on the TEE `{tee}`"),
     )
-    .hint("compare with a fingerprint that was published: `--fingerprint HEX`"))
+    .with_hint("compare with a fingerprint that was published: `--fingerprint HEX`"))
 }
 
 /// The workload must run on an image that this program knows by its content, not by its name.
@@ -47,7 +47,7 @@ pub(crate) fn check_image(workload: &Workload) -> Result<(), Failure> {
             known.digest()
         ),
     )
-    .hint("use the release of `mse` that it was deployed with, or do not trust it"))
+    .with_hint("use the release of `mse` that it was deployed with, or do not trust it"))
 }
 
 /// How code was compared with what runs.
@@ -80,10 +80,14 @@ pub(crate) fn check_source(
                 folder.display()
             ),
         )
-        .hint("compare with the folder exactly as it was deployed; what `.mseignore` names does not count")
+        .with_hint("compare with the folder exactly as it was deployed; what `.mseignore` names does not count")
     };
     if commitment != workload.source_commitment {
-        return Err(other_code("source commitment", commitment, workload.source_commitment));
+        return Err(other_code(
+            "source commitment",
+            commitment,
+            workload.source_commitment,
+        ));
     }
     let bundle = encrypt_again(&tree, context, record)?;
     if let Some(digest) = bundle

@@ -67,7 +67,7 @@ fn checks_text(checks: &[Check]) -> String {
             };
             let mut text = format!("  {mark} {}: `{}`", check.name, short(&check.compared));
             if check.compared != check.with {
-                text.push_str(&format!(" with `{}`", short(&check.with)));
+                text = format!("{text} with `{}`", short(&check.with));
             }
             match why {
                 Some(why) => format!("{text} ({why})"),
@@ -130,7 +130,10 @@ fn workload_text(workload: &Workload) -> String {
                 workload.resources.memory_mib, workload.resources.millicores
             ),
         ),
-        ("health_endpoint", workload.health_endpoint.as_str().to_owned()),
+        (
+            "health_endpoint",
+            workload.health_endpoint.as_str().to_owned(),
+        ),
         (
             "environment",
             match workload.environment.len() {
@@ -143,7 +146,10 @@ fn workload_text(workload: &Workload) -> String {
                     .join(", "),
             },
         ),
-        ("provisioning", "by the owner, who holds the code key".to_owned()),
+        (
+            "provisioning",
+            "by the owner, who holds the code key".to_owned(),
+        ),
     ];
     pairs(&rows)
 }

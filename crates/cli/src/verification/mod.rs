@@ -3,21 +3,21 @@
 
 mod collateral;
 mod domain;
-mod explanation;
 mod expected;
+mod explanation;
 mod raw_json;
 
 use mse_attest::Tee;
-use mse_ratls::{AttestedChannel, Attestation, Endpoint, Expected};
+use mse_ratls::{Attestation, AttestedChannel, Endpoint, Expected};
 use mse_workload::Measurement;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
-pub(crate) use collateral::{CollateralChoice, Collaterals};
+pub(crate) use collateral::{CollateralChoice, Collaterals, save as save_collateral};
 pub(crate) use domain::{Domain, reachable};
-pub(crate) use expected::{check_image, check_source, expected_measurement};
+pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
 pub(crate) use explanation::Explanation;
 
 /// Connects to enclaves and lets nothing but the expected ones pass.
@@ -55,7 +55,7 @@ impl Verifier {
                 Exit::Refused,
                 "this platform runs simulated enclaves, and no trust anchor allows that",
             )
-            .hint("no hardware stands behind them. To accept that of this platform on purpose: `mse trust add FILE`, with the file that `mse-server` named when it started, or `--simulated FILE` for this command only"));
+            .with_hint("no hardware stands behind them. To accept that of this platform on purpose: `mse trust add FILE`, with the file that `mse-server` named when it started, or `--simulated FILE` for this command only"));
         }
         Ok(())
     }

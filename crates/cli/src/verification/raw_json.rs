@@ -55,11 +55,22 @@ mod tests {
     #[test]
     fn the_text_is_kept_to_the_letter() {
         let json = r#" { "a" : 1 , "tcbInfo":{"x": [1, "}\"]"],  "y":null},"signature":"ab\"c" } "#;
-        assert_eq!(member(json, "tcbInfo"), Some(r#"{"x": [1, "}\"]"],  "y":null}"#));
+        assert_eq!(
+            member(json, "tcbInfo"),
+            Some(r#"{"x": [1, "}\"]"],  "y":null}"#)
+        );
         assert_eq!(member(json, "signature"), Some(r#""ab\"c""#));
         assert_eq!(member(json, "a"), Some("1"));
         assert_eq!(member(json, "x"), None);
-        for bad in ["", "{", "[1]", r#"{"a"}"#, r#"{"a":"#, r#"{"a":{"b":1}"#, r#"{"a":,}"#] {
+        for bad in [
+            "",
+            "{",
+            "[1]",
+            r#"{"a"}"#,
+            r#"{"a":"#,
+            r#"{"a":{"b":1}"#,
+            r#"{"a":,}"#,
+        ] {
             assert_eq!(member(bad, "b"), None, "{bad}");
         }
     }

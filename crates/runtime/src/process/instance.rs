@@ -25,7 +25,9 @@ impl Instance {
         let instance = Self {
             app_id,
             path: instances.join(app_id.to_string()),
-            slot: slots.take(),
+            slot: slots
+                .take()
+                .ok_or_else(|| io::Error::other(format!("all {USERS} app users are in use")))?,
         };
         let mut private = DirBuilder::new();
         private.mode(0o700);
@@ -85,14 +87,14 @@ pub(super) fn sweep(instances: &Path) -> Result<(), RuntimeError> {
 pub(super) struct Slots(Arc<Mutex<BTreeSet<u32>>>);
 
 impl Slots {
-    fn take(&self) -> Slot {
+    fn take(&self) -> Option<Slot> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = (0..).find(|number| !taken.contains(number)).unwrap_or(0);
+        let number = (0..USERS).find(|number| !taken.contains(number))?;
         taken.insert(number);
-        Slot {
+        Some(Slot {
             slots: self.clone(),
             number,
-        }
+        })
     }
 }
 
@@ -110,6 +112,7 @@ impl Drop for Slot {
 
 /// The range that systemd gives to services that bring no user of their own.
 const FIRST_UID: u32 = 61184;
+const USERS: u32 = 4096;
 
 fn remove(app_id: AppId, path: &Path) {
     if let Err(error) = ControlGroups::system().remove(app_id.0) {

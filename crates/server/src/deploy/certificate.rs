@@ -9,15 +9,15 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What the platform needs of the chain's first certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerCertificate {
+pub(super) struct OwnerCertificate {
     /// When it ends.
-    pub not_after: Timestamp,
+    pub(super) not_after: Timestamp,
     names: Vec<String>,
 }
 
 impl OwnerCertificate {
     /// Reads a chain in PEM, the app's own certificate first.
-    pub fn parse(pem: &str) -> Result<Self, CertificateError> {
+    pub(super) fn parse(pem: &str) -> Result<Self, CertificateError> {
         let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CertificateError::Pem(error.to_string()))?;
@@ -43,17 +43,20 @@ impl OwnerCertificate {
     }
 
     /// Whether a DNS name of the certificate is `domain`, or a wildcard one label above it.
-    pub fn covers(&self, domain: &str) -> bool {
+    pub(super) fn covers(&self, domain: &str) -> bool {
         let parent = domain.split_once('.').map(|(_, parent)| parent);
         self.names.iter().any(|name| {
-            name == domain || name.strip_prefix("*.").is_some_and(|rest| parent == Some(rest))
+            name == domain
+                || name
+                    .strip_prefix("*.")
+                    .is_some_and(|rest| parent == Some(rest))
         })
     }
 }
 
 /// Why a chain cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub(super) enum CertificateError {
     /// No PEM.
     #[error("the certificate is not PEM: {0}")]
     Pem(String),
@@ -76,7 +79,10 @@ pub(crate) mod tests {
 
     pub(crate) fn certificate_for(names: &[&str]) -> String {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        rcgen::generate_simple_self_signed(names).unwrap().cert.pem()
+        rcgen::generate_simple_self_signed(names)
+            .unwrap()
+            .cert
+            .pem()
     }
 
     #[test]
@@ -86,7 +92,12 @@ pub(crate) mod tests {
         for covered in ["shop.example.org", "a.apps.example.org"] {
             assert!(certificate.covers(covered), "{covered}");
         }
-        for other in ["example.org", "a.b.apps.example.org", "apps.example.org", "b"] {
+        for other in [
+            "example.org",
+            "a.b.apps.example.org",
+            "apps.example.org",
+            "b",
+        ] {
             assert!(!certificate.covers(other), "{other}");
         }
     }

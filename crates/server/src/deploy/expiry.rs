@@ -4,21 +4,21 @@ use jiff::{SignedDuration, Timestamp};
 
 /// What the rules depend on.
 #[derive(Clone, Copy, Debug)]
-pub struct Expiry {
+pub(super) struct Expiry {
     /// When the app was asked for.
-    pub now: Timestamp,
+    pub(super) now: Timestamp,
     /// What the owner asked for.
-    pub requested: Option<Timestamp>,
+    pub(super) requested: Option<Timestamp>,
     /// When the owner's certificate ends, with origin `owner`.
-    pub certificate: Option<Timestamp>,
+    pub(super) certificate: Option<Timestamp>,
     /// The longest life on this hardware.
-    pub max_life: Option<SignedDuration>,
+    pub(super) max_life: Option<SignedDuration>,
 }
 
 impl Expiry {
     /// The date asked for, else the end of the owner's certificate, else a year from now; never
     /// later than the hardware allows. In whole seconds, as it is measured.
-    pub fn decide(self) -> Result<Timestamp, AlreadyOver> {
+    pub(super) fn decide(self) -> Result<Timestamp, AlreadyOver> {
         let wanted = self
             .requested
             .or(self.certificate)
@@ -36,7 +36,7 @@ impl Expiry {
 /// The app would have ended before it began.
 #[derive(Debug, thiserror::Error)]
 #[error("the app would stop at `{0}`, which is over")]
-pub struct AlreadyOver(Timestamp);
+pub(super) struct AlreadyOver(Timestamp);
 
 const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 
@@ -64,12 +64,35 @@ mod tests {
         let four_hours = Some(SignedDuration::from_hours(4));
         for (expected, rule) in [
             ("2027-11-23T10:00:00Z", expiry()),
-            ("2027-01-01T00:00:00Z", Expiry { certificate, ..expiry() }),
-            ("2026-12-01T00:00:00Z", Expiry { certificate, requested, ..expiry() }),
-            ("2026-11-23T14:00:00Z", Expiry { max_life: four_hours, ..expiry() }),
+            (
+                "2027-01-01T00:00:00Z",
+                Expiry {
+                    certificate,
+                    ..expiry()
+                },
+            ),
+            (
+                "2026-12-01T00:00:00Z",
+                Expiry {
+                    requested,
+                    certificate,
+                    ..expiry()
+                },
+            ),
             (
                 "2026-11-23T14:00:00Z",
-                Expiry { max_life: four_hours, requested, ..expiry() },
+                Expiry {
+                    max_life: four_hours,
+                    ..expiry()
+                },
+            ),
+            (
+                "2026-11-23T14:00:00Z",
+                Expiry {
+                    max_life: four_hours,
+                    requested,
+                    ..expiry()
+                },
             ),
             (
                 "2026-11-23T11:00:00Z",
@@ -87,8 +110,18 @@ mod tests {
     #[test]
     fn what_is_over_is_refused() {
         let requested = Some(at("2026-11-23T10:00:00.9Z"));
-        Expiry { requested, ..expiry() }.decide().unwrap_err();
+        Expiry {
+            requested,
+            ..expiry()
+        }
+        .decide()
+        .unwrap_err();
         let certificate = Some(at("2020-01-01T00:00:00Z"));
-        Expiry { certificate, ..expiry() }.decide().unwrap_err();
+        Expiry {
+            certificate,
+            ..expiry()
+        }
+        .decide()
+        .unwrap_err();
     }
 }

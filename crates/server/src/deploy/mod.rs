@@ -28,6 +28,7 @@ use crate::logbook::LogBook;
 use crate::store::{AppRecord, Store, StoreError};
 
 pub use environments::{CuratedEnvironments, Environments};
+pub use recovery::RecoveryError;
 
 /// All live apps of this platform. Cloning it is cheap.
 #[derive(Clone)]
@@ -84,7 +85,7 @@ impl Platform {
 
 impl Fleet {
     /// Mends what an earlier run left, and takes up again what can be.
-    pub async fn resume(platform: Platform) -> Result<Self, recovery::RecoveryError> {
+    pub async fn resume(platform: Platform) -> Result<Self, RecoveryError> {
         let fleet = Self {
             platform: Arc::new(platform),
         };

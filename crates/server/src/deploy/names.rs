@@ -8,13 +8,13 @@ use crate::store::ProjectId;
 
 /// Both hosts of an app, and what its enclave's certificate covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppNames {
+pub(super) struct AppNames {
     /// The host its users open.
-    pub domain: String,
+    pub(super) domain: String,
     /// The host at which its enclave is verified and provisioned.
-    pub config_domain: String,
+    pub(super) config_domain: String,
     /// DNS names and addresses of the enclave's own certificate, in the order that is measured.
-    pub tls: Vec<String>,
+    pub(super) tls: Vec<String>,
 }
 
 impl AppNames {
@@ -22,7 +22,7 @@ impl AppNames {
     ///
     /// Without one, the host depends on project, name and origin only: it stays when the same
     /// app is deployed again, and changes when somebody else begins to end its TLS.
-    pub fn of(
+    pub(super) fn of(
         app_id: AppId,
         app: &CreateApp,
         project: ProjectId,

@@ -15,7 +15,11 @@ pub(super) async fn recover(fleet: &Fleet) -> Result<(), RecoveryError> {
     let platform = fleet.platform();
     let mut resumed = Vec::new();
     for app in platform.store.live_apps().await? {
-        let verdict = Verdict::of(&app, platform.blobs.path(app.id()).exists(), Timestamp::now());
+        let verdict = Verdict::of(
+            &app,
+            platform.blobs.path(app.id()).exists(),
+            Timestamp::now(),
+        );
         let (transition, again) = match verdict {
             Verdict::End(to, reason) => (
                 Some(Transition {
@@ -36,12 +40,17 @@ pub(super) async fn recover(fleet: &Fleet) -> Result<(), RecoveryError> {
         };
         if let Some(transition) = transition {
             let now = Timestamp::now();
-            platform.store.transition(app.id(), &transition, now).await?;
+            platform
+                .store
+                .transition(app.id(), &transition, now)
+                .await?;
             let reason = transition.reason.unwrap_or_default();
             tracing::warn!(app = %app.id(), name = app.app.name, to = %transition.to, reason, "recovered");
-            platform
-                .logs
-                .write(app.id(), LogStream::Platform, format!("{}: {reason}", transition.to));
+            platform.logs.write(
+                app.id(),
+                LogStream::Platform,
+                format!("{}: {reason}", transition.to),
+            );
         }
         if again {
             resumed.push(AppRecord {
@@ -90,7 +99,10 @@ impl Verdict {
             return Self::End(AppStatus::OnError, reason.into());
         }
         if !has_bundle {
-            return Self::End(AppStatus::OnError, "its bundle is lost; deploy again".into());
+            return Self::End(
+                AppStatus::OnError,
+                "its bundle is lost; deploy again".into(),
+            );
         }
         Self::LaunchAgain
     }

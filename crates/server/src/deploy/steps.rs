@@ -121,7 +121,12 @@ impl Life<'_> {
     async fn steps(&mut self) -> Result<Infallible, Ending> {
         let python = self.prepare().await?;
         self.launch(python).await?;
-        let port = within(STARTING, "the enclave did not start", self.until_listening()).await?;
+        let port = within(
+            STARTING,
+            "the enclave did not start",
+            self.until_listening(),
+        )
+        .await?;
         self.open_route(port).await?;
         self.reach(AppStatus::Initializing, "waiting for its secrets")
             .await?;
@@ -174,7 +179,10 @@ impl Life<'_> {
             })
             .await
             .map_err(|error| Ending::failed(error.to_string()))?;
-        self.say(format!("launched with measurement {}", enclave.measurement()));
+        self.say(format!(
+            "launched with measurement {}",
+            enclave.measurement()
+        ));
         self.supervised.pid.store(enclave.pid(), Ordering::Relaxed);
         self.enclave = Some(enclave);
         Ok(())
@@ -218,18 +226,25 @@ impl Life<'_> {
             let enclave = self.enclave.as_mut().ok_or_else(gone)?;
             match enclave.next().await.ok_or_else(gone)? {
                 EnclaveEvent::Listening { port } => return Ok(Milestone::Listening(port)),
-                EnclaveEvent::Phase(Phase::Failed { reason }) => return Err(Ending::Failed { reason }),
+                EnclaveEvent::Phase(Phase::Failed { reason }) => {
+                    return Err(Ending::Failed { reason });
+                }
                 EnclaveEvent::Phase(Phase::Stopped { reason }) => {
                     return Err(Ending::Stopped { reason });
                 }
                 EnclaveEvent::Phase(phase) => return Ok(Milestone::Phase(phase)),
                 EnclaveEvent::Confinement(all) => {
-                    self.platform.store.set_confinement(self.app.id(), &all).await?;
+                    self.platform
+                        .store
+                        .set_confinement(self.app.id(), &all)
+                        .await?;
                 }
                 EnclaveEvent::Log { stream, text } => self.log(stream, text),
                 EnclaveEvent::Exited { how } => {
                     self.enclave = None;
-                    return Err(Ending::failed(format!("the enclave ended by itself: {how}")));
+                    return Err(Ending::failed(format!(
+                        "the enclave ended by itself: {how}"
+                    )));
                 }
             }
         }
@@ -271,7 +286,12 @@ impl Life<'_> {
             reason: Some(reason.to_owned()),
         };
         let now = Timestamp::now();
-        if !self.platform.store.transition(self.app.id(), &transition, now).await? {
+        if !self
+            .platform
+            .store
+            .transition(self.app.id(), &transition, now)
+            .await?
+        {
             return Err(Ending::failed("the platform lost track of this app"));
         }
         self.say(format!("{to}: {reason}"));
@@ -280,7 +300,11 @@ impl Life<'_> {
 
     async fn doing(&self, what: &str) -> Result<(), Ending> {
         self.say(what.to_owned());
-        Ok(self.platform.store.set_status_reason(self.app.id(), what).await?)
+        Ok(self
+            .platform
+            .store
+            .set_status_reason(self.app.id(), what)
+            .await?)
     }
 
     /// Takes the route away and ends the enclave, in that order, however far both came.
@@ -338,14 +362,20 @@ async fn finish(platform: &Platform, app: &AppRecord, ending: Ending) -> Result<
             reason: Some("the platform was stopped; deploy again".into()),
         },
     };
-    if !platform.store.transition(id, &transition, Timestamp::now()).await? {
+    if !platform
+        .store
+        .transition(id, &transition, Timestamp::now())
+        .await?
+    {
         return Ok(());
     }
     let reason = transition.reason.unwrap_or_default();
     tracing::info!(app = %id, name = app.app.name, status = %transition.to, reason, "ended");
-    platform
-        .logs
-        .write(id, LogStream::Platform, format!("{}: {reason}", transition.to));
+    platform.logs.write(
+        id,
+        LogStream::Platform,
+        format!("{}: {reason}", transition.to),
+    );
     platform.blobs.remove(id);
     Ok(())
 }
@@ -357,15 +387,18 @@ async fn within<T>(
 ) -> Result<T, Ending> {
     timeout(patience, step).await.unwrap_or_else(|_| {
         let seconds = patience.as_secs();
-        Err(Ending::failed(format!("{otherwise}: waited for {seconds} s")))
+        Err(Ending::failed(format!(
+            "{otherwise}: waited for {seconds} s"
+        )))
     })
 }
 
 async fn asked(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
-    match stop.wait_for(Option::is_some).await {
-        Ok(stop) => stop.clone().unwrap_or(Stop::PlatformStops),
+    let asked = stop.wait_for(Option::is_some).await.ok();
+    match asked.and_then(|asked| asked.clone()) {
+        Some(stop) => stop,
         // Nobody is left who could ask.
-        Err(_) => std::future::pending().await,
+        None => std::future::pending().await,
     }
 }
 

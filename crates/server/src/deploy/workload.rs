@@ -18,7 +18,7 @@ use crate::config::is_domain;
 use crate::store::{HardwareRecord, NewApp, ProjectRecord};
 
 /// Checks everything that can be checked before the bundle is there, and describes the app.
-pub fn describe(
+pub(crate) fn describe(
     request: &CreateApp,
     project: &ProjectRecord,
     hardware: &HardwareRecord,
@@ -83,8 +83,11 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     let length = name.chars().count();
     if !(1..=255).contains(&length) || name.chars().any(char::is_control) {
         let shown: String = name.chars().take(80).collect();
-        return Err(invalid(format!("`{}` is not a name for an app", shown.escape_debug()))
-            .with_hint("use 1 to 255 characters, none of them a control character"));
+        return Err(invalid(format!(
+            "`{}` is not a name for an app",
+            shown.escape_debug()
+        ))
+        .with_hint("use 1 to 255 characters, none of them a control character"));
     }
     Ok(())
 }
@@ -148,8 +151,10 @@ fn owner<'a>(
 ) -> Result<Owner<'a>, ApiError> {
     if !is_domain(domain) {
         let shown: String = domain.chars().take(80).collect();
-        return Err(invalid(format!("`{}` is not a domain name", shown.escape_debug()))
-            .with_hint("write it in lower case, such as `shop.example.org`"));
+        return Err(
+            invalid(format!("`{}` is not a domain name", shown.escape_debug()))
+                .with_hint("write it in lower case, such as `shop.example.org`"),
+        );
     }
     // Names below the suffix are given by the platform: nobody may take another app's.
     if domain == suffix || domain.ends_with(&format!(".{suffix}")) {
@@ -160,8 +165,10 @@ fn owner<'a>(
     }
     let certificate = OwnerCertificate::parse(pem).map_err(|error| invalid(error.to_string()))?;
     if !certificate.covers(domain) {
-        return Err(invalid(format!("the certificate does not cover `{domain}`"))
-            .with_hint("the subject alternative names of the chain's first certificate count"));
+        return Err(
+            invalid(format!("the certificate does not cover `{domain}`"))
+                .with_hint("the subject alternative names of the chain's first certificate count"),
+        );
     }
     if certificate.not_after <= now {
         return Err(invalid(format!(
@@ -181,8 +188,10 @@ fn owner<'a>(
 fn digest(field: &'static str, value: Option<&str>) -> Result<Digest, ApiError> {
     value
         .ok_or_else(|| {
-            invalid(format!("`{field}` is missing, and compatibility mode is not enabled"))
-                .with_hint("deploy with `mse`")
+            invalid(format!(
+                "`{field}` is missing, and compatibility mode is not enabled"
+            ))
+            .with_hint("deploy with `mse`")
         })?
         .parse()
         .map_err(|error| invalid(format!("`{field}`: {error}")))
@@ -234,7 +243,13 @@ pub(crate) mod tests {
             is_default: true,
             created_at: now,
         };
-        describe(&request, &project, &HardwareRecord::free(), "mse.localhost", now)
+        describe(
+            &request,
+            &project,
+            &HardwareRecord::free(),
+            "mse.localhost",
+            now,
+        )
     }
 
     fn refused(change: impl FnOnce(&mut CreateApp)) -> ApiError {
@@ -255,9 +270,15 @@ pub(crate) mod tests {
         assert_eq!(workload.environment["LANG"], "C");
         // The free hardware ends after four hours, whatever is asked for.
         let expires_at: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
-        assert_eq!(workload.expires_at, Some(expires_at.as_second() as u64));
+        assert_eq!(
+            workload.expires_at,
+            u64::try_from(expires_at.as_second()).ok()
+        );
         assert_eq!(app.expires_at, expires_at);
-        assert_eq!(app.config_domain_name, format!("{}.mse.localhost", workload.app_id));
+        assert_eq!(
+            app.config_domain_name,
+            format!("{}.mse.localhost", workload.app_id)
+        );
     }
 
     #[test]
@@ -269,7 +290,10 @@ pub(crate) mod tests {
         })
         .unwrap();
         assert_eq!(owners.workload.tls.origin, TlsOrigin::Owner);
-        assert_eq!(owners.workload.tls.certificate, Some(Digest::of(pem.as_bytes())));
+        assert_eq!(
+            owners.workload.tls.certificate,
+            Some(Digest::of(pem.as_bytes()))
+        );
         assert_eq!(owners.domain_name, "shop.example.org");
         let operators = describe_with(|request| request.dev_mode = true).unwrap();
         assert_eq!(operators.workload.tls.origin, TlsOrigin::Operator);
@@ -282,13 +306,31 @@ pub(crate) mod tests {
             ("name for an app", refused(|r| r.name = String::new())),
             ("name for an app", refused(|r| r.name = "x".repeat(256))),
             ("name for an app", refused(|r| r.name = "a\nb".into())),
-            ("module:variable", refused(|r| r.python_application = "app".into())),
-            ("starts with `/`", refused(|r| r.healthcheck_endpoint = "health".into())),
+            (
+                "module:variable",
+                refused(|r| r.python_application = "app".into()),
+            ),
+            (
+                "starts with `/`",
+                refused(|r| r.healthcheck_endpoint = "health".into()),
+            ),
             ("compatibility mode", refused(|r| r.bundle_digest = None)),
-            ("compatibility mode", refused(|r| r.source_commitment = None)),
-            ("64 hexadecimal", refused(|r| r.bundle_digest = Some("00".into()))),
-            ("without `domain_name`", refused(|r| r.ssl_certificate = Some(pem.clone()))),
-            ("without `ssl_certificate`", refused(|r| r.domain_name = Some("a.b".into()))),
+            (
+                "compatibility mode",
+                refused(|r| r.source_commitment = None),
+            ),
+            (
+                "64 hexadecimal",
+                refused(|r| r.bundle_digest = Some("00".into())),
+            ),
+            (
+                "without `domain_name`",
+                refused(|r| r.ssl_certificate = Some(pem.clone())),
+            ),
+            (
+                "without `ssl_certificate`",
+                refused(|r| r.domain_name = Some("a.b".into())),
+            ),
             (
                 "is over",
                 refused(|r| r.expires_at = Some("2026-11-23T09:00:00Z".parse().unwrap())),

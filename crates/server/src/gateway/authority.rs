@@ -33,7 +33,9 @@ pub(super) fn issue(data: &DataDir, suffix: &str) -> Result<KeyedChain, Operator
         "127.0.0.1".into(),
     ];
     let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, "MSE gateway");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "MSE gateway");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     params.not_before = (SystemTime::now() - BACKDATED).into();
@@ -55,7 +57,12 @@ fn authority(data: &DataDir, suffix: &str) -> Result<(String, Zeroizing<String>)
     match (read(&certificate), read(&key)) {
         (Ok(certificate), Ok(key)) => return Ok((certificate, Zeroizing::new(key))),
         (Err(absent), _) if absent.kind() == io::ErrorKind::NotFound => (),
-        (Err(source), _) => return Err(OperatorError::Read { path: certificate, source }),
+        (Err(source), _) => {
+            return Err(OperatorError::Read {
+                path: certificate,
+                source,
+            });
+        }
         (_, Err(source)) => return Err(OperatorError::Read { path: key, source }),
     }
     let (certificate_pem, key_pem) = make(suffix)?;
@@ -105,7 +112,10 @@ mod tests {
         let again = issue(&data, "mse.localhost").unwrap();
         assert_eq!(first.chain[1], again.chain[1]);
         assert_ne!(first.chain[0], again.chain[0]);
-        let mode = fs::metadata(data.operator_ca_key()).unwrap().permissions().mode();
+        let mode = fs::metadata(data.operator_ca_key())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
 
         fs::remove_file(data.operator_ca_key()).unwrap();

@@ -32,13 +32,14 @@ pub(super) async fn serve(
     let name = hello.server_name.as_deref();
     let route = match entrance {
         Entrance::Of(route) => route,
-        Entrance::ByName => match name.and_then(|name| shared.routes.find(name)) {
-            Some(route) => route,
-            None => {
+        Entrance::ByName => {
+            if let Some(route) = name.and_then(|name| shared.routes.find(name)) {
+                route
+            } else {
                 sni::refuse_name(&mut stream).await?;
                 return Err(ConnectionError::UnknownName(hello.server_name));
             }
-        },
+        }
     };
     let _room = Arc::clone(&route.room)
         .try_acquire_owned()
@@ -47,7 +48,7 @@ pub(super) async fn serve(
     let began = Instant::now();
     let mut enclave = timeout(PATIENCE, TcpStream::connect(route.upstream))
         .await
-        .map_err(|_| ConnectionError::TooSlow("the enclave does not accept"))??;
+        .map_err(|_| ConnectionError::too_slow("the enclave does not accept"))??;
     let _open = route.traffic.connected(began.elapsed());
     without_delay(&enclave);
     let mut user = UserStream::new(stream, hello.bytes, Arc::clone(&route.traffic));
@@ -58,10 +59,10 @@ pub(super) async fn serve(
             let accept = shared.operator.accept(user);
             let mut user = timeout(PATIENCE, accept)
                 .await
-                .map_err(|_| ConnectionError::TooSlow("no TLS handshake with the user"))??;
+                .map_err(|_| ConnectionError::too_slow("no TLS handshake with the user"))??;
             let mut enclave = timeout(PATIENCE, towards.connect(enclave))
                 .await
-                .map_err(|_| ConnectionError::TooSlow("no TLS handshake with the enclave"))??;
+                .map_err(|_| ConnectionError::too_slow("no TLS handshake with the enclave"))??;
             relay(&mut user, &mut enclave, &route.closed).await?;
         }
     }
@@ -81,11 +82,20 @@ pub(super) enum ConnectionError {
     #[error("the app has as many connections as it may have")]
     Full,
     /// A time limit.
-    #[error("{0} within {} s", PATIENCE.as_secs())]
-    TooSlow(&'static str),
+    #[error("{what} within {} s", PATIENCE.as_secs())]
+    TooSlow {
+        /// What did not happen.
+        what: &'static str,
+    },
     /// One of the two streams.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+}
+
+impl ConnectionError {
+    fn too_slow(what: &'static str) -> Self {
+        Self::TooSlow { what }
+    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

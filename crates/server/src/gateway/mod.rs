@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::PortRange;
 use connection::Entrance;
+use operator::Towards;
 use routes::{Route, Routes, TlsEnd};
 
 pub use operator::{OperatorError, OperatorTls};
@@ -136,13 +137,11 @@ impl Gateway {
         let route = Arc::new(Route {
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, spec.upstream)),
             end: match spec.origin {
-                TlsOrigin::Operator => TlsEnd::Here(Box::new(
-                    shared.operator.towards(
-                        Arc::clone(&shared.platform),
-                        spec.measurement,
-                        &spec.config_domain,
-                    )?,
-                )),
+                TlsOrigin::Operator => TlsEnd::Here(Box::new(Towards::new(
+                    Arc::clone(&shared.platform),
+                    spec.measurement,
+                    &spec.config_domain,
+                )?)),
                 TlsOrigin::Enclave | TlsOrigin::Owner => TlsEnd::Enclave,
             },
             domain: spec.domain,

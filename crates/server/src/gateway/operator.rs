@@ -66,14 +66,21 @@ impl OperatorTls {
     ) -> io::Result<server::TlsStream<S>> {
         self.acceptor.accept(user).await
     }
+}
 
-    /// How to reach the enclave that was measured so.
-    pub(super) fn towards(
-        &self,
+/// The way to one enclave.
+pub(super) struct Towards {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Towards {
+    /// The way to the enclave that was measured so.
+    pub(super) fn new(
         platform: Arc<Platform>,
         measurement: Measurement,
         config_domain: &str,
-    ) -> Result<Towards, OperatorError> {
+    ) -> Result<Self, OperatorError> {
         let verifier = LaunchedEnclave {
             platform,
             measurement,
@@ -87,21 +94,14 @@ impl OperatorTls {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Towards {
+        Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
-            name: ServerName::try_from(config_domain.to_owned())
-                .map_err(|_| OperatorError::Certificate(format!("`{config_domain}` is no name")))?,
+            name: ServerName::try_from(config_domain.to_owned()).map_err(|_| {
+                OperatorError::Certificate(format!("`{config_domain}` is not a server name"))
+            })?,
         })
     }
-}
 
-/// The way to one enclave.
-pub(super) struct Towards {
-    connector: TlsConnector,
-    name: ServerName<'static>,
-}
-
-impl Towards {
     pub(super) async fn connect(
         &self,
         enclave: TcpStream,
@@ -161,10 +161,16 @@ impl ServerCertVerifier for LaunchedEnclave {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let digest = Digest::of(end_entity);
-        let mut appraised = self.appraised.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut appraised = self
+            .appraised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *appraised != Some(digest) {
             if let Err(why) = self.appraise(end_entity) {
-                tracing::warn!(why, "what answers as an enclave is not the one that was launched");
+                tracing::warn!(
+                    why,
+                    "what answers as an enclave is not the one that was launched"
+                );
                 return Err(CertificateError::ApplicationVerificationFailure.into());
             }
             *appraised = Some(digest);

@@ -16,9 +16,7 @@ pub(super) async fn bind(
 ) -> io::Result<(TcpListener, u16)> {
     let (fresh, used): (Vec<_>, Vec<_>) = match range {
         PortRange::Any => (vec![0], Vec::new()),
-        PortRange::Within { first, last } => {
-            (first..=last).partition(|port| !kept.contains(port))
-        }
+        PortRange::Within { first, last } => (first..=last).partition(|port| !kept.contains(port)),
     };
     let mut last_error = None;
     for port in wanted.into_iter().chain(fresh).chain(used) {

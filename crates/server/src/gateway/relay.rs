@@ -125,7 +125,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for UserStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.inner).poll_write(context, bytes))?;
-        this.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
+        this.traffic
+            .sent
+            .fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }
 
@@ -151,9 +153,8 @@ mod tests {
         let (mut enclave, mut upstream) = duplex(64);
         let mut stream = UserStream::new(gateway, b"hello ".to_vec(), Arc::clone(&traffic));
         let closed = CancellationToken::new();
-        let relaying = tokio::spawn(async move {
-            relay(&mut stream, &mut upstream, &closed).await
-        });
+        let relaying =
+            tokio::spawn(async move { relay(&mut stream, &mut upstream, &closed).await });
         user.write_all(b"world").await.unwrap();
         user.shutdown().await.unwrap();
         let mut got = String::new();

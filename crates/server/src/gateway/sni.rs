@@ -9,24 +9,33 @@ use tokio::time::timeout;
 
 /// A ClientHello, as it came.
 #[derive(Debug)]
-pub struct Hello {
+pub(super) struct Hello {
     /// The server name in lower case, if the client named one.
-    pub server_name: Option<String>,
+    pub(super) server_name: Option<String>,
     /// Everything that was read, which may be more than the ClientHello.
-    pub bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Reads a ClientHello of at most 16 KiB within 10 seconds.
 ///
 /// rustls does the parsing, so what it would refuse is refused here, with its alert.
-pub async fn read(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Hello, HelloError> {
-    timeout(PATIENCE, read_unhurried(stream))
+pub(super) async fn read(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<Hello, HelloError> {
+    read_within(PATIENCE, stream).await
+}
+
+async fn read_within(
+    patience: Duration,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<Hello, HelloError> {
+    timeout(patience, read_unhurried(stream))
         .await
         .map_err(|_| HelloError::TooSlow)?
 }
 
 /// Tells the client that nothing is served under the name it asked for (RFC 6066, 3).
-pub async fn refuse_name(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+pub(super) async fn refuse_name(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     // A fatal alert, unrecognized_name, in a TLS 1.2 record.
     stream.write_all(&[21, 3, 3, 0, 2, 2, 112]).await?;
     stream.shutdown().await
@@ -71,7 +80,7 @@ async fn read_unhurried(
 
 /// Why a connection did not begin with a ClientHello.
 #[derive(Debug, thiserror::Error)]
-pub enum HelloError {
+pub(super) enum HelloError {
     /// No whole ClientHello in time.
     #[error("no ClientHello within {} s", PATIENCE.as_secs())]
     TooSlow,
@@ -146,7 +155,9 @@ mod tests {
         bytes.extend_from_slice(b"more");
         let hello = read_in_pieces(&bytes, 100_000).await.unwrap();
         assert_eq!(hello.bytes, bytes);
-        let nameless = read_in_pieces(&hello_for("127.0.0.1"), 100_000).await.unwrap();
+        let nameless = read_in_pieces(&hello_for("127.0.0.1"), 100_000)
+            .await
+            .unwrap();
         assert_eq!(nameless.server_name, None);
     }
 
@@ -167,10 +178,10 @@ mod tests {
         read_in_pieces(&endless, 4096).await.unwrap_err();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_client_is_not_waited_for() {
         let (_client, mut server) = duplex(1024);
-        let silent = read(&mut server).await;
+        let silent = read_within(Duration::from_millis(20), &mut server).await;
         assert!(matches!(silent, Err(HelloError::TooSlow)), "{silent:?}");
     }
 }

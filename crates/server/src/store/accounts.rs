@@ -37,11 +37,7 @@ pub struct Account {
 
 impl Store {
     /// The account of `email`, which is made if there is none.
-    pub async fn ensure_account(
-        &self,
-        email: &str,
-        now: Timestamp,
-    ) -> Result<Account, StoreError> {
+    pub async fn ensure_account(&self, email: &str, now: Timestamp) -> Result<Account, StoreError> {
         sqlx::query(
             "INSERT INTO accounts (id, email, created_at) VALUES ($1, $2, $3)
              ON CONFLICT (email) DO NOTHING",

@@ -217,22 +217,18 @@ impl Store {
         owner: AccountId,
         filter: &AppFilter,
     ) -> Result<Vec<AppRecord>, StoreError> {
-        let statuses = filter
-            .statuses
-            .iter()
-            .map(|status| format!(",{status},"))
-            .collect::<String>();
+        let statuses: Vec<_> = filter.statuses.iter().map(|one| one.as_str()).collect();
         let rows = sqlx::query(
             "SELECT * FROM apps WHERE owner_id = $1
                 AND ($2 IS NULL OR name = $2)
                 AND ($3 IS NULL OR project_id = $3)
-                AND ($4 = '' OR instr($4, ',' || status || ',') > 0)
+                AND ($4 = '' OR instr(',' || $4 || ',', ',' || status || ',') > 0)
              ORDER BY created_at DESC, id LIMIT 1000",
         )
         .bind(owner.to_string())
         .bind(filter.name.as_deref())
         .bind(filter.project.map(|project| project.to_string()))
-        .bind(statuses)
+        .bind(statuses.join(","))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(app).collect()
@@ -282,7 +278,15 @@ impl Store {
         .bind(to.is_terminated().then(|| millis(now)))
         .execute(&mut *tx)
         .await?;
-        record(&mut tx, id, Some(from), to, transition.reason.as_deref(), now).await?;
+        record(
+            &mut tx,
+            id,
+            Some(from),
+            to,
+            transition.reason.as_deref(),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -339,12 +343,11 @@ impl Store {
 
     /// Removes the row of an app that has ended. `false`: it has not, or there is none.
     pub async fn forget_app(&self, id: AppId) -> Result<bool, StoreError> {
-        let done = sqlx::query(
-            "DELETE FROM apps WHERE id = $1 AND status IN ('on_error', 'stopped')",
-        )
-        .bind(id.to_string())
-        .execute(&self.pool)
-        .await?;
+        let done =
+            sqlx::query("DELETE FROM apps WHERE id = $1 AND status IN ('on_error', 'stopped')")
+                .bind(id.to_string())
+                .execute(&self.pool)
+                .await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -359,10 +362,11 @@ impl Store {
 
     /// The states that an app went through, as they were recorded.
     pub async fn history(&self, id: AppId) -> Result<Vec<(AppStatus, Option<String>)>, StoreError> {
-        let rows = sqlx::query("SELECT to_status, reason FROM events WHERE app_id = $1 ORDER BY id")
-            .bind(id.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sqlx::query("SELECT to_status, reason FROM events WHERE app_id = $1 ORDER BY id")
+                .bind(id.to_string())
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter()
             .map(|row| {
                 let text: String = row.try_get("to_status")?;
@@ -660,7 +664,10 @@ pub(crate) mod tests {
         let first = bench.app("hello");
         bench.create(&first).await.unwrap();
         let refused = bench.create(&bench.app("hello")).await.unwrap_err();
-        assert!(matches!(refused, CreateRefused::NameTaken { .. }), "{refused}");
+        assert!(
+            matches!(refused, CreateRefused::NameTaken { .. }),
+            "{refused}"
+        );
         bench.end(&first).await;
         bench.create(&bench.app("hello")).await.unwrap();
     }
@@ -673,7 +680,10 @@ pub(crate) mod tests {
         let mut squatter = bench.app("b");
         squatter.domain_name = first.domain_name.clone();
         let refused = bench.create(&squatter).await.unwrap_err();
-        assert!(matches!(refused, CreateRefused::DomainTaken(_)), "{refused}");
+        assert!(
+            matches!(refused, CreateRefused::DomainTaken(_)),
+            "{refused}"
+        );
         bench.create(&bench.app("b")).await.unwrap();
         let refused = bench.create(&bench.app("c")).await.unwrap_err();
         assert!(matches!(refused, CreateRefused::NoSlot { .. }), "{refused}");

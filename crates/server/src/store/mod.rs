@@ -88,7 +88,9 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// Its tables cannot be brought up to date.
-    #[error("the database `{path}` cannot be brought up to date: {source}; was it used by a newer mse-server?")]
+    #[error(
+        "the database `{path}` cannot be brought up to date: {source}; was it used by a newer mse-server?"
+    )]
     Migrate {
         /// The file.
         path: PathBuf,
@@ -137,8 +139,7 @@ fn millis(time: Timestamp) -> i64 {
 
 fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, StoreError> {
     let millis: i64 = row.try_get(column)?;
-    Timestamp::from_millisecond(millis)
-        .map_err(|_| StoreError::corrupt(column, millis.to_string()))
+    Timestamp::from_millisecond(millis).map_err(|_| StoreError::corrupt(column, millis.to_string()))
 }
 
 fn optional_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
@@ -153,8 +154,7 @@ fn optional_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timesta
 
 fn uuid(row: &SqliteRow, column: &'static str) -> Result<Uuid, StoreError> {
     let text: String = row.try_get(column)?;
-    text.parse()
-        .map_err(|_| StoreError::corrupt(column, text))
+    text.parse().map_err(|_| StoreError::corrupt(column, text))
 }
 
 /// A number that the database keeps as a 64-bit integer.

@@ -116,7 +116,9 @@ fn millicores(text: &str) -> Option<u32> {
 
 /// The text is no grant of hardware.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a hardware: write `NAME=COUNT:MEMORY_MIB:CORES`, such as `8g-local=2:8192:4`, with at least 64 MiB")]
+#[error(
+    "`{0}` is not a hardware: write `NAME=COUNT:MEMORY_MIB:CORES`, such as `8g-local=2:8192:4`, with at least 64 MiB"
+)]
 pub struct InvalidGrant(String);
 
 impl Store {
@@ -264,8 +266,18 @@ mod tests {
         assert_eq!(granted.millicores, 1500);
         assert_eq!(granted.max_life, None);
         for bad in [
-            "8g", "8g=", "8g=1", "8g=1:2", "8g=1:8192:1:1", "=1:8192:1", "8g=0:8192:1",
-            "8g=1:8192:0", "8g=1:8192:-1", "8g=1:8192:1.0005", "8g=1:63:1", "8 g=1:8192:1",
+            "8g",
+            "8g=",
+            "8g=1",
+            "8g=1:2",
+            "8g=1:8192:1:1",
+            "=1:8192:1",
+            "8g=0:8192:1",
+            "8g=1:8192:0",
+            "8g=1:8192:-1",
+            "8g=1:8192:1.0005",
+            "8g=1:63:1",
+            "8 g=1:8192:1",
         ] {
             let error = bad.parse::<HardwareGrant>().unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");

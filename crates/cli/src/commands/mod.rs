@@ -1,0 +1,133 @@
+//! The commands, one file each: its arguments, what it does, its result.
+
+pub(crate) mod completions;
+pub(crate) mod context;
+pub(crate) mod deploy;
+pub(crate) mod init;
+pub(crate) mod list;
+pub(crate) mod localtest;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod logs;
+pub(crate) mod man;
+pub(crate) mod proxy;
+pub(crate) mod scaffold;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod test;
+pub(crate) mod trust;
+pub(crate) mod verify;
+
+use std::path::Path;
+
+use mse_workload::AppId;
+
+use crate::api::ApiClient;
+use crate::app_name::AppName;
+use crate::cli::Scene;
+use crate::context::{Context, Deployed};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reference::EnclaveReference;
+use crate::server_url::ServerUrl;
+use crate::session::Session;
+use crate::trust::TrustStore;
+use crate::verification::{CollateralChoice, Collaterals, Verifier};
+
+/// The image that new projects run in unless they say otherwise.
+pub(crate) const DEFAULT_IMAGE: &str = "mse-flask:20261123000000";
+/// The hardware that every project has.
+pub(crate) const DEFAULT_HARDWARE: &str = "4g-eu-001";
+/// The project that every account has.
+pub(crate) const DEFAULT_PROJECT: &str = "default";
+
+impl Scene<'_> {
+    /// The API of the platform where the user is logged in.
+    fn api(&self) -> Result<ApiClient, Failure> {
+        ApiClient::of(Session::required(&self.conf)?)
+    }
+
+    /// The API, and the app that `name` means there.
+    async fn api_and_app(&self, name: &AppName) -> Result<(ApiClient, AppId), Failure> {
+        let api = self.api()?;
+        let id = name.resolve(&api).await?;
+        Ok((api, id))
+    }
+
+    /// The program that enclaves must run.
+    fn enclave_reference(&self) -> Result<EnclaveReference, Failure> {
+        EnclaveReference::find(self.global.enclave.as_deref())
+    }
+
+    /// Verifies with collateral from `collaterals`.
+    fn verifier(&self, collaterals: Collaterals) -> Result<Verifier, Failure> {
+        let policy = TrustStore::of(&self.conf).policy(self.global.simulated.as_deref())?;
+        Ok(Verifier::new(policy, collaterals))
+    }
+
+    /// Collateral as the user asked for it, else from the platform of `context`, else from the one
+    /// where the user is logged in.
+    async fn collaterals(
+        &self,
+        file: Option<&Path>,
+        pccs: Option<&ServerUrl>,
+        context: Option<&ServerUrl>,
+    ) -> Result<Collaterals, Failure> {
+        let choice = match (file, pccs, context) {
+            (Some(file), _, _) => CollateralChoice::File(file),
+            (None, Some(url), _) => CollateralChoice::Pccs(url.clone()),
+            (None, None, Some(platform)) => CollateralChoice::Platform(platform.clone()),
+            (None, None, None) => match Session::load(&self.conf)? {
+                Some(session) => CollateralChoice::Platform(session.server),
+                None => {
+                    return Err(Failure::new(
+                        Exit::InvalidConfiguration,
+                        "nothing says where to get the collateral to check evidence with",
+                    )
+                    .with_hint("name a provisioning certificate service with `--pccs URL` (a platform's is at `URL/pccs`), or a file that was kept with `--collateral FILE`"));
+                }
+            },
+        };
+        Collaterals::of(choice).await
+    }
+}
+
+/// What a context knows of the deployment; contexts of other tools know too little.
+fn deployed(context: &Context) -> Result<&Deployed, Failure> {
+    context.deployed().ok_or_else(|| {
+        let (message, hint) = match &context.record {
+            Some(_) => (
+                format!("the deployment of `{}` did not come to its end", context.config.name),
+                "deploy again; `mse context --remove ID` removes this context",
+            ),
+            None => (
+                format!(
+                    "the context of `{}` was made by a tool that did not keep what a verification needs",
+                    context.config.name
+                ),
+                "deploy the app again with this `mse`",
+            ),
+        };
+        Failure::new(Exit::InvalidConfiguration, message).with_hint(hint)
+    })
+}
+
+/// `1 file`, `2 files`.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mse_runtime::images::Catalogue;
+
+    use super::*;
+
+    #[test]
+    fn the_default_image_is_in_the_catalogue() {
+        Catalogue::builtin().resolve(DEFAULT_IMAGE).unwrap();
+    }
+}

@@ -1,0 +1,308 @@
+//! `mse verify`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mse_ratls::certificate::EnclaveCertificate;
+use mse_ratls::{Attestation, Endpoint};
+use mse_workload::{Measurement, TlsOrigin, Workload};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Serialize;
+
+use super::{counted, deployed};
+use crate::cli::Scene;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::private_file;
+use crate::reference::EnclaveReference;
+use crate::server_url::ServerUrl;
+use crate::ui::{Report, Ui, caution, good, pairs};
+use crate::verification::{
+    Domain, Explanation, SourceCheck, check_image, check_source, expected_measurement,
+    measurement_of, save_collateral, tee_of,
+};
+
+/// Verify what runs at a domain
+///
+/// Needs no login. With a context and the code, the code is compared with what runs; with a
+/// fingerprint, the measurement is. With neither, it is only shown that some genuine enclave
+/// answers.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse verify app.example.com --context context.mse --code mse_src
+  mse verify localhost:20000 --fingerprint 9f86d081… --explain
+  mse verify app.example.com --collateral collateral.json        without a network but the app's")]
+pub(crate) struct Verify {
+    /// Where the app is reached; the port is 443, or the gateway of the context, if not given
+    #[arg(value_name = "DOMAIN[:PORT]")]
+    domain: Domain,
+    /// The context that the app's owner exported
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "code",
+        conflicts_with = "fingerprint"
+    )]
+    context: Option<PathBuf>,
+    /// The folder with the app's code
+    #[arg(long, value_name = "DIR", requires = "context")]
+    code: Option<PathBuf>,
+    /// The measurement that the app must have
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<Measurement>,
+    /// Show the evidence, the workload and every check, field by field
+    #[arg(long)]
+    explain: bool,
+    /// Where to save the verified certificate
+    #[arg(long, value_name = "FILE", default_value = "cert.pem")]
+    output: PathBuf,
+    /// Where to get collateral [default: the platform of the context or of the login]
+    #[arg(long, value_name = "URL", conflicts_with = "collateral")]
+    pccs: Option<ServerUrl>,
+    /// Collateral that was kept
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// Keep the collateral in this file, for `--collateral`
+    #[arg(long, value_name = "FILE")]
+    save_collateral: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let ui = scene.ui;
+        let expectation = match (&self.context, &self.code, self.fingerprint) {
+            (Some(context), Some(code), _) => Expectation::of_context(scene, context, code)?,
+            (_, _, Some(fingerprint)) => Expectation::of_fingerprint(fingerprint),
+            _ => Expectation::default(),
+        };
+        let endpoint = self.endpoint(ui, &expectation);
+        let collaterals = scene
+            .collaterals(
+                self.collateral.as_deref(),
+                self.pccs.as_ref(),
+                expectation.server.as_ref(),
+            )
+            .await?;
+        let verifier = scene.verifier(collaterals)?;
+        let step = ui.step(format!("Verifying {}", self.domain));
+        let channel = verifier.connect(&endpoint, expectation.measurement).await?;
+        let attestation = channel.attestation();
+        step.done(match expectation.measurement {
+            Some(_) => "Verification successful",
+            None => "The evidence is genuine",
+        });
+        if expectation.measurement.is_none() {
+            ui.warn("the code was NOT compared: a genuine enclave answers, but what it runs is not known; give `--context FILE --code DIR` or `--fingerprint HEX`");
+        }
+        let certificate = save_certificate(ui, &self.output, attestation)?;
+        if let Some(file) = &self.save_collateral {
+            save_collateral(&attestation.collateral, file)?;
+        }
+        ui.report(&Verdict::of(
+            &self.domain,
+            endpoint,
+            expectation,
+            attestation,
+            certificate,
+            self.explain,
+        ))
+    }
+
+    /// Where to connect. An app with its owner's certificate has its evidence at its configuration
+    /// domain only.
+    fn endpoint(&self, ui: &Ui, expectation: &Expectation) -> Endpoint {
+        let mut endpoint = self.domain.endpoint(expectation.gateway.as_deref());
+        if let (Some(workload), Some(name)) =
+            (&expectation.workload, &expectation.config_domain_name)
+            && workload.tls.origin != TlsOrigin::Enclave
+            && endpoint.server_name != *name
+        {
+            ui.warn(format!(
+                "{} serves the {}'s certificate, which proves nothing about the enclave; verified is {name}",
+                self.domain, workload.tls.origin
+            ));
+            endpoint.server_name.clone_from(name);
+        }
+        endpoint
+    }
+}
+
+/// What the app must be, and how it is reached.
+#[derive(Default)]
+struct Expectation {
+    measurement: Option<Measurement>,
+    enclave: Option<EnclaveReference>,
+    workload: Option<Workload>,
+    source: Option<SourceCheck>,
+    gateway: Option<String>,
+    config_domain_name: Option<String>,
+    server: Option<ServerUrl>,
+}
+
+impl Expectation {
+    fn of_fingerprint(fingerprint: Measurement) -> Self {
+        Self {
+            measurement: Some(fingerprint),
+            ..Self::default()
+        }
+    }
+
+    /// Compares the code with the context first: what the context says is then what the code is.
+    fn of_context(scene: &Scene<'_>, file: &Path, code: &Path) -> Result<Self, Failure> {
+        let context = Context::read(file)?;
+        let known = deployed(&context)?;
+        let (Some(record), Some(instance)) = (&context.record, &context.instance) else {
+            return Err(Failure::other("the context has no instance"));
+        };
+        check_image(&known.workload)?;
+        let enclave = scene.enclave_reference()?;
+        let source = check_source(code, &known.workload, &context, record)?;
+        let measurement = expected_measurement(&known.tee, &enclave.digest, &known.workload)?;
+        Ok(Self {
+            measurement: Some(measurement),
+            enclave: Some(enclave),
+            workload: Some(known.workload.clone()),
+            source: Some(source),
+            gateway: Some(known.gateway.clone()),
+            config_domain_name: Some(instance.config_domain_name.clone()),
+            server: Some(record.server.clone()),
+        })
+    }
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Verdict {
+    /// `verified`, or `appraised` when nothing was compared with the measurement.
+    #[serde(rename = "verdict")]
+    kind: &'static str,
+    simulated: bool,
+    tee: String,
+    domain: String,
+    server_name: String,
+    address: String,
+    fingerprint: Measurement,
+    tcb_status: String,
+    advisories: Vec<String>,
+    enclave: Option<EnclaveReference>,
+    source: Option<SourceCheck>,
+    expires_at: Option<u64>,
+    certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
+}
+
+impl Verdict {
+    fn of(
+        domain: &Domain,
+        endpoint: Endpoint,
+        expectation: Expectation,
+        attestation: &Attestation,
+        certificate: Option<PathBuf>,
+        explain: bool,
+    ) -> Self {
+        let claims = &attestation.challenge_appraisal.claims;
+        let tee = tee_of(attestation).to_string();
+        Self {
+            kind: match expectation.measurement {
+                Some(_) => "verified",
+                None => "appraised",
+            },
+            simulated: tee == "simulated",
+            tee,
+            domain: domain.to_string(),
+            server_name: endpoint.server_name,
+            address: endpoint.address,
+            fingerprint: measurement_of(attestation),
+            tcb_status: claims.tcb_status.to_string(),
+            advisories: claims.advisory_ids.clone(),
+            explanation: explain
+                .then(|| Explanation::of(attestation, expectation.workload.as_ref())),
+            expires_at: expectation
+                .workload
+                .as_ref()
+                .and_then(|workload| workload.expires_at),
+            enclave: expectation.enclave,
+            source: expectation.source,
+            certificate,
+        }
+    }
+}
+
+impl Report for Verdict {
+    fn text(&self) -> String {
+        let mut rows = vec![
+            (
+                "Verdict",
+                match self.kind {
+                    "verified" => good("verified: what runs there is what was expected"),
+                    _ => caution("genuine enclave, code not compared"),
+                },
+            ),
+            (
+                "TEE",
+                if self.simulated {
+                    caution("SIMULATED: the form is real, no hardware protects it")
+                } else {
+                    self.tee.clone()
+                },
+            ),
+            ("TCB status", self.tcb_status.clone()),
+            (
+                "Reached at",
+                format!("{} as {}", self.address, self.server_name),
+            ),
+        ];
+        if let Some(source) = &self.source {
+            let how = match source.bundle {
+                Some(_) => "source commitment and encrypted bundle agree",
+                None => "the source commitment agrees",
+            };
+            let files = counted(source.files, "file", "files");
+            rows.push(("Code", format!("{files}: {how}")));
+        }
+        if let Some(enclave) = &self.enclave {
+            rows.push(("Enclave program", enclave.to_string()));
+        }
+        let mut parts = Vec::new();
+        if let Some(explanation) = &self.explanation {
+            parts.push(explanation.text());
+        }
+        parts.push(pairs(&rows));
+        parts.push(format!("The code fingerprint is {}", self.fingerprint));
+        if let Some(certificate) = &self.certificate {
+            parts.push(format!(
+                "The verified certificate has been saved at: {}",
+                certificate.display()
+            ));
+        }
+        parts.join("\n")
+    }
+}
+
+/// Saves the certificate, which was verified. A file that is no enclave's certificate is somebody
+/// else's and stays.
+fn save_certificate(
+    ui: &Ui,
+    path: &Path,
+    attestation: &Attestation,
+) -> Result<Option<PathBuf>, Failure> {
+    if let Ok(existing) = fs::read(path)
+        && !is_enclave_certificate(&existing)
+    {
+        ui.warn(format!(
+            "the certificate was not saved: `{}` exists and is no enclave's certificate; name another file with `--output`",
+            path.display()
+        ));
+        return Ok(None);
+    }
+    private_file::write(path, attestation.certificate.to_pem().as_bytes())?;
+    Ok(Some(path.to_owned()))
+}
+
+fn is_enclave_certificate(pem: &[u8]) -> bool {
+    CertificateDer::from_pem_slice(pem).is_ok_and(|der| EnclaveCertificate::parse(&der).is_ok())
+}

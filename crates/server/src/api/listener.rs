@@ -1,0 +1,185 @@
+//! The API's socket: plain on loopback, TLS elsewhere.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::KeyFiles;
+
+/// Where the API listens.
+pub struct ApiListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+}
+
+impl ApiListener {
+    /// Listens, with TLS if there are files for it.
+    pub async fn bind(address: SocketAddr, files: Option<&KeyFiles>) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Self {
+            address: listener.local_addr().map_err(failed)?,
+            listener,
+            tls: files.map(acceptor).transpose()?,
+        })
+    }
+
+    /// The address and port that it has.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients call it.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Serves until `stopping`, then lets requests that are under way finish, for a while.
+    pub async fn serve(self, router: Router, stopping: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let handshakes = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let accepted = async {
+                let room = Arc::clone(&room).acquire_owned().await;
+                (self.listener.accept().await, room)
+            };
+            let (accepted, room) = tokio::select! {
+                () = stopping.cancelled() => break,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let serve =
+                        connection(stream, self.tls.clone(), router.clone(), graceful.watcher());
+                    handshakes.spawn(async move {
+                        serve.await;
+                        drop(room);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the API cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        handshakes.close();
+        let finished = async {
+            graceful.shutdown().await;
+            handshakes.wait().await;
+        };
+        if tokio::time::timeout(FINISHING, finished).await.is_err() {
+            tracing::warn!("requests that were under way are cut off");
+        }
+    }
+}
+
+/// Why the API does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address.
+    #[error("the API cannot listen on `{address}`: {source}; choose another with `--listen`")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file.
+    #[error("`{path}` cannot be used for TLS: {reason}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Certificate and key do not go together.
+    #[error("the API's certificate and key cannot be used: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => http(stream, router, watcher).await,
+        Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, router, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake with the API failed"),
+            Err(_) => tracing::debug!("a TLS handshake with the API took too long"),
+        },
+    }
+}
+
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "a connection to the API ended");
+    }
+}
+
+fn acceptor(files: &KeyFiles) -> Result<TlsAcceptor, ListenError> {
+    let failed = |path: &Path, reason: String| ListenError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let read = |path: &Path| std::fs::read(path).map_err(|error| failed(path, error.to_string()));
+    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| failed(&files.certificate, error.to_string()))?;
+    let key = mse_crypto::Zeroizing::new(read(&files.key)?);
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|error| failed(&files.key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ListenError::Tls)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(ListenError::Tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+const MAX_CONNECTIONS: usize = 4096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(30);
+const FINISHING: Duration = Duration::from_secs(5);

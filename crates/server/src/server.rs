@@ -1,0 +1,241 @@
+//! The whole platform, started and stopped in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use mse_crypto::Zeroizing;
+use mse_runtime::process::{ProcessRuntime, RuntimeError};
+use mse_simtee::{Platform, PlatformError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Api, ApiListener, ListenError};
+use crate::blobs::BlobStore;
+use crate::config::{Config, OWNER_EMAIL};
+use crate::data_dir::{DataDir, DataDirError, DataLock, write_file};
+use crate::deploy::{self, CuratedEnvironments, Environments, Fleet, RecoveryError};
+use crate::gateway::{Gateway, GatewayError, OperatorError, OperatorTls};
+use crate::logbook::LogBook;
+use crate::store::{DefaultProject, HardwareRecord, Store, StoreError};
+
+/// A platform that serves. Dropping it without [`Server::shut_down`] is like a crash.
+pub struct Server {
+    api_url: String,
+    api_address: SocketAddr,
+    gateway: Gateway,
+    token: Zeroizing<String>,
+    trust_anchor: PathBuf,
+    fleet: Fleet,
+    stopping: CancellationToken,
+    serving: JoinHandle<()>,
+    _lock: DataLock,
+}
+
+impl Server {
+    /// Starts everything: what an earlier run left is brought in order before anyone is let in.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let data = DataDir::prepare(&config.data_dir)?;
+        let environments = Arc::new(CuratedEnvironments {
+            cache: config
+                .image_cache
+                .clone()
+                .unwrap_or_else(|| data.environments()),
+        });
+        Self::start_with(config, environments).await
+    }
+
+    /// As [`Server::start`], with runtimes from elsewhere: for tests.
+    pub async fn start_with(
+        config: &Config,
+        environments: Arc<dyn Environments>,
+    ) -> Result<Self, StartError> {
+        let data = DataDir::prepare(&config.data_dir)?;
+        let lock = data.lock()?;
+        let simulated = open_platform(&data).await?;
+        let store = Store::open(&data.database()).await?;
+        let token = seed(&store, &config.hardware).await?;
+        let blobs = BlobStore::open(data.blobs()).map_err(StartError::Blobs)?;
+        let runtime = open_runtime(&data, config, &simulated).await?;
+        // The API's port is taken first: who starts a second server learns it before anything moves.
+        let listener = ApiListener::bind(config.listen, config.api_tls.as_ref()).await?;
+        let operator =
+            OperatorTls::load(config.operator_tls.as_ref(), &data, &config.domain_suffix)?;
+        let gateway = Gateway::start(
+            config.gateway,
+            config.public_gateway.clone(),
+            config.app_ports,
+            operator,
+            Arc::clone(&simulated),
+        )
+        .await?;
+        let fleet = Fleet::resume(deploy::Platform::new(
+            store,
+            blobs,
+            LogBook::open(data.logs()),
+            gateway.clone(),
+            runtime,
+            environments,
+            config.provisioning_timeout,
+        ))
+        .await?;
+
+        let stopping = CancellationToken::new();
+        tokio::spawn(forget_old_logs(fleet.clone(), stopping.clone()));
+        let api = Api::new(
+            fleet.clone(),
+            simulated,
+            config.domain_suffix.clone(),
+            config.max_bundle,
+            stopping.clone(),
+        );
+        Ok(Self {
+            api_url: listener.url(),
+            api_address: listener.address(),
+            gateway,
+            token,
+            trust_anchor: data.trust_anchor(),
+            fleet,
+            serving: tokio::spawn(listener.serve(api.into_router(), stopping.clone())),
+            stopping,
+            _lock: lock,
+        })
+    }
+
+    /// The URL of the API.
+    pub fn api_url(&self) -> &str {
+        &self.api_url
+    }
+
+    /// Where the API listens.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// `host:port` of the gateway, as clients are told.
+    pub fn gateway(&self) -> &str {
+        self.gateway.public_address()
+    }
+
+    /// A one-time token for the owner account.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The file that makes a verifier accept the simulated platform.
+    pub fn trust_anchor(&self) -> &std::path::Path {
+        &self.trust_anchor
+    }
+
+    /// The apps.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Lets nobody in any more, ends every enclave, and closes the store.
+    pub async fn shut_down(self) {
+        self.stopping.cancel();
+        let _ = self.serving.await;
+        self.fleet.shut_down().await;
+        self.gateway.close();
+        self.fleet.platform().store.close().await;
+    }
+}
+
+/// Why the platform does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The simulated platform.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bundles.
+    #[error("the folder of bundles cannot be used: {0}")]
+    Blobs(#[source] std::io::Error),
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The API's socket.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The gateway's own certificate.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// The gateway's socket.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// What an earlier run left.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A blocking task ended before its time.
+    #[error("the server stopped while it started: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// Makes the keys of the simulated platform, which takes a moment, or reads them.
+async fn open_platform(data: &DataDir) -> Result<Arc<Platform>, StartError> {
+    let folder = data.platform();
+    let platform =
+        tokio::task::spawn_blocking(move || Platform::open_or_create(&folder, SystemTime::now()))
+            .await??;
+    let anchor = platform.trust_anchor().to_toml();
+    write_file(&data.trust_anchor(), anchor.as_bytes(), 0o644)?;
+    Ok(Arc::new(platform))
+}
+
+async fn open_runtime(
+    data: &DataDir,
+    config: &Config,
+    platform: &Arc<Platform>,
+) -> Result<ProcessRuntime, StartError> {
+    let (root, enclave) = (data.root().to_owned(), config.enclave.clone());
+    let platform = Arc::clone(platform);
+    Ok(
+        tokio::task::spawn_blocking(move || ProcessRuntime::open(&root, &enclave, platform))
+            .await??,
+    )
+}
+
+/// The account, project and hardware that every platform has, and a new one-time token.
+async fn seed(store: &Store, more: &[HardwareRecord]) -> Result<Zeroizing<String>, StoreError> {
+    let now = Timestamp::now();
+    let owner = store.ensure_account(OWNER_EMAIL, now).await?;
+    let project = store
+        .ensure_project(owner.id, "default", DefaultProject::Yes, now)
+        .await?;
+    store
+        .grant_hardware(project.id, &HardwareRecord::free())
+        .await?;
+    for hardware in more {
+        store.grant_hardware(project.id, hardware).await?;
+    }
+    store.issue_login_token(owner.id, now).await
+}
+
+/// Every hour: logs of apps that ended four days ago.
+async fn forget_old_logs(fleet: Fleet, stopping: CancellationToken) {
+    let platform = fleet.platform();
+    loop {
+        match platform
+            .store
+            .ended_before(Timestamp::now() - LOGS_KEPT)
+            .await
+        {
+            Ok(apps) => apps.into_iter().for_each(|app| platform.logs.remove(app)),
+            Err(error) => tracing::warn!(%error, "old logs cannot be found"),
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_hours(1)) => (),
+        }
+    }
+}
+
+const LOGS_KEPT: SignedDuration = SignedDuration::from_hours(4 * 24);
