@@ -30,7 +30,7 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
     let list = owner.run(&["list", "--json"]).succeeded().json();
     assert_eq!(list["apps"][0]["status"], "running");
     let status = owner.run(&["status", id, "--json"]).succeeded().json();
-    let confinement = status["app"]["confinement"].as_array().unwrap();
+    let confinement = status["confinement"].as_array().unwrap();
     let applied = |name: &str| {
         confinement
             .iter()

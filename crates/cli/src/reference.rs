@@ -123,11 +123,6 @@ mod tests {
         assert!(named.to_string().contains("mse-enclave"));
 
         let failure = EnclaveReference::find(Some("abcd")).unwrap_err();
-        assert!(
-            failure
-                .hint()
-                .unwrap()
-                .contains("64 hexadecimal digits")
-        );
+        assert!(failure.hint().unwrap().contains("64 hexadecimal digits"));
     }
 }

@@ -67,7 +67,9 @@ impl Session {
                 session.server,
                 crate::ui::local(session.expires_at)
             );
-            return Err(Failure::new(Exit::NotLoggedIn, message).with_hint("log in again: `mse login`"));
+            return Err(
+                Failure::new(Exit::NotLoggedIn, message).with_hint("log in again: `mse login`")
+            );
         }
         Ok(session)
     }

@@ -113,7 +113,7 @@ impl HostLink {
 
     /// Tells the launcher what confines the app.
     pub(crate) fn confinement(&self, entries: Vec<Confinement>) {
-        self.tell(FromEnclave::Confinement(entries));
+        self.tell(FromEnclave::Confinement { entries });
     }
 
     /// Gives what was told a moment to leave before the process ends.

@@ -85,7 +85,10 @@ pub enum FromEnclave {
         port: u16,
     },
     /// What protects the host and the app from each other, and what does not.
-    Confinement(Vec<Confinement>),
+    Confinement {
+        /// One for each means.
+        entries: Vec<Confinement>,
+    },
     /// How far it is.
     Phase(Phase),
 }
@@ -159,4 +162,72 @@ pub enum FrameError {
     /// Not JSON of this shape.
     #[error("a frame on the launch socket is malformed: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An internally tagged enum cannot hold everything that compiles.
+    #[test]
+    fn every_message_survives_its_frame() {
+        let from_enclave = [
+            FromEnclave::GetQuote {
+                id: 7,
+                report_data: "00".repeat(64),
+            },
+            FromEnclave::Listening { port: 443 },
+            FromEnclave::Confinement {
+                entries: vec![Confinement {
+                    name: "seccomp".into(),
+                    applied: true,
+                    detail: "an allow-list".into(),
+                }],
+            },
+            FromEnclave::Phase(Phase::AwaitingProvisioning),
+            FromEnclave::Phase(Phase::Failed {
+                reason: "because".into(),
+            }),
+        ];
+        for message in from_enclave {
+            assert_eq!(again(&message), format!("{message:?}"));
+        }
+        let to_enclave = [
+            ToEnclave::Quote {
+                id: 7,
+                quote: Err("none".into()),
+            },
+            ToEnclave::Stop { grace_seconds: 3 },
+            ToEnclave::Launch(Box::new(Launch {
+                workload: "{}".into(),
+                bundle: "/b".into(),
+                certificate_chain: None,
+                python: Python {
+                    interpreter: "/p".into(),
+                    prefixes: vec!["/usr".into()],
+                    environment: "/e".into(),
+                    serve: "/s".into(),
+                },
+                run_dir: "/r".into(),
+                provisioning_seconds: 1,
+                app_uid: Some(61184),
+            })),
+        ];
+        for message in to_enclave {
+            assert_eq!(again(&message), format!("{message:?}"));
+        }
+    }
+
+    fn again<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(message: &T) -> String {
+        let frame = encode(message).unwrap();
+        let (prefix, json) = frame.split_first_chunk().unwrap();
+        assert_eq!(frame_length(*prefix).unwrap(), json.len());
+        format!("{:?}", decode::<T>(json).unwrap())
+    }
+
+    #[test]
+    fn oversized_frames_are_refused_by_their_prefix() {
+        assert!(frame_length([0xff; 4]).is_err());
+        assert!(frame_length([0, 0, 1, 0]).is_ok());
+    }
 }

@@ -171,8 +171,9 @@ fn password(ui: &Ui, email: &str) -> Result<Zeroizing<String>, Failure> {
 fn refused(failure: Failure) -> Failure {
     if failure.exit() == Exit::NotLoggedIn {
         let message = failure.message().to_owned();
-        return Failure::new(Exit::NotLoggedIn, message)
-            .with_hint("a token works once and for a limited time: `mse-server token` makes another");
+        return Failure::new(Exit::NotLoggedIn, message).with_hint(
+            "a token works once and for a limited time: `mse-server token` makes another",
+        );
     }
     failure
 }

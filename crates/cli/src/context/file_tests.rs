@@ -1,7 +1,7 @@
 use mse_crypto::Digest;
 use mse_workload::{
-    EnclaveDigest, FORMAT, HealthEndpoint, ImageIdentity, Measurement, Provisioning, Resources, Tls,
-    TlsOrigin, bundle::SourceSalt,
+    EnclaveDigest, FORMAT, HealthEndpoint, ImageIdentity, Measurement, Provisioning, Resources,
+    Tls, TlsOrigin, bundle::SourceSalt,
 };
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ fn workload() -> Workload {
         tls: Tls {
             origin: TlsOrigin::Owner,
             names: vec!["config.localhost".into()],
-            certificate: Some(Digest::of(b"-----BEGIN…\n")),
+            certificate: Some(Digest::of(b"-----BEGIN---\n")),
         },
         expires_at: Some(1_900_000_000),
         resources: Resources {
@@ -80,7 +80,7 @@ fn context() -> Context {
                 requirements: vec!["pytest".into()],
             }),
             code_key: Some(CodeKey::from_hex(KEY).unwrap()),
-            certificate: Some("-----BEGIN…\n".into()),
+            certificate: Some("-----BEGIN---\n".into()),
         },
         instance: Some(Instance {
             id: AppId(Uuid::from_u128(7)),
@@ -134,7 +134,10 @@ fn a_context_of_version_1_has_no_tests() {
         .map(|line| format!("{line}\n"))
         .collect();
     let context = Context::parse(&text).unwrap();
-    assert_eq!((context.version, context.config.tests), (FormatVersion::V1, None));
+    assert_eq!(
+        (context.version, context.config.tests),
+        (FormatVersion::V1, None)
+    );
     // Version 2 must have them.
     assert_eq!(
         refusal(&text.replace("\"1.0\"", "\"2.0\"")),
@@ -166,14 +169,46 @@ fn an_export_without_key_has_no_key_and_still_loads() {
 fn a_context_that_contradicts_itself_is_refused_by_key() {
     let text = context().to_toml(KeyInFile::Included);
     for (from, to, key) in [
-        ("id = \"00000000-0000-0000-0000-000000000007\"", "id = \"00000000-0000-0000-0000-000000000008\"", "instance.id"),
-        ("docker = \"mse-flask", "docker = \"mse-flusk", "config.docker"),
-        ("python_application = \"app:app\"", "python_application = \"app:apq\"", "config.python_application"),
-        ("enclave_size = 4096", "enclave_size = 4097", "instance.enclave_size"),
-        ("expires_at = 2030", "expires_at = 2031", "instance.expires_at"),
-        ("ssl_certificate_origin = \"owner\"", "ssl_certificate_origin = \"self\"", "instance.ssl_certificate_origin"),
-        ("ssl_app_certificate = \"-----BEGIN…\\n\"", "ssl_app_certificate = \"-----BEGIN…\"", "config.ssl_app_certificate"),
-        ("config_domain_name = \"config", "config_domain_name = \"konfig", "instance.config_domain_name"),
+        (
+            "id = \"00000000-0000-0000-0000-000000000007\"",
+            "id = \"00000000-0000-0000-0000-000000000008\"",
+            "instance.id",
+        ),
+        (
+            "docker = \"mse-flask",
+            "docker = \"mse-flusk",
+            "config.docker",
+        ),
+        (
+            "python_application = \"app:app\"",
+            "python_application = \"app:apq\"",
+            "config.python_application",
+        ),
+        (
+            "enclave_size = 4096",
+            "enclave_size = 4097",
+            "instance.enclave_size",
+        ),
+        (
+            "expires_at = 2030",
+            "expires_at = 2031",
+            "instance.expires_at",
+        ),
+        (
+            "ssl_certificate_origin = \"owner\"",
+            "ssl_certificate_origin = \"self\"",
+            "instance.ssl_certificate_origin",
+        ),
+        (
+            "ssl_app_certificate = \"-----BEGIN---\\n\"",
+            "ssl_app_certificate = \"-----BEGIN---\"",
+            "config.ssl_app_certificate",
+        ),
+        (
+            "config_domain_name = \"config",
+            "config_domain_name = \"konfig",
+            "instance.config_domain_name",
+        ),
     ] {
         assert!(text.contains(from), "{from}");
         assert_eq!(
@@ -186,12 +221,30 @@ fn a_context_that_contradicts_itself_is_refused_by_key() {
 #[test]
 fn strange_files_are_refused_with_the_line() {
     for (text, problem) in [
-        (old_v2().replace("\"2.0\"", "\"3.0\""), "version `3.0` is not known"),
-        (old_v2().replace("project =", "projekt ="), "line 5: unknown field `projekt`"),
-        (old_v2().replace("name = \"helloworld\"\n", ""), "missing field `name`"),
-        (old_v2().replace(KEY, "12"), "`config.code_secret_key` is not 64 hexadecimal digits"),
-        (old_v2().replace("\"self\"", "\"other\""), "must be `self`, `owner` or `operator`"),
-        (old_v2().replace("2023-06-29T00:00:00+00:00", "\"soon\""), "`instance.expires_at`"),
+        (
+            old_v2().replace("\"2.0\"", "\"3.0\""),
+            "version `3.0` is not known",
+        ),
+        (
+            old_v2().replace("project =", "projekt ="),
+            "line 5: unknown field `projekt`",
+        ),
+        (
+            old_v2().replace("name = \"helloworld\"\n", ""),
+            "missing field `name`",
+        ),
+        (
+            old_v2().replace(KEY, "12"),
+            "`config.code_secret_key` is not 64 hexadecimal digits",
+        ),
+        (
+            old_v2().replace("\"self\"", "\"other\""),
+            "must be `self`, `owner` or `operator`",
+        ),
+        (
+            old_v2().replace("2023-06-29T00:00:00+00:00", "\"soon\""),
+            "`instance.expires_at`",
+        ),
         (old_v2().replace("4096", "-1"), "line 14"),
         ("version".to_owned(), "line 1"),
         (String::new(), "missing field `version`"),

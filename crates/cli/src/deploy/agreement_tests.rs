@@ -104,7 +104,10 @@ fn the_workload_is_ours_with_what_the_platform_may_choose() {
     assert_eq!(workload.expires_at, Some(1_861_920_000));
     assert_eq!(workload.resources.millicores, 380);
     // What it cannot read it cannot have made: the form must be valid.
-    assert_eq!(Workload::from_json(&workload.canonical()).unwrap(), workload);
+    assert_eq!(
+        Workload::from_json(&workload.canonical()).unwrap(),
+        workload
+    );
 }
 
 #[test]
@@ -114,8 +117,12 @@ fn what_the_platform_may_not_choose_is_compared() {
         ("`name`", |app| app.name.push('x')),
         ("`docker`", |app| app.docker.push('x')),
         ("`hardware_name`", |app| app.hardware_name.push('x')),
-        ("`python_application`", |app| app.python_application.push('x')),
-        ("`healthcheck_endpoint`", |app| app.healthcheck_endpoint.push('x')),
+        ("`python_application`", |app| {
+            app.python_application.push('x')
+        }),
+        ("`healthcheck_endpoint`", |app| {
+            app.healthcheck_endpoint.push('x')
+        }),
         ("`ssl_certificate_origin`", |app| {
             app.ssl_certificate_origin = TlsOrigin::Operator;
         }),
