@@ -27,6 +27,8 @@ use crate::programs::{image_cache, program};
 
 /// The image of the test apps.
 pub const FLASK: &str = "mse-flask:20261123000000";
+/// The image for ASGI.
+pub const FASTAPI: &str = "mse-fastapi:20261123000000";
 
 /// A machine that launches enclaves.
 pub struct Machine {
@@ -34,6 +36,8 @@ pub struct Machine {
     pub platform: Arc<Platform>,
     /// Its runtime.
     pub runtime: ProcessRuntime,
+    /// The image of its apps.
+    pub image: &'static str,
     /// Its Python environment.
     pub python: Python,
     /// Its data.
@@ -48,12 +52,17 @@ impl Machine {
 
     /// With another enclave program.
     pub async fn with_enclave(enclave: &Path) -> Self {
+        Self::with_image(enclave, FLASK).await
+    }
+
+    /// With another enclave program, for apps that run on another image.
+    pub async fn with_image(enclave: &Path, name: &'static str) -> Self {
         mse_tls_provider();
         let data = tempfile::tempdir().unwrap();
         let platform = Platform::create(&data.path().join("tee"), SystemTime::now()).unwrap();
         let platform = Arc::new(platform);
         let runtime = ProcessRuntime::open(data.path(), enclave, Arc::clone(&platform)).unwrap();
-        let image = Catalogue::builtin().resolve(FLASK).unwrap();
+        let image = Catalogue::builtin().resolve(name).unwrap();
         let environment = PythonEnvironment::ensure(&image_cache(), image)
             .await
             .unwrap();
@@ -66,6 +75,7 @@ impl Machine {
         Self {
             platform,
             runtime,
+            image: name,
             python,
             data,
         }
@@ -105,8 +115,8 @@ impl Machine {
             app_id,
             application: "app:app".into(),
             image: ImageIdentity {
-                name: FLASK.into(),
-                digest: Catalogue::builtin().resolve(FLASK).unwrap().digest(),
+                name: self.image.into(),
+                digest: Catalogue::builtin().resolve(self.image).unwrap().digest(),
             },
             bundle: sealed.digest,
             source_commitment: sealed.commitment,

@@ -1,5 +1,6 @@
-//! What the end-to-end tests share: the real programs, started over real sockets.
+//! What the end-to-end tests and the benchmarks share: the real programs, started over real sockets.
 
+pub mod bench;
 pub mod enclave;
 pub mod operator;
 pub mod platform;

@@ -21,6 +21,8 @@ pub enum Tampering {
     CodeOnly,
     /// A text in the description of the app, replaced by one of the same length.
     Conf(&'static str, &'static str),
+    /// The same, and the client is told in this field that nothing was replaced.
+    Both(&'static str, &'static str, &'static str),
     /// A field of what the client is told about its app.
     Answer(&'static str, fn(&mut serde_json::Value)),
 }
@@ -98,12 +100,18 @@ impl Relay {
             }
         }
         let mut body = answer.bytes().await.unwrap().to_vec();
-        if let (Tampering::Answer(field, change), Ok(mut json)) =
-            (&self.tampering, serde_json::from_slice::<serde_json::Value>(&body))
-            && json.get(field).is_some()
-        {
-            change(&mut json[*field]);
-            body = json.to_string().into_bytes();
+        if let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(&body) {
+            match &self.tampering {
+                Tampering::Answer(field, change) if json.get(field).is_some() => {
+                    change(&mut json[*field]);
+                    body = json.to_string().into_bytes();
+                }
+                Tampering::Both(was, _, field) if json.get(field).is_some() => {
+                    json[*field] = (*was).into();
+                    body = json.to_string().into_bytes();
+                }
+                _ => {}
+            }
         }
         response.body(Full::from(body)).unwrap()
     }
@@ -120,7 +128,7 @@ impl Relay {
                     replace(body, before.as_bytes(), after.as_bytes());
                 }
             }
-            Tampering::Conf(from, to) => replace(body, from.as_bytes(), to.as_bytes()),
+            Tampering::Conf(from, to) | Tampering::Both(from, to, _) => replace(body, from.as_bytes(), to.as_bytes()),
             Tampering::Answer(..) => {}
         }
     }

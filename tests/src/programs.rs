@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-/// The program `name` of this build. `./x test` builds all programs first; a plain
-/// `cargo test` needs `cargo build --workspace --bins` before.
+/// The folder of the programs, instead of the debug build: what is measured is the release build.
+pub const PROGRAMS: &str = "MSE_PROGRAMS";
+
+/// The program `name` of this build, or of the folder that [`PROGRAMS`] names. `./x test` builds
+/// all programs first; a plain `cargo test` needs `cargo build --workspace --bins` before.
 pub fn program(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| repository().join("target"), PathBuf::from);
-    let path = target.join("debug").join(name);
+    let folder = std::env::var_os(PROGRAMS).map_or_else(|| target().join("debug"), PathBuf::from);
+    let path = folder.join(name);
     assert!(
         path.exists(),
         "`{}` is missing: run `cargo build --workspace --bins` first (./x test does)",
@@ -24,7 +26,10 @@ pub fn repository() -> PathBuf {
 
 /// Where curated Python environments are kept between test runs: making one takes half a minute.
 pub fn image_cache() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| repository().join("target"), PathBuf::from);
-    target.join("mse-images")
+    target().join("mse-images")
+}
+
+/// Where everything that is built lies.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }

@@ -46,14 +46,14 @@ fn no_canary_is_left_on_the_platform() {
         ("code key in base64url", URL_SAFE_NO_PAD.encode(&key_bytes).into()),
         ("code key", key_bytes),
     ];
+    // The same search finds what is there, so that finding nothing means something.
+    assert!(!files_with(&owner.conf(), key.as_bytes()).is_empty());
+    assert!(!files_with(manifest.parent().unwrap(), CODE.as_bytes()).is_empty());
+
     // While the app runs, and again after it was stopped.
     search(&server, &needles);
     owner.run(&["stop", id]).succeeded();
     search(&server, &needles);
-
-    // The same search finds what is there, so that finding nothing means something.
-    assert!(!files_with(&owner.conf(), key.as_bytes()).is_empty());
-    assert!(!files_with(manifest.parent().unwrap(), CODE.as_bytes()).is_empty());
 }
 
 fn search(server: &Server, needles: &[(&str, Vec<u8>)]) {

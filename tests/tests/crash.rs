@@ -60,10 +60,11 @@ async fn while_the_upload_is_on_its_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_spawning() {
-    // An enclave program that never says a word keeps the app where it is.
+    // An enclave program that never says a word keeps the app where it is; like the real one, it
+    // ends when the launch socket closes.
     let dir = tempfile::tempdir().unwrap();
     let mute = dir.path().join("mute");
-    std::fs::write(&mute, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::write(&mute, "#!/bin/sh\nexec cat >/dev/null\n").unwrap();
     std::fs::set_permissions(&mute, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut server = Server::start_with(&["--enclave", path(&mute)]);
     let machine = Machine::new().await;
@@ -186,6 +187,6 @@ fn tee_of(server: &Server) -> std::path::PathBuf {
         .ready
         .trust_anchor
         .parent()
-        .map(|data| data.join("simulated-tee"))
+        .map(|data| data.join("platform"))
         .unwrap()
 }

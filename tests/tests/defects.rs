@@ -96,8 +96,9 @@ fn defect_04_and_11_nothing_is_sent_or_written_before_the_verdict() {
     let deployed = honest.deploy(&manifest, &[]);
     let url = deployed["url"].as_str().unwrap();
     let stranger = Person::new();
+    let pccs = format!("{}/pccs", other.url());
     stranger
-        .run(&["verify", url.trim_start_matches("https://").trim_end_matches('/')])
+        .run(&["verify", url.trim_start_matches("https://").trim_end_matches('/'), "--pccs", &pccs])
         .ended_with(1);
     let left: Vec<_> = fs::read_dir(stranger.dir())
         .unwrap()

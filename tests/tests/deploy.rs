@@ -60,11 +60,15 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
 
     // By fingerprint, right and wrong.
     let fingerprint = text(&deployed, "fingerprint");
-    user.run(&["verify", domain, "--fingerprint", fingerprint]).succeeded();
-    user.run(&["verify", domain, "--fingerprint", &"0".repeat(64)])
+    let pccs = format!("{}/pccs", server.url());
+    user.run(&["verify", domain, "--pccs", &pccs, "--fingerprint", fingerprint])
+        .succeeded();
+    user.run(&["verify", domain, "--pccs", &pccs, "--fingerprint", &"0".repeat(64)])
         .ended_with(1);
     // With neither, the verdict says that the code was not compared.
-    user.run(&["verify", domain]).succeeded().saying("not compared");
+    user.run(&["verify", domain, "--pccs", &pccs])
+        .succeeded()
+        .saying("not compared");
     // Somebody who does not trust the simulated platform accepts nothing.
     Person::new()
         .run(&["verify", domain, "--context", path(&context), "--code", path(&code)])
@@ -101,13 +105,14 @@ fn untrusted_ssl_serves_with_the_operators_certificate() {
     let server = Server::start();
     let owner = Person::owner(&server);
     let manifest = owner.take_example("helloworld");
-    let ran = owner
-        .run(&["deploy", "-y", "--json", "--untrusted-ssl", "--path", path(&manifest)])
+    owner
+        .run(&["deploy", "-y", "--untrusted-ssl", "--path", path(&manifest)])
         .succeeded()
         .saying("operator");
-    let deployed = ran.json();
+    let list = owner.run(&["list", "--json"]).succeeded().json();
+    let deployed = &list["apps"][0];
     let ca = server.data().join("operator-ca.pem");
-    assert_eq!(curl(&["--cacert", path(&ca), text(&deployed, "url")]), "Hello world");
+    assert_eq!(curl(&["--cacert", path(&ca), text(deployed, "url")]), "Hello world");
 }
 
 /// Must show 5: origin `owner`, with a chain of the owner's own CA.
@@ -202,11 +207,11 @@ fn remote_tests_pass_and_failing_tests_fail() {
     let owner = Person::owner(&server);
     let manifest = owner.take_example("helloworld");
     let deployed = owner.deploy(&manifest, &[]);
-    owner.run(&["test", text(&deployed, "id"), "--path", path(&manifest)]).succeeded();
+    owner.run(&["test", text(&deployed, "id")]).succeeded();
     let tests = manifest.with_file_name("tests").join("test_app.py");
     fs::write(&tests, "def test_of_nothing():\n    assert False\n").unwrap();
     owner
-        .run(&["test", text(&deployed, "id"), "--path", path(&manifest)])
+        .run(&["test", text(&deployed, "id")])
         .ended_with(8);
 }
 
@@ -217,7 +222,7 @@ fn secrets_reach_the_app() {
     let owner = Person::owner(&server);
     let manifest = owner.take_example("fastapi_secrets");
     let deployed = owner.deploy(&manifest, &[]);
-    owner.run(&["test", text(&deployed, "id"), "--path", path(&manifest)]).succeeded();
+    owner.run(&["test", text(&deployed, "id")]).succeeded();
 }
 
 /// Two parties join data that neither shows the other.
@@ -227,7 +232,7 @@ fn two_parties_compute_on_joint_data() {
     let owner = Person::owner(&server);
     let manifest = owner.take_example("private_set_intersection");
     let deployed = owner.deploy(&manifest, &[]);
-    owner.run(&["test", text(&deployed, "id"), "--path", path(&manifest)]).succeeded();
+    owner.run(&["test", text(&deployed, "id")]).succeeded();
 }
 
 fn curl(arguments: &[&str]) -> String {

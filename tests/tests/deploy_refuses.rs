@@ -61,7 +61,16 @@ fn code_damaged_on_the_way() {
 #[test]
 fn another_argument() {
     let server = Server::start();
+    // An operator that changes it and says so,
     let (owner, _operator) = through(&server, Tampering::Conf("app:app", "app:apq"));
+    refused(&server, &owner, REFUSED, "python_application", &[]);
+}
+
+#[test]
+fn another_health_endpoint_kept_secret() {
+    let server = Server::start();
+    // and one that changes what it does not have to repeat.
+    let (owner, _operator) = through(&server, Tampering::Both("/health", "/healtz", "healthcheck_endpoint"));
     refused(&server, &owner, REFUSED, "measurement", &[]);
 }
 

@@ -17,7 +17,13 @@ use crate::ui::{ColorChoice, Form, Ui};
 /// Your code, keys and secrets are encrypted on this machine and are opened only inside an
 /// enclave that has proven what it is.
 #[derive(Parser)]
-#[command(name = "mse", version, max_term_width = 100, after_help = exit::HELP)]
+#[command(
+    name = "mse",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = exit::HELP
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalOptions,
@@ -32,8 +38,15 @@ pub(crate) struct GlobalOptions {
     /// Print one JSON document (JSON lines where a command streams), and errors as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// When to use colour: `auto` (on a terminal, unless `NO_COLOR` is set), `always` or `never`
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     color: ColorChoice,
     /// Accept simulated evidence of the platform with this trust anchor: no hardware protects it
     #[arg(

@@ -102,7 +102,7 @@ mod tests {
             "http://127.0.0.1:7310",
             "http://localhost:7310/",
             "http://mse.localhost",
-            "http://[::1]:80",
+            "http://[::1]:81",
             "https://mse.example.com/api/",
         ] {
             let url: ServerUrl = good.parse().unwrap();

@@ -17,8 +17,26 @@ pub fn secret_bytes<const N: usize>() -> Zeroizing<[u8; N]> {
     bytes
 }
 
-/// A bearer token of 256 random bits as 43 characters of base64url.
+/// A bearer token of 256 random bits: `mse_` and 43 characters of base64url. The prefix lets
+/// scanners for leaked secrets find it, and keeps a shell from taking it for an option.
 pub fn token() -> Zeroizing<String> {
     use base64::Engine;
-    Zeroizing::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(*secret_bytes::<32>()))
+    let random = secret_bytes::<32>();
+    let mut token = Zeroizing::new(String::with_capacity(48));
+    token.push_str("mse_");
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(*random, &mut token);
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_can_stand_alone_on_a_command_line() {
+        for _ in 0..200 {
+            let token = token();
+            assert!(token.starts_with("mse_") && token.len() == 47, "{}", *token);
+        }
+    }
 }

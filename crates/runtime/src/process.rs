@@ -12,6 +12,7 @@
 //! Nothing outlives the process that launched it: an enclave ends when its socket closes, and
 //! what is left of an earlier run is killed and swept away by [`ProcessRuntime::open`].
 
+pub mod guard;
 mod instance;
 mod lines;
 mod orphans;
@@ -30,10 +31,11 @@ use mse_simtee::Platform;
 use mse_workload::launch::{self, Confinement, Launch, Phase, ToEnclave};
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
 use mse_workload::{AppId, Workload};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use crate::limits::{ControlGroups, LimitState, Limits};
+use guard::Guard;
 use instance::{Instance, Slots};
 use program::Program;
 use supervisor::Order;
@@ -43,6 +45,7 @@ use supervisor::Order;
 pub struct ProcessRuntime {
     platform: Arc<Platform>,
     program: Program,
+    guard: Guard,
     instances: PathBuf,
     slots: Slots,
 }
@@ -59,14 +62,22 @@ impl ProcessRuntime {
     ) -> Result<Self, RuntimeError> {
         let programs = data.join("enclaves");
         let instances = data.join("instances");
-        orphans::end(&programs);
+        orphans::end(&programs, &instances);
         instance::sweep(&instances)?;
         Ok(Self {
             platform,
             program: Program::install(enclave, &programs)?,
+            guard: Guard::None,
             instances,
             slots: Slots::default(),
         })
+    }
+
+    /// Starts enclaves through `guard` from now on. With [`Guard::OwnProgram`] the caller's `main`
+    /// begins with [`guard::intercept`].
+    #[must_use]
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// The digest of the enclave program: the base of every measurement.
@@ -103,7 +114,7 @@ impl ProcessRuntime {
     }
 
     fn spawn(&self, instance: &Instance, socket: OwnedFd) -> io::Result<Child> {
-        let mut command = Command::new(&self.program.path);
+        let mut command = self.guard.command(&self.program.path);
         command
             .stdin(Stdio::from(socket))
             .stdout(Stdio::piped())

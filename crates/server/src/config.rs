@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mse_runtime::process::guard::Guard;
 use serde::Deserialize;
 
 use crate::store::{HardwareGrant, HardwareRecord};
@@ -136,6 +137,8 @@ pub struct Config {
     pub operator_tls: Option<KeyFiles>,
     /// More hardware for the default project.
     pub hardware: Vec<HardwareRecord>,
+    /// What ties enclaves to this process.
+    pub guard: Guard,
     /// How long an enclave waits for its secrets.
     pub provisioning_timeout: Duration,
     /// The largest bundle, in bytes.
@@ -241,6 +244,7 @@ impl Options {
             api_tls,
             operator_tls: key_files("operator", self.operator_certificate, self.operator_key)?,
             hardware: self.hardware.into_iter().map(|grant| grant.0).collect(),
+            guard: Guard::OwnProgram,
             provisioning_timeout: Duration::from_secs(self.provisioning_timeout.unwrap_or(900)),
             max_bundle: self
                 .max_bundle

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use jiff::Timestamp;
 use mse_crypto::{Zeroizing, password};
+use mse_runtime::process::guard;
 use mse_server::config::{Command, CommandLine, Config, LogFormat};
 use mse_server::data_dir::{DataDir, write_file};
 use mse_server::server::Server;
@@ -15,6 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if let Some(ended) = guard::intercept() {
+        return ended;
+    }
     let (command, config) = match CommandLine::parse().into_config() {
         Ok(decided) => decided,
         Err(error) => {

@@ -197,10 +197,9 @@ async fn open_runtime(
 ) -> Result<ProcessRuntime, StartError> {
     let (root, enclave) = (data.root().to_owned(), config.enclave.clone());
     let platform = Arc::clone(platform);
-    Ok(
-        tokio::task::spawn_blocking(move || ProcessRuntime::open(&root, &enclave, platform))
-            .await??,
-    )
+    let open = move || ProcessRuntime::open(&root, &enclave, platform);
+    let runtime = tokio::task::spawn_blocking(open).await??;
+    Ok(runtime.with_guard(config.guard))
 }
 
 /// The account, project and hardware that every platform has, and a new one-time token.

@@ -245,7 +245,7 @@ fn strange_files_are_refused_with_the_line() {
             old_v2().replace("2023-06-29T00:00:00+00:00", "\"soon\""),
             "`instance.expires_at`",
         ),
-        (old_v2().replace("4096", "-1"), "line 14"),
+        (old_v2().replace("4096", "-1"), "line 16"),
         ("version".to_owned(), "line 1"),
         (String::new(), "missing field `version`"),
     ] {

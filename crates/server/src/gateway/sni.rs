@@ -130,13 +130,13 @@ mod tests {
         let bytes = bytes.to_vec();
         let writer = tokio::spawn(async move {
             for piece in bytes.chunks(piece) {
-                client.write_all(piece).await.unwrap();
+                // The reader may have seen enough already.
+                let _ = client.write_all(piece).await;
                 tokio::task::yield_now().await;
             }
-            client.shutdown().await.unwrap();
-            let mut rest = Vec::new();
-            client.read_to_end(&mut rest).await.unwrap();
-            rest
+            let _ = client.shutdown().await;
+            let mut alert = Vec::new();
+            let _ = client.read_to_end(&mut alert).await;
         });
         let hello = read(&mut server).await;
         drop(server);

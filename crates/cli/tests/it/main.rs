@@ -1,0 +1,16 @@
+//! Tests that drive the real `mse` against a platform and enclaves that are made here: honest
+//! ones, and ones that lie.
+
+mod confidentiality;
+mod contexts;
+mod deploying;
+mod files;
+mod help;
+mod listing;
+mod localtesting;
+mod logging_in;
+mod proxying;
+mod refusals;
+mod support;
+mod trusting;
+mod verifying;

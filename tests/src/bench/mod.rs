@@ -1,0 +1,102 @@
+//! The benchmarks of `docs/benchmarks.md`: what MSE promises, measured against the system that it
+//! replaces or against a bound, in one run on one machine.
+//!
+//! Where there is something to compare with, the two sides take turns, so that what else the
+//! machine does meets both; what is reported is the median of each side.
+
+mod code_tree;
+mod deploy;
+pub mod encrypt;
+mod hypercorn;
+mod machine;
+mod measure;
+mod process;
+mod report;
+mod requests;
+mod versions;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub use report::Report;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Benchmark {
+    /// From `mse deploy` to the first answer.
+    Deploy,
+    /// Requests per second through the TLS front.
+    Requests,
+    /// Encryption of a code tree.
+    Encrypt,
+    /// Recomputing a measurement.
+    Measure,
+}
+
+/// How long a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    /// The sizes and repetitions of the documents: some minutes.
+    Full,
+    /// Enough to see that everything works; the numbers say little.
+    Quick,
+}
+
+impl Effort {
+    /// `full` or `quick`, whichever this is.
+    fn choose<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// Where a run finds what it needs.
+#[derive(Debug)]
+pub struct Bench {
+    /// How long it may take.
+    pub effort: Effort,
+    /// Interpreter of the environment with `tests/bench/requirements.txt`.
+    pub python: PathBuf,
+    /// A folder for what is made on the way, on a real disk. Code trees are kept here.
+    pub work: PathBuf,
+}
+
+impl Bench {
+    /// Runs `benchmarks` one after the other.
+    pub async fn run(&self, benchmarks: &[Benchmark]) -> anyhow::Result<Report> {
+        std::fs::create_dir_all(&self.work)
+            .with_context(|| format!("the folder `{}` cannot be made", self.work.display()))?;
+        let mut report = Report::new(
+            self.effort,
+            machine::Machine::describe()?,
+            versions::find(&self.python)?,
+        );
+        for &benchmark in benchmarks {
+            let measured = match benchmark {
+                Benchmark::Deploy => deploy::run(self).await,
+                Benchmark::Requests => requests::run(self).await,
+                Benchmark::Encrypt => encrypt::run(self),
+                Benchmark::Measure => measure::run(self),
+            };
+            report.extend(benchmark, measured?);
+        }
+        Ok(report)
+    }
+}
+
+/// Says what goes on, apart from the results.
+fn say(what: impl std::fmt::Display) {
+    eprintln!("{what}");
+}
+
+/// A script or an app of `tests/bench`.
+fn asset(name: &str) -> PathBuf {
+    crate::programs::repository().join("tests/bench").join(name)
+}

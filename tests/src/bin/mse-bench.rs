@@ -1,0 +1,78 @@
+//! `./x bench`: the benchmarks of `docs/benchmarks.md`, as a table and as JSON.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use mse_tests::bench::{Bench, Benchmark, Effort, encrypt};
+use mse_tests::programs::target;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    if let Some(Part::Seal { code, archive }) = options.part {
+        serde_json::to_writer(io::stdout(), &encrypt::seal_here(&code, &archive)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // As in the tests: one provider for everything that speaks TLS here.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let bench = Bench {
+        effort: if options.quick {
+            Effort::Quick
+        } else {
+            Effort::Full
+        },
+        python: options
+            .python
+            .unwrap_or_else(|| target().join("bench-venv/bin/python")),
+        work: target().join("bench"),
+    };
+    let chosen = if options.only.is_empty() {
+        Benchmark::value_variants()
+    } else {
+        &options.only
+    };
+    let report = bench.run(chosen).await?;
+    println!("\n{report}");
+    let json = options.json.unwrap_or_else(|| target().join("bench.json"));
+    fs::write(&json, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("`{}` cannot be written", json.display()))?;
+    println!("As JSON: {}", json.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures what MSE promises, against the system that it replaces (docs/benchmarks.md)
+#[derive(Parser)]
+#[command(name = "./x bench", args_conflicts_with_subcommands = true)]
+struct Options {
+    /// Small sizes and one round: shows that it works, and little else
+    #[arg(long)]
+    quick: bool,
+    /// Only these, separated by commas
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    only: Vec<Benchmark>,
+    /// Write the results here instead of to `target/bench.json`
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Interpreter of an environment with `tests/bench/requirements.txt`
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What runs in a process of its own.
+#[derive(Subcommand)]
+enum Part {
+    /// Our side of the encryption
+    #[command(hide = true)]
+    Seal {
+        /// The folder of the code
+        code: PathBuf,
+        /// The bundle to be made
+        archive: PathBuf,
+    },
+}
