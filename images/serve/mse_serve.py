@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import linecache
 import os
 import stat
 import subprocess
@@ -51,6 +52,8 @@ class Failure(Exception):
 
 def main() -> None:
     options = parse_arguments()
+    if not options.show_source:
+        hide_source()
     try:
         if options.prepare:
             install_requirements(options.app_dir, options.deps)
@@ -85,6 +88,11 @@ def parse_arguments() -> argparse.Namespace:
         default="https",
         help="scheme the clients use: TLS ends before this server (default: https)",
     )
+    parser.add_argument(
+        "--show-source",
+        action="store_true",
+        help="show lines of the code in tracebacks; without it the log gives only files and lines",
+    )
     options = parser.parse_args()
     if options.prepare and options.deps is None:
         parser.error("--prepare needs --deps")
@@ -93,6 +101,32 @@ def parse_arguments() -> argparse.Namespace:
     if options.app is not None and not all(options.app.partition(":")):
         parser.error(f"--app: `{options.app}` is not of the form `module:variable`")
     return options
+
+
+# --- The log
+
+
+def hide_source() -> None:
+    """Keeps lines of the code out of tracebacks: standard error is a log that the platform's
+    operator keeps, and the code is not the operator's to read."""
+    linecache.getlines = lambda *_, **__: []
+    linecache.getline = lambda *_, **__: ""
+    # The interpreter's own hooks read source files without linecache.
+    sys.excepthook = lambda _, error, __: print_error(error)
+    sys.unraisablehook = lambda hook: print_error(hook.exc_value)
+    threading.excepthook = lambda hook: print_error(hook.exc_value)
+
+
+def print_error(error: BaseException | None) -> None:
+    if error is None:
+        return
+    # A syntax error carries the line that it is about.
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, SyntaxError):
+            link.text = None
+        link = link.__cause__ or link.__context__
+    traceback.print_exception(error)
 
 
 # --- Requirements
@@ -159,7 +193,7 @@ def load(target: str) -> Any:
         raise
     # An application that calls `sys.exit` while it is imported has failed to import as well.
     except BaseException as error:
-        traceback.print_exception(error)
+        print_error(error)
         raise Failure(IMPORT_FAILED, f"`{module_name}` could not be imported") from error
     try:
         return getattr(module, variable)

@@ -12,7 +12,7 @@ use mse_ratls::{
     AttestedChannel, ConnectError, Endpoint, Expected, GivenCollateral, ProvisioningPayload,
     connect,
 };
-use mse_runtime::images::Catalogue;
+use mse_runtime::images::{Catalogue, SERVE_SHIM};
 use mse_runtime::process::{EnclaveEvent, LaunchSpec, ProcessRuntime, RunningEnclave};
 use mse_runtime::python::PythonEnvironment;
 use mse_simtee::Platform;
@@ -70,7 +70,9 @@ impl Machine {
             interpreter: environment.python(),
             prefixes: vec![environment.base_prefix().to_owned()],
             environment: environment.root().to_owned(),
-            serve: environment.shim(),
+            image: image.name().to_owned(),
+            lock: image.lock().to_owned(),
+            serve: SERVE_SHIM.to_owned(),
         };
         Self {
             platform,
@@ -120,6 +122,7 @@ impl Machine {
             },
             bundle: sealed.digest,
             source_commitment: sealed.commitment,
+            code_key_check: sealed.key_check,
             tls: Tls {
                 origin: TlsOrigin::Enclave,
                 names: vec![format!("{app_id}.mse.localhost"), "localhost".into()],

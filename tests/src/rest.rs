@@ -121,6 +121,7 @@ pub fn conf(app: &OwnedApp, name: &str) -> CreateApp {
         image_digest: Some(app.workload.image.digest.to_string()),
         bundle_digest: Some(app.workload.bundle.to_string()),
         source_commitment: Some(app.workload.source_commitment.to_string()),
+        code_key_check: Some(app.workload.code_key_check.to_string()),
         environment: std::collections::BTreeMap::new(),
     }
 }
@@ -137,6 +138,7 @@ pub fn workload_of(app: &OwnedApp, told: &App) -> Workload {
         },
         bundle: app.workload.bundle,
         source_commitment: app.workload.source_commitment,
+        code_key_check: app.workload.code_key_check,
         tls: Tls {
             origin: told.ssl_certificate_origin,
             names: told.tls_names.clone(),

@@ -56,6 +56,26 @@ fn no_canary_is_left_on_the_platform() {
     search(&server, &needles);
 }
 
+/// A traceback quotes lines of the code; the log that it lands in is the operator's.
+#[test]
+fn no_line_of_the_code_is_in_the_log_of_an_app_that_fails() {
+    let server = Server::start();
+    let owner = Person::owner(&server);
+    for (name, code) in [
+        ("an import that fails", format!("canary = '{CODE}'; raise ValueError(1)\n")),
+        ("code that is none", format!("canary = = '{CODE}'\n")),
+    ] {
+        let manifest = owner.take_example("helloworld");
+        fs::write(manifest.with_file_name("mse_src").join("app.py"), code).unwrap();
+        let path = mse_tests::platform::path(&manifest);
+        let ran = owner.run(&["deploy", "-y", "--path", path]);
+        assert_ne!(ran.code, 0, "{name}");
+        search(&server, &[(name, CODE.into())]);
+    }
+    // The log is there, and says where it went wrong.
+    assert!(!files_with(&server.data(), b"app.py").is_empty());
+}
+
 fn search(server: &Server, needles: &[(&str, Vec<u8>)]) {
     let places = [server.data(), PathBuf::from("/dev/shm"), PathBuf::from("/run")];
     for (what, needle) in needles {

@@ -47,6 +47,9 @@ pub struct CreateApp {
     /// Ours: the source commitment that goes into the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_commitment: Option<String>,
+    /// Ours: the key check value that goes into the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_key_check: Option<String>,
     /// Ours: plain environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: Environment,

@@ -219,6 +219,8 @@ impl Layout {
         ] {
             words.extend([option.into(), value]);
         }
+        // The owner's own machine: the log may quote the code.
+        words.push("--show-source".into());
         let mut command = self.command(&words, plan);
         if let Some(log) = log {
             let open = || {

@@ -1,6 +1,7 @@
 //! The tests of a project: a virtual environment with what they require, and their command.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -98,31 +99,53 @@ async fn environment_for(ui: &Ui, tests: &Tests) -> Result<PathBuf, Failure> {
         return Ok(bin);
     }
     let step = ui.step("Installing what the tests require");
-    let io = |error: std::io::Error| Failure::file("prepare", &root, &error);
-    if root.exists() {
-        std::fs::remove_dir_all(&root).map_err(io)?;
+    let lock = root.with_extension("lock");
+    let _only_builder = wait_for_lock(lock).await?;
+    if !root.join(MARKER).is_file() {
+        build(&interpreter, &root, &tests.requirements).await?;
     }
-    std::fs::create_dir_all(&root).map_err(io)?;
-    let venv = [OsString::from("-m"), "venv".into(), root.clone().into()];
-    run_quietly(interpreter.executable(), &venv).await?;
-    if !tests.requirements.is_empty() {
-        let mut install: Vec<OsString> = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--",
-        ]
-        .map(OsString::from)
-        .into();
-        install.extend(tests.requirements.iter().map(OsString::from));
-        run_quietly(&bin.join("python"), &install).await?;
-    }
-    std::fs::write(root.join(MARKER), "").map_err(io)?;
     step.done("What the tests require is installed");
     Ok(bin)
+}
+
+/// Makes the environment at `root`. It names its own path, so it is made in its place.
+async fn build(
+    interpreter: &Interpreter,
+    root: &Path,
+    requirements: &[String],
+) -> Result<(), Failure> {
+    let io = |error: std::io::Error| Failure::file("prepare", root, &error);
+    if root.exists() {
+        std::fs::remove_dir_all(root).map_err(io)?;
+    }
+    let mut venv: Vec<OsString> = vec!["-m".into(), "venv".into(), root.into()];
+    if requirements.is_empty() {
+        venv.push("--without-pip".into());
+    }
+    run_quietly(interpreter.executable(), &venv).await?;
+    if !requirements.is_empty() {
+        let mut install: Vec<OsString> = ["-m", "pip", "install", "--quiet", "--no-input"]
+            .map(OsString::from)
+            .into();
+        install.extend(["--disable-pip-version-check".into(), "--".into()]);
+        install.extend(requirements.iter().map(OsString::from));
+        run_quietly(&root.join("bin/python"), &install).await?;
+    }
+    std::fs::write(root.join(MARKER), "").map_err(io)
+}
+
+/// One builder at a time, whatever the number of processes.
+async fn wait_for_lock(path: PathBuf) -> Result<File, Failure> {
+    let locking = tokio::task::spawn_blocking(move || {
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| File::create(&path))
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| Failure::file("lock", &path, &error))
+    });
+    locking
+        .await
+        .map_err(|error| Failure::other(format!("waiting for a lock broke off: {error}")))?
 }
 
 async fn run_quietly(program: &Path, arguments: &[OsString]) -> Result<(), Failure> {

@@ -73,6 +73,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn quoted_words_come_back(words in proptest::collection::vec("[^']*", 0..5)) {
+            let command: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+            proptest::prop_assert_eq!(split(&command.join(" ")).unwrap(), words);
+        }
+
+        #[test]
+        fn no_command_panics(command in "(?s).*") {
+            let _ = split(&command);
+        }
+    }
+
     #[test]
     fn what_is_not_closed_is_refused() {
         for (command, open) in [("a 'b", '\''), ("\"b", '"'), ("b\\", '\\'), ("\"b\\", '"')] {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::digest::{Digest, Hasher};
 use crate::random;
 
 /// Bytes of the nonce in front of a sealed file.
@@ -50,6 +51,14 @@ impl CodeKey {
         let mut bytes = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim(), bytes.as_mut()).map_err(|_| InvalidCodeKey)?;
         Ok(Self(bytes))
+    }
+
+    /// The key check value: SHA-256 over `"mse-code-key-v1" ‖ 0 ‖ key`. It tells the right key
+    /// from another without a ciphertext, and nothing of the key: that is 256 random bits.
+    pub fn check_value(&self) -> Digest {
+        let mut hasher = Hasher::with_domain("mse-code-key-v1");
+        hasher.update(self.0.as_ref());
+        hasher.finish()
     }
 
     /// 64 hex digits, wiped when dropped.

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mse_crypto::Zeroizing;
+use mse_crypto::{Digest, Zeroizing};
 use mse_ratls::ProvisioningPayload;
-use mse_workload::Workload;
 use mse_workload::bundle::{FileMode as CodeMode, FileSink, UnsealError, Unsealed, unseal};
-use mse_workload::launch::{Confinement, Launch};
+use mse_workload::launch::{Confinement, Launch, Python};
+use mse_workload::{Workload, image_digest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::io::StreamReader;
 
+use crate::app_socket::{AppSocket, AppSocketError};
 use crate::health::{self, Health};
 use crate::sandbox::{
     AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan, LogLine,
@@ -34,6 +35,8 @@ const DEPENDENCIES: &str = "/root/.deps";
 /// The folder of `SECRETS_PATH`, where existing apps expect it.
 const SECRETS: &str = "/root/.cache/mse";
 const SECRETS_FILE: &str = "secrets.json";
+/// The script that serves the app: in memory, from the bytes that were checked.
+const SERVE_FILE: &str = "serve.py";
 /// The folder of the app's socket, in the sandbox.
 const RUN: &str = "/run/mse";
 const SOCKET: &str = "app.sock";
@@ -45,13 +48,13 @@ const START: Duration = Duration::from_secs(120);
 /// Between two looks at the health endpoint.
 const POLL: Duration = Duration::from_millis(20);
 
-/// An app whose code is unpacked and which is on its way up.
-pub(crate) struct StartingApp {
+/// An app in its sandbox. Dropping it kills it.
+pub(crate) struct App {
     handle: SandboxHandle,
-    socket: PathBuf,
+    socket: AppSocket,
 }
 
-impl StartingApp {
+impl App {
     /// Makes the sandbox, decrypts the code into it and starts the app. The code is checked a
     /// second time on this way: the app starts only if it is, to the last byte, what was measured.
     pub(crate) async fn unpack(
@@ -59,6 +62,7 @@ impl StartingApp {
         workload: &Workload,
         payload: &ProvisioningPayload,
     ) -> Result<Self, AppError> {
+        check_image(&launch.python, workload)?;
         let plan = plan(launch, workload)?;
         let Spawned {
             handle,
@@ -70,6 +74,15 @@ impl StartingApp {
         if unsealed.digest != workload.bundle || unsealed.commitment != workload.source_commitment {
             return Err(AppError::Changed);
         }
+        let serve = PrivatePath::try_from(SERVE_FILE)?;
+        files
+            .put(
+                Area::Secrets,
+                &serve,
+                FileMode::READABLE,
+                launch.python.serve.as_bytes(),
+            )
+            .await?;
         if let Some(secrets) = &payload.secrets {
             let path = PrivatePath::try_from(SECRETS_FILE)?;
             files
@@ -79,7 +92,7 @@ impl StartingApp {
         files.finish().await?;
         Ok(Self {
             handle,
-            socket: launch.run_dir.join(SOCKET),
+            socket: AppSocket::new(&launch.run_dir, SOCKET)?,
         })
     }
 
@@ -98,7 +111,7 @@ impl StartingApp {
     }
 
     /// Waits until the health endpoint answers well.
-    pub(crate) async fn until_healthy(self, workload: &Workload) -> Result<RunningApp, AppError> {
+    pub(crate) async fn until_healthy(&self, workload: &Workload) -> Result<(), AppError> {
         let path = workload.health_endpoint.as_str();
         tokio::select! {
             exit = self.handle.wait() => return Err(AppError::Exited(exit?)),
@@ -110,7 +123,7 @@ impl StartingApp {
             tokio::select! {
                 exit = self.handle.wait() => return Err(AppError::Exited(exit?)),
                 health = health::check(&self.socket, path) => match health {
-                    Health::Well => return Ok(RunningApp(self)),
+                    Health::Well => return Ok(()),
                     health => last = health,
                 },
             }
@@ -118,28 +131,33 @@ impl StartingApp {
         }
         Err(AppError::Unhealthy(path.to_owned(), last))
     }
-}
 
-/// An app that answers.
-pub(crate) struct RunningApp(StartingApp);
-
-impl RunningApp {
     /// Its socket.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.0.socket.clone()
+    pub(crate) fn socket(&self) -> AppSocket {
+        self.socket.clone()
     }
 
     /// Returns when it ended by itself.
     pub(crate) async fn ended(&self) -> Result<AppError, AppError> {
-        Ok(AppError::Exited(self.0.handle.wait().await?))
+        Ok(AppError::Exited(self.handle.wait().await?))
     }
 
     /// Asks it to end, and ends it after `grace`.
     pub(crate) async fn stop(&self, grace: Duration) {
-        match self.0.handle.stop(grace).await {
+        match self.handle.stop(grace).await {
             Ok(exit) => tracing::info!(%exit, "the app ended"),
             Err(error) => tracing::warn!(%error, "the app could not be stopped"),
         }
+    }
+}
+
+/// The lock and the serve script must be the measured image's.
+fn check_image(python: &Python, workload: &Workload) -> Result<(), AppError> {
+    let found = image_digest(&python.image, &python.lock, &python.serve);
+    if found == workload.image.digest {
+        Ok(())
+    } else {
+        Err(AppError::Image(found))
     }
 }
 
@@ -276,9 +294,8 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
         }),
     };
     let command = |args: &[&str]| -> Result<AppCommand, AppError> {
-        let mut all = vec!["-I", "-u", "-B"];
-        let serve = launch.python.serve.to_string_lossy();
-        all.push(&serve);
+        let serve = format!("{SECRETS}/{SERVE_FILE}");
+        let mut all = vec!["-I", "-u", "-B", &serve];
         all.extend_from_slice(args);
         all.extend_from_slice(&["--app-dir", CODE, "--deps", DEPENDENCIES]);
         Ok(AppCommand {
@@ -334,6 +351,10 @@ pub(crate) enum AppError {
     Plan(#[from] InvalidPlan),
     #[error(transparent)]
     Unseal(#[from] UnsealError),
+    #[error(transparent)]
+    Socket(#[from] AppSocketError),
+    #[error("the platform's runtime has the image digest `{0}` and not the measured one")]
+    Image(Digest),
     #[error("the bundle changed on the platform after it was checked")]
     Changed,
     #[error("the app ended: {0}; its log says why")]

@@ -1,7 +1,6 @@
 //! Whether the app is well: what its health endpoint answers on the private socket.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +9,9 @@ use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::app_socket::AppSocket;
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ impl fmt::Display for Health {
 }
 
 /// Asks `path` of the app on `socket` once.
-pub(crate) async fn check(socket: &Path, path: &str) -> Health {
+pub(crate) async fn check(socket: &AppSocket, path: &str) -> Health {
     match timeout(PATIENCE, status(socket, path)).await {
         Ok(Some(status)) if status.is_success() || status.is_redirection() => Health::Well,
         Ok(Some(status)) => Health::Status(status),
@@ -46,8 +46,8 @@ pub(crate) async fn check(socket: &Path, path: &str) -> Health {
     }
 }
 
-async fn status(socket: &Path, path: &str) -> Option<StatusCode> {
-    let stream = UnixStream::connect(socket).await.ok()?;
+async fn status(socket: &AppSocket, path: &str) -> Option<StatusCode> {
+    let stream = socket.connect().await.ok()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
     let request = Request::get(path)

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mse_workload::launch::{
     Confinement, FrameError, FromEnclave, Launch, Phase, ToEnclave, decode, encode, frame_length,
@@ -16,6 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// A quoting service that takes longer gives no quote.
+const QUOTE_PATIENCE: Duration = Duration::from_secs(30);
+/// A launcher that does not read is not waited for longer.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the enclave shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +41,20 @@ pub(crate) enum Order {
 /// The enclave's end of the launch socket.
 #[derive(Clone)]
 pub(crate) struct HostLink {
-    outgoing: mpsc::UnboundedSender<FromEnclave>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     quotes: Arc<Mutex<PendingQuotes>>,
+}
+
+enum Outgoing {
+    Message(FromEnclave),
+    /// Answered when everything before it has left.
+    Flush(oneshot::Sender<()>),
 }
 
 #[derive(Default)]
 struct PendingQuotes {
+    /// The launcher is gone: nothing will be answered any more.
+    closed: bool,
     last_id: u64,
     waiting: HashMap<u64, oneshot::Sender<Result<String, String>>>,
 }
@@ -59,11 +74,22 @@ impl HostLink {
         let ToEnclave::Launch(launch) = read_frame(&mut incoming).await? else {
             return Err(HostError::NotLaunched);
         };
-        let (outgoing, mut queue) = mpsc::unbounded_channel::<FromEnclave>();
+        let (outgoing, mut queue) = mpsc::unbounded_channel::<Outgoing>();
         tokio::spawn(async move {
-            while let Some(message) = queue.recv().await {
-                let Ok(frame) = encode(&message) else {
-                    continue;
+            while let Some(outgoing) = queue.recv().await {
+                let message = match outgoing {
+                    Outgoing::Message(message) => message,
+                    Outgoing::Flush(done) => {
+                        let _ = done.send(());
+                        continue;
+                    }
+                };
+                let frame = match encode(&message) {
+                    Ok(frame) => frame,
+                    Err(error) => {
+                        tracing::error!(%error, "a report to the launcher is lost");
+                        continue;
+                    }
                 };
                 if writer.write_all(&frame).await.is_err() {
                     break;
@@ -84,6 +110,9 @@ impl HostLink {
         let (sender, answer) = oneshot::channel();
         let id = {
             let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
+            if quotes.closed {
+                return Err(HostError::LauncherGone);
+            }
             quotes.last_id += 1;
             let id = quotes.last_id;
             quotes.waiting.insert(id, sender);
@@ -93,8 +122,13 @@ impl HostLink {
             id,
             report_data: hex::encode(report_data),
         });
+        let answer = timeout(QUOTE_PATIENCE, answer).await;
+        if answer.is_err() {
+            let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
+            quotes.waiting.remove(&id);
+        }
         let hex = answer
-            .await
+            .map_err(|_| HostError::NoQuote("it does not answer".into()))?
             .map_err(|_| HostError::LauncherGone)?
             .map_err(HostError::NoQuote)?;
         hex::decode(hex).map_err(|_| HostError::NoQuote("it is not hexadecimal".into()))
@@ -116,14 +150,17 @@ impl HostLink {
         self.tell(FromEnclave::Confinement { entries });
     }
 
-    /// Gives what was told a moment to leave before the process ends.
+    /// Waits until everything that was told has left, before the process ends.
     pub(crate) async fn flush(&self) {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let (done, left) = oneshot::channel();
+        if self.outgoing.send(Outgoing::Flush(done)).is_ok() {
+            let _ = timeout(FLUSH_PATIENCE, left).await;
+        }
     }
 
     fn tell(&self, message: FromEnclave) {
         // A launcher that is gone is noticed by the reading side.
-        let _ = self.outgoing.send(message);
+        let _ = self.outgoing.send(Outgoing::Message(message));
     }
 
     async fn listen(self, mut incoming: OwnedReadHalf, order: watch::Sender<Order>) {
@@ -141,11 +178,10 @@ impl HostLink {
                 Ok(ToEnclave::Launch(_)) => tracing::warn!("a second launch order is ignored"),
                 Err(error) => {
                     tracing::info!(%error, "the launch socket is closed");
-                    self.quotes
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .waiting
-                        .clear();
+                    let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
+                    quotes.closed = true;
+                    quotes.waiting.clear();
+                    drop(quotes);
                     order.send_replace(Order::LauncherGone);
                     return;
                 }

@@ -10,6 +10,7 @@
 //! ```
 
 mod app;
+mod app_socket;
 mod attester;
 mod front;
 mod health;
@@ -41,6 +42,13 @@ pub fn main() -> ExitCode {
             );
             return ExitCode::from(2);
         }
+    }
+    // A crash must not write the enclave's memory, keys and all, to the host's disk.
+    if let Err(error) =
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
+    {
+        eprintln!("error: core dumps cannot be turned off: {error}");
+        return ExitCode::FAILURE;
     }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))

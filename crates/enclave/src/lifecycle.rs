@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::app::{AppError, RunningApp, StartingApp};
+use crate::app::{App, AppError};
 use crate::attester::{Attester, AttesterError};
 use crate::front::{self, AppProxy, Certificates, Enclave};
 use crate::host::{HostError, HostLink, Order};
@@ -24,6 +24,8 @@ use crate::provisioning::{Provisioned, Provisioning};
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long an app may take to stop when its time is over.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
+/// How long an app may take at most, whatever the launcher says.
+const MAX_GRACE: Duration = Duration::from_secs(300);
 
 /// Runs the enclave that standard input's launcher asks for, to its end.
 pub(crate) async fn run() -> ExitCode {
@@ -79,7 +81,10 @@ async fn live(
     if is_expired(&workload) {
         return Ok(End::Expired);
     }
-    let (enclave, provisioned) = attest(host, &launch, &workload).await?;
+    let (enclave, provisioned) = tokio::select! {
+        attested = attest(host, &launch, &workload) => attested?,
+        end = ordered_end(&mut orders) => return Ok(end),
+    };
     let listener = TcpListener::bind(("127.0.0.1", 0))
         .await
         .map_err(EnclaveError::Listen)?;
@@ -112,16 +117,27 @@ async fn serve(
     provisioned: Provisioned,
     mut orders: watch::Receiver<Order>,
 ) -> Result<End, EnclaveError> {
-    let started = async {
-        let app = StartingApp::unpack(launch, workload, &provisioned.payload).await?;
-        host.confinement(app.confinement().await?);
-        app.until_healthy(workload).await
-    };
-    let app: RunningApp = tokio::select! {
-        app = started => app?,
+    let app = tokio::select! {
+        app = App::unpack(launch, workload, &provisioned.payload) => app?,
         end = ordered_end(&mut orders) => return Ok(end),
         () = expiry(workload) => return Ok(End::Expired),
     };
+    let healthy = tokio::select! {
+        healthy = until_healthy(host, &app, workload) => healthy.map(|()| None),
+        end = ordered_end(&mut orders) => Ok(Some(end)),
+        () = expiry(workload) => Ok(Some(End::Expired)),
+    };
+    match healthy {
+        Ok(None) => {}
+        Ok(Some(end)) => {
+            app.stop(Duration::ZERO).await;
+            return Ok(end);
+        }
+        Err(error) => {
+            app.stop(Duration::ZERO).await;
+            return Err(error.into());
+        }
+    }
     drop(provisioned.payload);
     if let Some(certificate) = provisioned.certificate {
         enclave.certificates().install_owner(certificate);
@@ -134,12 +150,21 @@ async fn serve(
         () = expiry(workload) => End::Expired,
     };
     let grace = match *orders.borrow() {
-        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds),
+        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
         Order::Run => EXPIRY_GRACE,
         Order::LauncherGone => Duration::ZERO,
     };
-    app.stop(grace).await;
+    tokio::select! {
+        () = app.stop(grace) => {}
+        () = launcher_gone(&mut orders) => app.stop(Duration::ZERO).await,
+    }
     Ok(end)
+}
+
+/// Tells the launcher what confines the app, and waits until its health endpoint answers.
+async fn until_healthy(host: &HostLink, app: &App, workload: &Workload) -> Result<(), AppError> {
+    host.confinement(app.confinement().await?);
+    app.until_healthy(workload).await
 }
 
 /// Makes the enclave's keys and its certificate with evidence.
@@ -188,6 +213,10 @@ fn read_workload(launch: &Launch) -> Result<Workload, EnclaveError> {
         return Err(EnclaveError::Certificate);
     }
     Ok(workload)
+}
+
+async fn launcher_gone(orders: &mut watch::Receiver<Order>) {
+    let _ = orders.wait_for(|order| *order == Order::LauncherGone).await;
 }
 
 async fn ordered_end(orders: &mut watch::Receiver<Order>) -> End {

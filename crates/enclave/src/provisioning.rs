@@ -1,7 +1,7 @@
 //! Taking the owner's secrets: everything is checked before anything is kept.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +31,7 @@ pub(crate) struct Provisioning {
     bundle: PathBuf,
     certificate_chain: Option<String>,
     done: AtomicBool,
-    receiver: Mutex<Option<oneshot::Sender<Provisioned>>>,
+    receiver: Arc<Mutex<Option<oneshot::Sender<Provisioned>>>>,
 }
 
 impl Provisioning {
@@ -48,7 +48,7 @@ impl Provisioning {
             bundle,
             certificate_chain,
             done: AtomicBool::new(false),
-            receiver: Mutex::new(Some(sender)),
+            receiver: Arc::new(Mutex::new(Some(sender))),
         };
         (provisioning, receiver)
     }
@@ -58,22 +58,24 @@ impl Provisioning {
         self.done.load(Ordering::Acquire)
     }
 
-    /// Opens `sealed` and checks all of it: the app it names, the form of the secrets, the TLS
-    /// key against the measured certificate, and that the code key opens the measured bundle.
+    /// Refuses at once when there is nothing to provision any more.
+    pub(crate) fn check_open(&self) -> Result<(), Problem> {
+        if self.is_done() {
+            Err(already_provisioned())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Opens `sealed` and checks all of it: the app it names, the code key by its check value,
+    /// the form of the secrets, the TLS key against the measured certificate, and that the code
+    /// key opens the measured bundle. Only the last takes long, and only the owner gets there.
     pub(crate) async fn provision(
         &self,
         sealed: &[u8],
         key: &KeyPair,
         channel: &ChannelBinding,
     ) -> Result<(), Problem> {
-        // One attempt at a time: the check reads the whole bundle.
-        let mut receiver = self.receiver.lock().await;
-        if receiver.is_none() {
-            return Err(problem(
-                ProblemCode::AlreadyProvisioned,
-                "this enclave has its secrets already; deploy the app again to change them",
-            ));
-        }
         let payload = ProvisioningPayload::open(sealed, &self.workload.app_id, key, channel)
             .map_err(|error| problem(code_of(&error), error.to_string()))?;
         if payload.app_id != self.workload.app_id {
@@ -82,17 +84,39 @@ impl Provisioning {
                 format!("this is the enclave of the app `{}`", self.workload.app_id),
             ));
         }
+        if payload.code_key.check_value() != self.workload.code_key_check {
+            return Err(problem(
+                ProblemCode::WrongCodeKey,
+                "this is not the code key of the measured bundle",
+            ));
+        }
         check_secrets(&payload)?;
         let certificate = self.certificate(&payload)?;
-        self.check_code_key(&payload).await?;
-        if let Some(receiver) = receiver.take() {
-            self.done.store(true, Ordering::Release);
-            let _ = receiver.send(Provisioned {
-                payload,
-                certificate,
-            });
+        // Held by the check itself: a request that is given up does not let a second one start.
+        let receiver = Arc::clone(&self.receiver).lock_owned().await;
+        if receiver.is_none() {
+            return Err(already_provisioned());
         }
-        Ok(())
+        let (workload, bundle) = (Arc::clone(&self.workload), self.bundle.clone());
+        let (mut receiver, payload) = tokio::task::spawn_blocking(move || {
+            check_bundle(&workload, &bundle, &payload).map(|()| (receiver, payload))
+        })
+        .await
+        .map_err(|_| problem(ProblemCode::WrongCodeKey, "the bundle cannot be checked"))??;
+        let provisioned = Provisioned {
+            payload,
+            certificate,
+        };
+        match receiver.take().map(|receiver| receiver.send(provisioned)) {
+            Some(Ok(())) => {
+                self.done.store(true, Ordering::Release);
+                Ok(())
+            }
+            _ => Err(problem(
+                ProblemCode::Busy,
+                "the enclave is ending: it was not provisioned in time",
+            )),
+        }
     }
 
     fn certificate(&self, payload: &ProvisioningPayload) -> Result<Option<CertifiedKey>, Problem> {
@@ -116,37 +140,31 @@ impl Provisioning {
             _ => Ok(None),
         }
     }
+}
 
-    async fn check_code_key(&self, payload: &ProvisioningPayload) -> Result<(), Problem> {
-        let (path, key, salt) = (
-            self.bundle.clone(),
-            payload.code_key.clone(),
-            payload.source_salt.clone(),
-        );
-        let opened = tokio::task::spawn_blocking(move || {
-            let file = File::open(path).map_err(UnsealError::Read)?;
-            unseal(file, &key, &salt, &mut NoSink)
-        })
-        .await
-        .map_err(|_| problem(ProblemCode::WrongCodeKey, "the bundle cannot be checked"))?
-        .map_err(|error| problem(ProblemCode::WrongCodeKey, error.to_string()))?;
-        if opened.digest != self.workload.bundle {
-            return Err(problem(
-                ProblemCode::WrongCodeKey,
-                format!(
-                    "the bundle has the digest `{}` and not the measured `{}`: it was changed on the platform",
-                    opened.digest, self.workload.bundle
-                ),
-            ));
-        }
-        if opened.commitment != self.workload.source_commitment {
-            return Err(problem(
-                ProblemCode::WrongCodeKey,
-                "the decrypted code does not have the measured source commitment",
-            ));
-        }
-        Ok(())
+/// Opens the whole bundle and compares it with what was measured.
+fn check_bundle(
+    workload: &Workload,
+    bundle: &Path,
+    payload: &ProvisioningPayload,
+) -> Result<(), Problem> {
+    let wrong = |message: String| problem(ProblemCode::WrongCodeKey, message);
+    let opened = File::open(bundle)
+        .map_err(UnsealError::Read)
+        .and_then(|file| unseal(file, &payload.code_key, &payload.source_salt, &mut NoSink))
+        .map_err(|error| wrong(error.to_string()))?;
+    if opened.digest != workload.bundle {
+        return Err(wrong(format!(
+            "the bundle has the digest `{}` and not the measured `{}`: it was changed on the platform",
+            opened.digest, workload.bundle
+        )));
     }
+    if opened.commitment != workload.source_commitment {
+        return Err(wrong(
+            "the decrypted code does not have the measured source commitment".into(),
+        ));
+    }
+    Ok(())
 }
 
 fn check_secrets(payload: &ProvisioningPayload) -> Result<(), Problem> {
@@ -156,6 +174,13 @@ fn check_secrets(payload: &ProvisioningPayload) -> Result<(), Problem> {
     serde_json::from_str::<serde::de::IgnoredAny>(secrets)
         .map(drop)
         .map_err(|_| problem(ProblemCode::Malformed, "the secrets are not JSON"))
+}
+
+fn already_provisioned() -> Problem {
+    problem(
+        ProblemCode::AlreadyProvisioned,
+        "this enclave has its secrets already; deploy the app again to change them",
+    )
 }
 
 fn code_of(error: &PayloadError) -> ProblemCode {

@@ -1,5 +1,7 @@
 //! Reading a server's certificate: its key, its names, its evidence.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use mse_attest::Evidence;
 use mse_crypto::hpke::PublicKey;
 use x509_parser::extensions::GeneralName;
@@ -22,6 +24,8 @@ pub struct EnclaveCertificate {
     pub names: Vec<String>,
     /// The evidence it carries.
     pub evidence: Evidence,
+    /// From and to when it is valid: seconds since the Unix epoch.
+    pub validity: (i64, i64),
 }
 
 impl EnclaveCertificate {
@@ -54,7 +58,19 @@ impl EnclaveCertificate {
             tls_key,
             names: names(&certificate),
             evidence,
+            validity: (
+                certificate.validity().not_before.timestamp(),
+                certificate.validity().not_after.timestamp(),
+            ),
         })
+    }
+
+    /// Whether `time` is within its dates.
+    pub fn is_valid_at(&self, time: SystemTime) -> bool {
+        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
+        (self.validity.0..=self.validity.1).contains(&seconds)
     }
 
     /// Whether the SAN covers `name`, to the letter.

@@ -34,6 +34,9 @@ use crate::wire::{self, Challenge, ChallengeAnswer, Problem, SealedProvisioning}
 /// How long reaching the server, the handshake, and the challenge may each take.
 const STEP: Duration = Duration::from_secs(20);
 
+/// How long the enclave may take to check what it was sent: it reads the whole bundle.
+const PROVISIONING: Duration = Duration::from_secs(600);
+
 /// Where to connect, and whom to expect there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -149,6 +152,9 @@ pub async fn connect<Source: CollateralSource>(
             found: certificate.names.join(", "),
         });
     }
+    if !certificate.is_valid_at(SystemTime::now()) {
+        return Err(ConnectError::Expired);
+    }
     let collateral = within(
         STEP,
         "fetching collateral",
@@ -231,7 +237,9 @@ impl AttestedChannel {
             return Err(PayloadError::TooLarge.into());
         }
         let request = post(wire::PROVISION, &self.host, body);
-        let response = self.sender.send_request(request).await?;
+        let response = timeout(PROVISIONING, self.sender.send_request(request))
+            .await
+            .map_err(|_| ProvisionError::Timeout)??;
         if response.status().is_success() {
             return Ok(());
         }
@@ -451,6 +459,9 @@ pub enum ConnectError {
         /// The names it has.
         found: String,
     },
+    /// The certificate's dates, which end with the app's expiry.
+    #[error("the enclave's certificate is not valid now: the app has expired, or a clock is wrong")]
+    Expired,
     /// No collateral.
     #[error("the collateral to check the evidence with cannot be had: {0}")]
     Collateral(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -489,6 +500,7 @@ impl ConnectError {
             self,
             Self::NotAnEnclave(_)
                 | Self::WrongName { .. }
+                | Self::Expired
                 | Self::Refused { .. }
                 | Self::NoChallenge(_)
                 | Self::Answer(_)
@@ -508,6 +520,9 @@ pub enum ProvisionError {
     /// It says no without a reason.
     #[error("the enclave refused to be provisioned with status {0}")]
     Status(u16),
+    /// No answer.
+    #[error("the enclave did not answer within {} seconds whether it takes its secrets", PROVISIONING.as_secs())]
+    Timeout,
     /// HTTP failed.
     #[error("the connection broke off while provisioning: {0}")]
     Http(#[from] hyper::Error),

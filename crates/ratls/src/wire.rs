@@ -88,6 +88,8 @@ pub enum ProblemCode {
     NoSuchThing,
     /// 503: the evidence could not be had.
     NoEvidence,
+    /// 503: too many requests of this kind at once, or the enclave is ending.
+    Busy,
 }
 
 impl ProblemCode {
@@ -99,7 +101,7 @@ impl ProblemCode {
             Self::NoSuchThing => 404,
             Self::AlreadyProvisioned => 409,
             Self::TooLarge => 413,
-            Self::NoEvidence => 503,
+            Self::NoEvidence | Self::Busy => 503,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use mse_crypto::Digest;
-use mse_crypto::digest::Hasher;
+use mse_workload::image_digest;
 use serde::Deserialize;
 
 pub use reference::ImageReference;
@@ -131,7 +131,7 @@ impl Image {
         Self {
             name: name.to_owned(),
             description: String::new(),
-            digest: digest(name, lock, SERVE_SHIM),
+            digest: image_digest(name, lock, SERVE_SHIM),
             lock,
         }
     }
@@ -140,7 +140,7 @@ impl Image {
         Self {
             name: definition.name.clone(),
             description: definition.description.clone(),
-            digest: digest(&definition.name, lock, SERVE_SHIM),
+            digest: image_digest(&definition.name, lock, SERVE_SHIM),
             lock,
         }
     }
@@ -297,14 +297,6 @@ enum Status {
     Defined,
 }
 
-fn digest(name: &str, lock: &str, shim: &str) -> Digest {
-    let mut hasher = Hasher::with_domain("mse-image-v1");
-    for field in [name, lock, shim] {
-        hasher.update_field(field.as_bytes());
-    }
-    hasher.finish()
-}
-
 fn listed(names: impl Iterator<Item = impl fmt::Display>) -> String {
     names
         .map(|name| format!("`{name}`"))
@@ -398,23 +390,23 @@ mod tests {
         // len(b).to_bytes(8,"big")+b; print(hashlib.sha256(b"mse-image-v1\0"+f(b"name")+f(b"lock")
         // +f(b"shim")).hexdigest())'
         assert_eq!(
-            digest("name", "lock", "shim").to_string(),
+            image_digest("name", "lock", "shim").to_string(),
             "f8410ca9cc5c026e447c64b5b4f3a683ec292bed033b4a16d5f3c3167903647c"
         );
         let images: Vec<_> = Catalogue::builtin().images().collect();
         for image in &images {
             assert_eq!(
                 image.digest(),
-                digest(image.name(), image.lock(), SERVE_SHIM)
+                image_digest(image.name(), image.lock(), SERVE_SHIM)
             );
         }
         assert_ne!(
-            digest("name", "lock", "shim"),
-            digest("namel", "ock", "shim")
+            image_digest("name", "lock", "shim"),
+            image_digest("namel", "ock", "shim")
         );
         assert_ne!(
-            digest("name", "lock", "shim"),
-            digest("name", "lock", "shin")
+            image_digest("name", "lock", "shim"),
+            image_digest("name", "lock", "shin")
         );
         assert_ne!(images[0].digest(), images[1].digest());
     }

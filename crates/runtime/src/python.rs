@@ -122,6 +122,8 @@ impl PythonEnvironment {
         let mut command = self.shim_command(app_dir, deps);
         command.extend(["--app".into(), application.into()]);
         command.extend(["--uds".into(), socket.into()]);
+        // For the owner's own machine: in an enclave the log is the operator's.
+        command.push("--show-source".into());
         command
     }
 

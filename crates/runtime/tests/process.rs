@@ -133,7 +133,9 @@ impl Bench {
                     interpreter: "/usr/bin/python3".into(),
                     prefixes: Vec::new(),
                     environment: "/nowhere".into(),
-                    serve: "/nowhere".into(),
+                    image: "nothing".into(),
+                    lock: String::new(),
+                    serve: String::new(),
                 },
                 provisioning_timeout: Duration::from_secs(60),
             })
@@ -210,6 +212,7 @@ fn workload(application: &str) -> Workload {
         },
         bundle: Digest::of(b"bundle"),
         source_commitment: Digest::of(b"source"),
+        code_key_check: Digest::of(b"key"),
         tls: Tls {
             origin: TlsOrigin::Enclave,
             names: vec!["localhost".into()],

@@ -17,6 +17,9 @@ pub const FORMAT: u32 = 1;
 /// A workload in JSON is never larger: 256 KiB.
 pub const MAX_JSON: usize = 256 * 1024;
 
+/// The last second of the year 9999: what certificates can express.
+const LATEST_EXPIRY: u64 = 253_402_300_799;
+
 /// Everything that decides what runs in an enclave and what may be told to it.
 ///
 /// The canonical form is RFC 8785 (JCS) JSON; the digest is SHA-256 over
@@ -36,6 +39,8 @@ pub struct Workload {
     pub bundle: Digest,
     /// Salted Merkle root over the plaintext: lets who holds the source check without the key.
     pub source_commitment: Digest,
+    /// Key check value of the code key: who does not have the key is told apart at once.
+    pub code_key_check: Digest,
     /// Who answers for the app's TLS, and for which names.
     pub tls: Tls,
     /// When the app stops by itself: seconds since the Unix epoch.
@@ -94,6 +99,14 @@ impl Workload {
                 "write `module:variable`",
             ));
         }
+        if self.expires_at.is_some_and(|at| at > LATEST_EXPIRY) {
+            let at = self.expires_at.unwrap_or_default().to_string();
+            return Err(InvalidWorkload::field(
+                "expires_at",
+                &at,
+                "use a time before the year 10000",
+            ));
+        }
         if self.tls.names.is_empty() {
             return Err(InvalidWorkload::field(
                 "tls.names",
@@ -145,6 +158,16 @@ impl FromStr for AppId {
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not an app id: a UUID such as `3f2b8c1e-…` is expected (`mse list` shows them)")]
 pub struct InvalidAppId(String);
+
+/// The digest of a curated image: SHA-256 over `"mse-image-v1" ‖ 0` and, each behind its length
+/// as 8 bytes, big-endian, the image's own name, its lock file and the serve script.
+pub fn image_digest(name: &str, lock: &str, serve: &str) -> Digest {
+    let mut hasher = Hasher::with_domain("mse-image-v1");
+    for field in [name, lock, serve] {
+        hasher.update_field(field.as_bytes());
+    }
+    hasher.finish()
+}
 
 /// The runtime under the code: its name for people, its digest for the measurement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,6 +336,7 @@ pub(crate) mod tests {
             },
             bundle: Digest::of(b"bundle"),
             source_commitment: Digest::of(b"source"),
+            code_key_check: Digest::of(b"key"),
             tls: Tls {
                 origin: TlsOrigin::Enclave,
                 names: vec!["hello.mse.localhost".into(), "localhost".into()],
@@ -342,20 +366,21 @@ pub(crate) mod tests {
         );
         assert_eq!(
             example().digest().to_string(),
-            "213f0eadeddfc84a5e0586bf044a9cc5a58310c314f88d84ba2aa59c95ebcca1"
+            "6da16094fbd5a363183f1f91170a616ce9a95d91cc0fcfcaf2e8a2268b942729"
         );
     }
 
     #[test]
     fn every_field_changes_the_digest() {
         type Change = fn(&mut Workload);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 14] = [
             ("app_id", |w| w.app_id = AppId(Uuid::from_u128(8))),
             ("application", |w| w.application = "app:apq".into()),
             ("image.name", |w| w.image.name.push('1')),
             ("image.digest", |w| w.image.digest.0[31] ^= 1),
             ("bundle", |w| w.bundle.0[0] ^= 1),
             ("source_commitment", |w| w.source_commitment.0[5] ^= 0x80),
+            ("code_key_check", |w| w.code_key_check.0[9] ^= 1),
             ("tls.origin", |w| w.tls.origin = TlsOrigin::Operator),
             ("tls.names", |w| w.tls.names.reverse()),
             ("tls.certificate", |w| {
@@ -391,6 +416,7 @@ pub(crate) mod tests {
         assert!(json(|v| v["application"] = "app".into()).contains("`module:variable`"));
         assert!(json(|v| v["health_endpoint"] = "health".into()).contains("starts with `/`"));
         assert!(json(|v| v["tls"]["origin"] = "owner".into()).contains("tls.certificate"));
+        assert!(json(|v| v["expires_at"] = u64::MAX.into()).contains("expires_at"));
         assert!(json(|v| v["tls"]["names"] = serde_json::json!([])).contains("tls.names"));
         assert!(matches!(
             Workload::from_json(&vec![b' '; MAX_JSON + 1]),

@@ -64,8 +64,12 @@ pub struct Python {
     pub prefixes: Vec<PathBuf>,
     /// The folder of the curated environment.
     pub environment: PathBuf,
+    /// The image's own name; name, lock and script have the workload's image digest.
+    pub image: String,
+    /// The image's lock file: which packages the environment was made of.
+    pub lock: String,
     /// The script that serves an application.
-    pub serve: PathBuf,
+    pub serve: String,
 }
 
 /// From the enclave to the launcher.
@@ -206,7 +210,9 @@ mod tests {
                     interpreter: "/p".into(),
                     prefixes: vec!["/usr".into()],
                     environment: "/e".into(),
-                    serve: "/s".into(),
+                    image: "mse-flask".into(),
+                    lock: "flask==3".into(),
+                    serve: "pass".into(),
                 },
                 run_dir: "/r".into(),
                 provisioning_seconds: 1,

@@ -13,6 +13,6 @@ pub mod measurement;
 
 pub use description::{
     AppId, FORMAT, HealthEndpoint, ImageIdentity, InvalidWorkload, MAX_JSON, Provisioning,
-    Resources, Tls, TlsOrigin, Workload,
+    Resources, Tls, TlsOrigin, Workload, image_digest,
 };
 pub use measurement::{EnclaveDigest, Measurement, WorkloadDigest};

@@ -62,6 +62,7 @@ fn workload(source_commitment: Digest) -> Workload {
         },
         bundle: Digest::of(b"bundle"),
         source_commitment,
+        code_key_check: Digest::of(b"key"),
         tls: Tls {
             origin: TlsOrigin::Enclave,
             names: vec![format!("{app_id}.mse.localhost"), "localhost".into()],

@@ -6,13 +6,12 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::counted;
 use crate::cli::Scene;
 use crate::context::{ContextEntry, ContextStore, KeyInFile};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
-use crate::ui::{Report, local, table};
+use crate::ui::{Report, counted, local, table};
 
 /// Work with what is kept of deployments
 ///

@@ -112,14 +112,6 @@ fn deployed(context: &Context) -> Result<&Deployed, Failure> {
     })
 }
 
-/// `1 file`, `2 files`.
-fn counted(count: usize, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mse_runtime::images::Catalogue;

@@ -151,7 +151,9 @@ impl AppState {
         if let Some(at) = app.stopped_at {
             rows.push(("Ended", local(at)));
         }
-        if let Some(reason) = &app.status_reason {
+        if let Some(reason) = &app.status_reason
+            && reason != app.status.as_str()
+        {
             rows.push(("Because", reason.clone()));
         }
         rows

@@ -11,14 +11,14 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 
-use super::{counted, deployed};
+use super::deployed;
 use crate::cli::Scene;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::private_file;
 use crate::reference::EnclaveReference;
 use crate::server_url::ServerUrl;
-use crate::ui::{Report, Ui, caution, good, pairs};
+use crate::ui::{Report, Ui, caution, counted, good, pairs};
 use crate::verification::{
     Domain, Explanation, SourceCheck, check_image, check_source, expected_measurement,
     measurement_of, save_collateral, tee_of,

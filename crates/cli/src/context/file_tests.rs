@@ -50,6 +50,7 @@ fn workload() -> Workload {
         },
         bundle: Digest::of(b"bundle"),
         source_commitment: Digest::of(b"source"),
+        code_key_check: Digest::of(b"key"),
         tls: Tls {
             origin: TlsOrigin::Owner,
             names: vec!["config.localhost".into()],
@@ -128,11 +129,11 @@ fn a_context_of_version_2_without_our_table_loads() {
 fn a_context_of_version_1_has_no_tests() {
     let text = old_v2().replace("\"2.0\"", "\"1.0\"");
     assert!(Context::parse(&text).unwrap().config.tests.is_some());
-    let text: String = text
+    let kept: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("tests"))
-        .map(|line| format!("{line}\n"))
         .collect();
+    let text = kept.join("\n");
     let context = Context::parse(&text).unwrap();
     assert_eq!(
         (context.version, context.config.tests),
@@ -271,4 +272,31 @@ fn a_pending_context_has_no_instance() {
     assert!(Context::parse(&text).unwrap().deployed().is_none());
     let text = text.replace("\"pending\"", "\"running\"");
     assert_eq!(refusal(&text), ContextError::Missing("instance"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_survives_the_file(name in ".*", path in ".+", command in "(?s).*", value in "(?s).*") {
+        let mut odd = context();
+        odd.config.name.clone_from(&name);
+        odd.config.tests.as_mut().unwrap().command.clone_from(&command);
+        odd.instance.as_mut().unwrap().nonces =
+            [(path.clone(), NONCE.parse().unwrap())].into();
+        let record = odd.record.as_mut().unwrap();
+        record.deployed.as_mut().unwrap().workload.environment =
+            [("VALUE".to_owned(), value.clone())].into();
+        let back = Context::parse(&odd.to_toml(KeyInFile::Included)).unwrap();
+        proptest::prop_assert_eq!(&back.config.name, &name);
+        proptest::prop_assert_eq!(&back.config.tests.as_ref().unwrap().command, &command);
+        proptest::prop_assert!(back.instance.as_ref().unwrap().nonces.contains_key(&path));
+        proptest::prop_assert_eq!(&back.deployed().unwrap().workload.environment["VALUE"], &value);
+        // And never with the key, unless asked.
+        proptest::prop_assert!(!odd.to_toml(KeyInFile::LeftOut).contains(KEY));
+    }
+
+    #[test]
+    fn no_text_panics(text in "(?s).*") {
+        let _ = Context::parse(&text);
+        let _ = Context::parse(&format!("version = \"2.0\"\n[config]\n{text}"));
+    }
 }

@@ -34,6 +34,7 @@ impl Asked<'_> {
             image: self.image.clone(),
             bundle: self.sealed.digest,
             source_commitment: self.sealed.commitment,
+            code_key_check: self.sealed.key_check,
             tls: Tls {
                 origin: self.origin,
                 names: app.tls_names.clone(),

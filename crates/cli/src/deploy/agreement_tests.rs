@@ -23,6 +23,7 @@ fn request() -> CreateApp {
         image_digest: None,
         bundle_digest: None,
         source_commitment: None,
+        code_key_check: None,
         environment: BTreeMap::new(),
     }
 }
@@ -66,6 +67,7 @@ fn agree(
     ask(&mut request);
     answer(&mut app);
     let sealed = SealedBundle {
+        key_check: Digest::of(b"key"),
         digest: Digest::of(b"bundle"),
         commitment: Digest::of(b"source"),
         nonces: BTreeMap::new(),
@@ -118,10 +120,10 @@ fn what_the_platform_may_not_choose_is_compared() {
         ("`docker`", |app| app.docker.push('x')),
         ("`hardware_name`", |app| app.hardware_name.push('x')),
         ("`python_application`", |app| {
-            app.python_application.push('x')
+            app.python_application.push('x');
         }),
         ("`healthcheck_endpoint`", |app| {
-            app.healthcheck_endpoint.push('x')
+            app.healthcheck_endpoint.push('x');
         }),
         ("`ssl_certificate_origin`", |app| {
             app.ssl_certificate_origin = TlsOrigin::Operator;

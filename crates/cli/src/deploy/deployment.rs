@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::agreement::Asked;
 use super::plan::Plan;
 use super::reservation::{Reservation, live_app};
+use super::stopping::{pause_after, stop_and_wait};
 use crate::api::{ApiClient, Upload};
 use crate::context::{
     Context, ContextDir, ContextStore, Deployed, FormatVersion, Instance, Record, State,
@@ -25,11 +26,8 @@ use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::private_file;
 use crate::reference::EnclaveReference;
-use crate::ui::Ui;
+use crate::ui::{Ui, counted};
 use crate::verification::{Verifier, expected_measurement, measurement_of, reachable, tee_of};
-
-/// How long an app may take to stop.
-const STOPPING: Duration = Duration::from_secs(60);
 
 /// How a deployment is done.
 pub(crate) struct Options {
@@ -180,8 +178,9 @@ impl Deployment<'_> {
         })
         .await
         .map_err(|error| Failure::other(format!("the encryption broke off: {error}")))??;
+        let files = counted(files, "file", "files");
         bar.done(&format!(
-            "Your code is encrypted: {files} files, {} bytes",
+            "Your code is encrypted: {files}, {} bytes",
             sealed.size
         ));
         Ok(sealed)
@@ -463,42 +462,6 @@ impl Made {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-/// Stops the app and waits until it has ended. An app that has ended already is no failure.
-pub(crate) async fn stop_and_wait(api: &ApiClient, id: AppId) -> Result<App, Failure> {
-    let app = api.app(id).await?;
-    if app.status.is_terminated() {
-        return Ok(app);
-    }
-    api.stop(id).await?;
-    let began = Instant::now();
-    loop {
-        let app = api.app(id).await?;
-        if app.status.is_terminated() {
-            return Ok(app);
-        }
-        if began.elapsed() > STOPPING {
-            return Err(Failure::new(
-                Exit::TimedOut,
-                format!(
-                    "the app `{id}` has not stopped after {} s",
-                    STOPPING.as_secs()
-                ),
-            )
-            .with_hint("`mse status ID` shows how far it is"));
-        }
-        sleep(pause_after(began.elapsed())).await;
-    }
-}
-
-/// Short at first, so that a quick platform is not waited for; long later, to be no burden.
-fn pause_after(elapsed: Duration) -> Duration {
-    match elapsed.as_secs() {
-        0..10 => Duration::from_millis(50),
-        10..60 => Duration::from_millis(500),
-        _ => Duration::from_secs(3),
     }
 }
 

@@ -9,7 +9,9 @@ mod agreement;
 mod deployment;
 mod plan;
 mod reservation;
+mod stopping;
 
-pub(crate) use deployment::{Deployment, Options, Outcome, Verify, stop_and_wait};
+pub(crate) use deployment::{Deployment, Options, Outcome, Verify};
 pub(crate) use plan::Plan;
 pub(crate) use reservation::Reservation;
+pub(crate) use stopping::stop_and_wait;

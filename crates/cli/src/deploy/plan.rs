@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mse_api::CreateApp;
+use mse_crypto::Zeroizing;
 use mse_manifest::{CheckOptions, Checked, Cloud, CloudSection, Diagnostic, Manifest, TlsChoice};
+use mse_ratls::wire;
 use mse_runtime::images::Catalogue;
 use mse_workload::bundle::{CodeTree, SealedBundle};
 use mse_workload::{HealthEndpoint, ImageIdentity, TlsOrigin};
@@ -41,6 +43,7 @@ impl Plan {
         };
         let mut checked = loaded.check(Timestamp::now(), &options)?;
         let manifest = loaded.manifest.clone();
+        check_secrets(&checked)?;
         let secrets_file = manifest
             .cloud
             .as_ref()
@@ -119,6 +122,7 @@ impl Plan {
             image_digest: Some(self.image.digest.to_string()),
             bundle_digest: Some(sealed.digest.to_string()),
             source_commitment: Some(sealed.commitment.to_string()),
+            code_key_check: Some(sealed.key_check.to_string()),
             environment: self.environment.clone(),
         }
     }
@@ -139,6 +143,37 @@ impl Plan {
             certificate: self.checked.ssl.as_ref().map(|ssl| ssl.chain_pem.clone()),
         }
     }
+}
+
+/// What the enclave takes is bounded, sealed and encoded as it is: better to know now than after
+/// the upload.
+fn check_secrets(checked: &Checked) -> Result<(), Failure> {
+    let Some(secrets) = &checked.secrets else {
+        return Ok(());
+    };
+    let refuse = |why: &str| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!("the file that `cloud.secrets` names {why}"),
+        )
+    };
+    let text =
+        std::str::from_utf8(secrets.expose()).map_err(|_| refuse("is not encoded in UTF-8"))?;
+    let quoted = serde_json::to_string(text)
+        .map(Zeroizing::new)
+        .map_err(|_| refuse("cannot be written as JSON"))?;
+    let key = checked
+        .ssl
+        .as_ref()
+        .map_or(0, |ssl| ssl.private_key.expose().len());
+    // What stands beside it, doubled where it is quoted; base64 adds a third.
+    let sent = (quoted.len() + 2 * key + 4096) * 4 / 3;
+    if sent > wire::MAX_PROVISIONING {
+        return Err(refuse("is too large to be sealed to an enclave").with_hint(
+            "keep there what is secret, and large data in the code, which is encrypted too",
+        ));
+    }
+    Ok(())
 }
 
 /// The path from the root; as it is, if the current folder is gone.

@@ -221,6 +221,14 @@ pub(crate) fn remaining(end: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
 /// A heading in a longer text.
 pub(crate) fn heading(text: impl Display) -> String {
     style(text).bold().to_string()

@@ -2,10 +2,10 @@
 //! trusted: every appraisal verifies it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mse_attest::{Collateral, CollateralError, Evidence};
+use mse_attest::{Collateral, Evidence};
 use mse_ratls::CollateralSource;
 use reqwest::Client;
 use rustls_pki_types::CertificateDer;
@@ -17,6 +17,7 @@ use super::raw_json;
 use crate::api::{self, ApiClient};
 use crate::exit::Exit;
 use crate::failure::{Failure, root_cause};
+use crate::private_file;
 use crate::server_url::ServerUrl;
 
 /// How long fetched collateral is used for further connections.
@@ -63,16 +64,14 @@ impl Collaterals {
     }
 
     fn kept(file: &Path) -> Result<Self, Failure> {
-        let json = std::fs::read(file).map_err(|error| {
+        let json = private_file::read(file, MAX_DOCUMENT as u64)?.ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
-                format!(
-                    "the collateral `{}` cannot be read: {error}",
-                    file.display()
-                ),
+                format!("there is no collateral file `{}`", file.display()),
             )
+            .with_hint("`mse verify` keeps one with `--save-collateral FILE`")
         })?;
-        Collateral::from_json(&json)
+        Collateral::from_json(json.as_bytes())
             .map(|collateral| Self::Kept(Box::new(collateral)))
             .map_err(|error| {
                 Failure::new(
@@ -272,17 +271,11 @@ impl PccsError {
     }
 }
 
-/// Reads a collateral file that `verify --save-collateral` wrote.
-pub(crate) fn save(collateral: &Collateral, file: &PathBuf) -> Result<(), Failure> {
+/// Writes collateral to `file`, for [`CollateralChoice::File`].
+pub(crate) fn save(collateral: &Collateral, file: &Path) -> Result<(), Failure> {
     let json = serde_json::to_vec_pretty(collateral)
-        .map_err(|error: serde_json::Error| Failure::other(error.to_string()))?;
-    std::fs::write(file, json).map_err(|error| Failure::file("write", file, &error))
-}
-
-impl From<CollateralError> for Failure {
-    fn from(error: CollateralError) -> Self {
-        Self::new(Exit::InvalidConfiguration, error.to_string())
-    }
+        .map_err(|error| Failure::other(format!("the collateral is no JSON: {error}")))?;
+    private_file::write(file, &json)
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -144,6 +144,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).*") {
+            if let Ok(domain) = text.parse::<Domain>() {
+                let _ = domain.endpoint(Some(&text));
+            }
+        }
+    }
+
     #[test]
     fn a_gateway_serves_what_has_no_port() {
         let with = |text: &str| {

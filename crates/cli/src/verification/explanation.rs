@@ -36,10 +36,14 @@ impl Explanation {
         let mut parts = vec![
             heading("Evidence made for this connection"),
             "  The enclave answered a fresh nonce over this TLS connection. Its hardware (or the\n  simulation of it) signed the answer; nobody else can have made it, or relayed it.".to_owned(),
-            evidence_text(&self.challenge_evidence),
+            evidence_text(self.challenge_evidence.iter()),
             heading("Evidence in the certificate"),
-            "  Made when the enclave started, for its TLS key. Clients that know nothing of the\n  challenge check this alone.".to_owned(),
-            evidence_text(&self.certificate_evidence),
+            "  Made when the enclave started, for its TLS key. Clients that know nothing of the\n  challenge check this alone. All other fields are as above.".to_owned(),
+            evidence_text(
+                self.certificate_evidence
+                    .iter()
+                    .filter(|field| !self.challenge_evidence.contains(field)),
+            ),
         ];
         if let Some(workload) = &self.workload {
             parts.push(heading("Workload"));
@@ -66,7 +70,7 @@ fn checks_text(checks: &[Check]) -> String {
                 other => (format!("{other:?}"), None),
             };
             let mut text = format!("  {mark} {}: `{}`", check.name, short(&check.compared));
-            if check.compared != check.with {
+            if !check.with.is_empty() && check.compared != check.with {
                 text = format!("{text} with `{}`", short(&check.with));
             }
             match why {
@@ -83,9 +87,8 @@ fn fields(evidence: &Evidence) -> Vec<Field> {
     quote::fields(evidence).unwrap_or_default()
 }
 
-fn evidence_text(fields: &[Field]) -> String {
+fn evidence_text<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
     let rows: Vec<(&str, String)> = fields
-        .iter()
         .flat_map(|field| {
             [
                 (field.name, short(&field.value)),
@@ -106,6 +109,7 @@ fn workload_text(workload: &Workload) -> String {
         ("image.digest", workload.image.digest.to_string()),
         ("bundle", workload.bundle.to_string()),
         ("source_commitment", workload.source_commitment.to_string()),
+        ("code_key_check", workload.code_key_check.to_string()),
         ("tls.origin", workload.tls.origin.to_string()),
         ("tls.names", workload.tls.names.join(", ")),
         (

@@ -52,6 +52,14 @@ fn value_end(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).*") {
+            let _ = member(&text, "x");
+            let _ = member(&format!("{{\"x\":{text}"), "x");
+        }
+    }
+
     #[test]
     fn the_text_is_kept_to_the_letter() {
         let json = r#" { "a" : 1 , "tcbInfo":{"x": [1, "}\"]"],  "y":null},"signature":"ab\"c" } "#;

@@ -21,7 +21,7 @@ fn a_deployment_ends_running_verified_and_provisioned() {
         format!(r#"{{"token": "{SECRET_CANARY}"}}"#)
     );
     let context = user.conf().join("context").join(id);
-    assert_eq!(user.contexts(), [context.clone()]);
+    assert_eq!(user.contexts(), std::slice::from_ref(&context));
     for file in ["context.mse", "app.tar", "ratls.pem"] {
         assert!(context.join(file).is_file(), "{file}");
     }
@@ -116,6 +116,22 @@ fn defect_13_without_a_terminal_a_running_app_is_replaced_only_with_yes() {
     assert_eq!(platform.live().len(), 1);
     // The former app's context, and with it its key, is gone.
     assert_eq!(user.contexts().len(), 1);
+}
+
+#[test]
+fn secrets_that_no_enclave_takes_are_refused_before_the_upload() {
+    let platform = FakePlatform::start();
+    let user = User::of(&platform);
+    user.project();
+    // Within the bound of the file, but every character is doubled on its way.
+    let large = "\\\\".repeat(500_000);
+    user.write("secrets.json", &format!(r#"{{"token": "{large}"}}"#));
+    user.mse(&["deploy"])
+        .failed_with(3, "too large to be sealed");
+    fs::write(user.path("secrets.json"), b"{\"token\": \"\xff\"}").unwrap();
+    let output = user.mse(&["deploy"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_eq!(platform.count("POST", "/apps"), 0);
 }
 
 #[test]

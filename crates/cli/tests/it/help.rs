@@ -1,5 +1,7 @@
 //! The help of every command, and the layout of errors.
 
+use std::fmt::Write;
+
 use crate::support::User;
 
 #[test]
@@ -61,20 +63,24 @@ fn errors_say_what_happened_and_what_to_do() {
         ("no reference", &["proxy", "app.example.com"]),
     ] {
         let ran = user.mse(words);
-        shown.push_str(&format!(
-            "##### {what}: mse {}\n{}\n",
+        writeln!(
+            shown,
+            "##### {what}: mse {}\n{}",
             words.join(" "),
             ran.shown()
-        ));
+        )
+        .unwrap();
     }
     user.write("mse.toml", &manifest.replace("hardware =", "hardwear ="));
     for words in [&["deploy"][..], &["deploy", "--json"]] {
         let ran = user.mse(words);
-        shown.push_str(&format!(
-            "##### a misspelt key: mse {}\n{}\n",
+        writeln!(
+            shown,
+            "##### a misspelt key: mse {}\n{}",
             words.join(" "),
             ran.shown()
-        ));
+        )
+        .unwrap();
     }
     insta::assert_snapshot!(shown);
 }

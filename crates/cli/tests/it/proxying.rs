@@ -58,8 +58,11 @@ fn deployed() -> (FakePlatform, User, Value) {
     (platform, user, deployed)
 }
 
+/// Method, URL, headers, body.
+type Ask<'a> = (Method, String, &'a [(&'a str, &'a str)], &'a [u8]);
+
 /// Sends requests and gives status and body of each answer.
-fn ask(requests: &[(Method, String, &[(&str, &str)], &[u8])]) -> Vec<(StatusCode, Vec<u8>)> {
+fn ask(requests: &[Ask<'_>]) -> Vec<(StatusCode, Vec<u8>)> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -1,32 +1,31 @@
 //! Requests on their way to the app, over its private socket.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::sync::{Mutex, PoisonError};
-use tokio::net::UnixStream;
 
 use super::service::AnswerBody;
+use crate::app_socket::AppSocket;
 
 /// Connections to the app that are kept open.
 const MAX_IDLE: usize = 64;
 
 /// Forwards requests to the app's server, which speaks HTTP/1.1 on a UNIX socket.
 pub(crate) struct AppProxy {
-    socket: PathBuf,
+    socket: AppSocket,
     idle: Mutex<Vec<SendRequest<Incoming>>>,
 }
 
 impl AppProxy {
     /// To the app that listens, or will listen, on `socket`.
-    pub(crate) fn new(socket: PathBuf) -> Self {
+    pub(crate) fn new(socket: AppSocket) -> Self {
         Self {
             socket,
             idle: Mutex::new(Vec::new()),
@@ -52,9 +51,13 @@ impl AppProxy {
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = Response::from_parts(parts, body);
             let app_side = hyper::upgrade::on(&mut answer);
-            if let Some(client_side) = client_side {
-                tokio::spawn(tunnel(client_side, app_side));
-            }
+            let Some(client_side) = client_side else {
+                return super::service::plain(
+                    StatusCode::BAD_GATEWAY,
+                    "the app switched protocols unasked\n",
+                );
+            };
+            tokio::spawn(tunnel(client_side, app_side));
             return answer.map(|body| body.map_err(Into::into).boxed_unsync());
         }
         strip_hop_by_hop(&mut parts.headers);
@@ -91,7 +94,7 @@ impl AppProxy {
     }
 
     async fn connect(&self) -> Result<SendRequest<Incoming>, SendError> {
-        let stream = UnixStream::connect(&self.socket).await?;
+        let stream = self.socket.connect().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
@@ -124,8 +127,11 @@ async fn tunnel(client_side: hyper::upgrade::OnUpgrade, app_side: hyper::upgrade
     }
 }
 
+/// Only WebSocket: any other protocol would be a way round what is done to requests here.
 fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
+    headers
+        .get(UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && headers
             .get(CONNECTION)
             .and_then(|value| value.to_str().ok())
@@ -137,7 +143,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Makes a request of any HTTP version one for the app's HTTP/1.1 server.
-fn prepare<B>(request: &mut Request<B>, upgrade: bool) {
+fn prepare<B: Body>(request: &mut Request<B>, upgrade: bool) {
     if !request.headers().contains_key(HOST)
         && let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -153,25 +159,38 @@ fn prepare<B>(request: &mut Request<B>, upgrade: bool) {
     let protocol = upgrade
         .then(|| request.headers().get(UPGRADE).cloned())
         .flatten();
+    // Without it a body of unknown length would be dropped from a GET.
+    let chunked = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     let headers = request.headers_mut();
     strip_hop_by_hop(headers);
     // Whoever stands in front of the enclave is not trusted to say where a request came from.
-    for name in [
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-real-ip",
-    ] {
+    // With an underscore, a name would become the same variable of a WSGI app.
+    let spoofed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_spoofable(name))
+        .cloned()
+        .collect();
+    for name in spoofed {
         headers.remove(name);
     }
     headers.insert(
         HeaderName::from_static("x-forwarded-proto"),
         HeaderValue::from_static("https"),
     );
+    if chunked {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if let Some(protocol) = protocol {
         headers.insert(UPGRADE, protocol);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
+}
+
+fn is_spoofable(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains('_')
+        || name.starts_with("x-forwarded-")
+        || matches!(name, "forwarded" | "x-real-ip")
 }
 
 /// RFC 9110 §7.6.1: what concerns one connection ends with it.
@@ -213,8 +232,10 @@ mod tests {
             .header("connection", "close, x-private")
             .header("x-private", "1")
             .header("x-forwarded-for", "6.6.6.6")
+            .header("x-forwarded-port", "1")
+            .header("x_forwarded_for", "6.6.6.6")
             .header("x-kept", "1")
-            .body(())
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         prepare(&mut request, false);
         assert_eq!(request.uri(), "/path?x=1");
@@ -232,7 +253,7 @@ mod tests {
             .uri("/ws")
             .header("connection", "keep-alive, Upgrade")
             .header("upgrade", "websocket")
-            .body(())
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         assert!(wants_upgrade(request.headers()));
         prepare(&mut request, true);

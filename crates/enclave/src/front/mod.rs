@@ -12,9 +12,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use mse_ratls::ChannelBinding;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
@@ -29,18 +29,19 @@ pub(crate) use service::{Connection, Enclave};
 
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
-/// Handshakes at once: they are what costs.
-const MAX_HANDSHAKES: usize = 128;
 /// A handshake that takes longer is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A request's headers that take longer end the connection.
-const HEADERS: Duration = Duration::from_secs(30);
+/// A request's headers that take longer, or a pause between requests, end the connection.
+const HEADERS: Duration = Duration::from_secs(60);
+/// An HTTP/2 client that is silent so long is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 128;
 
 /// Accepts connections on `listener` until the process ends.
 pub(crate) async fn serve(listener: TcpListener, enclave: Arc<Enclave>) {
     let acceptor = TlsAcceptor::from(Arc::new(server_config(&enclave)));
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
         let Ok(slot) = Arc::clone(&connections).acquire_owned().await else {
             return;
@@ -55,26 +56,16 @@ pub(crate) async fn serve(listener: TcpListener, enclave: Arc<Enclave>) {
             }
         };
         let (acceptor, enclave) = (acceptor.clone(), Arc::clone(&enclave));
-        let handshakes = Arc::clone(&handshakes);
         tokio::spawn(async move {
             let _slot = slot;
-            serve_connection(stream, &acceptor, &handshakes, enclave).await;
+            serve_connection(stream, &acceptor, enclave).await;
         });
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    handshakes: &Semaphore,
-    enclave: Arc<Enclave>,
-) {
+async fn serve_connection(stream: TcpStream, acceptor: &TlsAcceptor, enclave: Arc<Enclave>) {
     let _ = stream.set_nodelay(true);
-    let handshake = async {
-        let _turn = handshakes.acquire().await.ok()?;
-        acceptor.accept(stream).await.ok()
-    };
-    let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await else {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
         tracing::debug!("a handshake failed or took too long");
         return;
     };
@@ -83,23 +74,30 @@ async fn serve_connection(
         return;
     };
     let owns_certificate = enclave.certificates().is_own(session.server_name());
+    // By ALPN and not by the first bytes, for which a silent client could make us wait for ever.
+    let http2 = session.alpn_protocol() == Some(b"h2");
     let connection = Connection::new(enclave, binding, owns_certificate);
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256);
-    let served = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let io = TokioIo::new(stream);
+    let served = if http2 {
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(HANDSHAKE)
+            .max_concurrent_streams(MAX_STREAMS)
+            .serve_connection(io, service)
+            .await
+    } else {
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");
     }

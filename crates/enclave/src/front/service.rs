@@ -1,6 +1,7 @@
 //! What the front answers: the enclave's own paths by itself, everything else through the app.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,11 +20,20 @@ use mse_ratls::wire::{
 use mse_ratls::{ChannelBinding, TlsPublicKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::app_proxy::AppProxy;
 use super::certificates::Certificates;
 use crate::attester::Attester;
 use crate::provisioning::Provisioning;
+
+/// Challenges that are answered at once.
+const MAX_CHALLENGES: usize = 16;
+/// Provisioning requests that are read at once.
+const MAX_PROVISIONINGS: usize = 4;
+/// How long a request may wait for its turn, and how long its body may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The body of an answer.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -36,6 +46,10 @@ pub(crate) struct Enclave {
     x25519: Arc<KeyPair>,
     provisioning: Provisioning,
     app: OnceLock<Arc<AppProxy>>,
+    /// Anyone may ask for evidence, and each answer costs the platform a signature.
+    challenges: Semaphore,
+    /// Anyone may send something to provision with, and it is held in memory while it is read.
+    provisionings: Semaphore,
 }
 
 impl Enclave {
@@ -54,6 +68,8 @@ impl Enclave {
             x25519,
             provisioning,
             app: OnceLock::new(),
+            challenges: Semaphore::new(MAX_CHALLENGES),
+            provisionings: Semaphore::new(MAX_PROVISIONINGS),
         }
     }
 
@@ -147,6 +163,7 @@ impl Connection {
                 "`nonce` must be 32 bytes in hexadecimal",
             )
         })?;
+        let _turn = turn(&self.enclave.challenges).await?;
         let x25519 = self.enclave.x25519.public();
         let report_data =
             challenge_report_data(&Nonce(nonce), &self.binding, &self.enclave.tls_key, &x25519);
@@ -172,6 +189,8 @@ impl Connection {
                 "provision the enclave at its own name",
             ));
         }
+        self.enclave.provisioning.check_open()?;
+        let _turn = turn(&self.enclave.provisionings).await?;
         let body: SealedProvisioning = read(request, MAX_PROVISIONING).await?;
         let sealed = BASE64
             .decode(&body.sealed)
@@ -262,12 +281,24 @@ fn problem(code: ProblemCode, message: impl Into<String>) -> Problem {
     }
 }
 
+/// Waits for one of few turns.
+async fn turn(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    match timeout(PATIENCE, semaphore.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(problem(
+            ProblemCode::Busy,
+            "too many requests of this kind: try again",
+        )),
+    }
+}
+
 /// Reads a JSON body of at most `limit` bytes. What was wrong with it is not repeated: it may
 /// be most of a secret.
 async fn read<T: DeserializeOwned>(request: Request<Incoming>, limit: usize) -> Result<T, Problem> {
-    let body = Limited::new(request.into_body(), limit)
-        .collect()
+    let body = Limited::new(request.into_body(), limit).collect();
+    let body = timeout(PATIENCE, body)
         .await
+        .map_err(|_| problem(ProblemCode::Malformed, "the body takes too long"))?
         .map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 problem(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use caps::CapSet;
 use nix::errno::Errno;
@@ -21,11 +21,12 @@ use super::{landlock, namespaces, seccomp};
 pub(super) fn confine(
     limits: ProcessLimits,
     writable: &[PathBuf],
+    sockets: Option<&Path>,
 ) -> Result<Vec<SandboxEntry>, StageError> {
     let mut entries = vec![mount_proc()?];
     sethostname("enclave").doing(|| "name the sandbox's host".into())?;
     entries.extend(limit(limits));
-    entries.push(landlock::apply(writable));
+    entries.push(landlock::apply(writable, sockets));
     entries.push(drop_capabilities()?);
     prctl::set_no_new_privs().doing(|| "forbid new privileges".into())?;
     seccomp::apply()

@@ -44,7 +44,11 @@ fn prepare(channel: &mut UnixStream) -> Result<LaunchPlan, StageError> {
     prctl::set_dumpable(false).doing(|| "become undumpable".into())?;
 
     let launch: Launch = FrameReader::new(&mut *channel).read_json(Kind::Launch)?;
-    let entries = confine::confine(launch.plan.limits, &launch.writable)?;
+    let entries = confine::confine(
+        launch.plan.limits,
+        &launch.writable,
+        launch.sockets.as_deref(),
+    )?;
     send(channel, &Event::Confined { entries })?;
     Ok(launch.plan)
 }

@@ -4,7 +4,7 @@
 //! mounts cannot: no connection to abstract sockets of the host, and no signals
 //! to processes outside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -17,10 +17,10 @@ use super::report::SandboxEntry;
 const NEWEST: ABI = ABI::V6;
 
 /// Puts this thread, and all that it starts, into a domain in which only
-/// `writable` can be written.
-pub(super) fn apply(writable: &[PathBuf]) -> SandboxEntry {
+/// `writable` can be written, and sockets be made in `sockets`.
+pub(super) fn apply(writable: &[PathBuf], sockets: Option<&Path>) -> SandboxEntry {
     const NAME: &str = "landlock";
-    match restrict(writable) {
+    match restrict(writable, sockets) {
         Ok(RulesetStatus::FullyEnforced) => SandboxEntry::applied(
             NAME,
             "writes to the app's own directories only; no abstract sockets of the host",
@@ -37,7 +37,10 @@ pub(super) fn apply(writable: &[PathBuf]) -> SandboxEntry {
     }
 }
 
-fn restrict(writable: &[PathBuf]) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
+fn restrict(
+    writable: &[PathBuf],
+    sockets: Option<&Path>,
+) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
@@ -54,6 +57,11 @@ fn restrict(writable: &[PathBuf]) -> Result<RulesetStatus, Box<dyn std::error::E
     }
     for path in writable {
         let access = AccessFs::from_all(NEWEST);
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, access))?;
+    }
+    // On the host's disk: a socket and no file, so that the app cannot fill it.
+    if let Some(path) = sockets {
+        let access = AccessFs::from_read(NEWEST) | AccessFs::MakeSock | AccessFs::RemoveFile;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, access))?;
     }
     Ok(ruleset.restrict_self()?.ruleset)

@@ -74,6 +74,7 @@ impl Sandbox {
         let launch = Launch {
             plan: plan.launch.clone(),
             writable: plan.tree.writable(),
+            sockets: plan.tree.sockets(),
         };
         let files =
             PrivateFilesWriter::begin(channel, &plan.tree, &launch, progress.clone()).await?;

@@ -79,8 +79,12 @@ impl TreePlan {
         if self.code_access == CodeAccess::ReadWrite {
             writable.push(self.code.target.0.clone());
         }
-        writable.extend(self.socket_dir.iter().map(|dir| dir.target.0.clone()));
         writable
+    }
+
+    /// The directory in which the app may make its socket, and nothing else.
+    pub(super) fn sockets(&self) -> Option<PathBuf> {
+        self.socket_dir.as_ref().map(|dir| dir.target.0.clone())
     }
 
     fn targets(&self) -> impl Iterator<Item = &SandboxPath> {

@@ -69,6 +69,8 @@ pub(super) struct Launch {
     pub(super) plan: LaunchPlan,
     /// Directories that the app may write to.
     pub(super) writable: Vec<std::path::PathBuf>,
+    /// The directory in which it may make its socket.
+    pub(super) sockets: Option<std::path::PathBuf>,
 }
 
 /// What the stages tell `mse-enclave`, in this order.

@@ -151,7 +151,7 @@ async fn accept(
         return Ok(api.shown(before));
     }
     let (project, hardware) = find_hardware(api, owner, &conf).await?;
-    let now = Timestamp::now();
+    let now = in_millis(Timestamp::now());
     let app = workload::describe(&conf, &project, &hardware, &api.domain_suffix, now)?;
     if app.workload.bundle != digest {
         return Err(ApiError::new(
@@ -238,6 +238,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
             "`{IDEMPOTENCY_KEY}` is not 1 to 255 printable ASCII characters"
         ))),
     }
+}
+
+/// As the store keeps it, so that an app has the same times in every answer.
+fn in_millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// Reads on for a while what nobody wants.

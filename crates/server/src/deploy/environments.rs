@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
-use mse_runtime::images::Image;
+use mse_runtime::images::{Image, SERVE_SHIM};
 use mse_runtime::python::PythonEnvironment;
 use mse_workload::launch;
 
@@ -35,7 +35,9 @@ impl Environments for CuratedEnvironments {
                 interpreter: environment.python(),
                 prefixes: vec![environment.base_prefix().to_owned()],
                 environment: environment.root().to_owned(),
-                serve: environment.shim(),
+                image: image.name().to_owned(),
+                lock: image.lock().to_owned(),
+                serve: SERVE_SHIM.to_owned(),
             })
         })
     }

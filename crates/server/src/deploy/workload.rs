@@ -49,6 +49,7 @@ pub(crate) fn describe(
         image,
         bundle: digest("bundle_digest", request.bundle_digest.as_deref())?,
         source_commitment: digest("source_commitment", request.source_commitment.as_deref())?,
+        code_key_check: digest("code_key_check", request.code_key_check.as_deref())?,
         tls: Tls {
             origin,
             names: names.tls,
@@ -227,6 +228,7 @@ pub(crate) mod tests {
             image_digest: Some(image.digest().to_string()),
             bundle_digest: Some(Digest::of(b"bundle").to_string()),
             source_commitment: Some(Digest::of(b"source").to_string()),
+            code_key_check: Some(Digest::of(b"key").to_string()),
             environment: [("LANG".to_owned(), "C".to_owned())].into(),
         }
     }
@@ -318,6 +320,10 @@ pub(crate) mod tests {
             (
                 "compatibility mode",
                 refused(|r| r.source_commitment = None),
+            ),
+            (
+                "compatibility mode",
+                refused(|r| r.code_key_check = None),
             ),
             (
                 "64 hexadecimal",

@@ -264,3 +264,6 @@ fn without_delay(stream: &TcpStream) {
 
 const MAX_CONNECTIONS: usize = 8192;
 const MAX_CONNECTIONS_OF_AN_APP: usize = 2048;
+
+#[cfg(test)]
+mod tests;

@@ -566,6 +566,7 @@ pub(crate) mod tests {
                 },
                 bundle: Digest::of(b"bundle"),
                 source_commitment: Digest::of(b"source"),
+                code_key_check: Digest::of(b"key"),
                 tls: Tls {
                     origin: TlsOrigin::Enclave,
                     names: vec![format!("{name}.mse.localhost")],

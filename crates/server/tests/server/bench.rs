@@ -179,6 +179,15 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // A runtime must not wait for its end in an asynchronous context.
+        if let Some((runtime, _)) = self.running.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 pub(crate) struct Bundle {
     pub(crate) bytes: Vec<u8>,
     pub(crate) digest: Digest,
@@ -309,6 +318,7 @@ pub(crate) fn conf(name: &str, kind: &str, bundle: &Bundle) -> Value {
         "image_digest": image.digest().to_string(),
         "bundle_digest": bundle.digest.to_string(),
         "source_commitment": Digest::of(b"source").to_string(),
+        "code_key_check": Digest::of(b"key").to_string(),
     })
 }
 
@@ -390,7 +400,9 @@ impl Environments for FakeEnvironments {
                 interpreter: "/usr/bin/python3".into(),
                 prefixes: Vec::new(),
                 environment: "/nowhere".into(),
-                serve: "/nowhere".into(),
+                image: "nothing".into(),
+                lock: String::new(),
+                serve: String::new(),
             })
         })
     }

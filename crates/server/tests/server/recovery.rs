@@ -6,7 +6,7 @@ use crate::bench::{Bench, Session, conf};
 
 async fn again(bench: &mut Bench, owner: &mut Session) {
     bench.restart().await;
-    owner.base = bench.server().api_url().to_owned();
+    bench.server().api_url().clone_into(&mut owner.base);
 }
 
 #[tokio::test]

@@ -28,6 +28,10 @@ pub use unseal::{FileSink, NoSink, UnsealError, Unsealed, digest_of, unseal};
 pub const MAX_FILES: usize = 100_000;
 /// A path is at most this long, in bytes.
 pub const MAX_PATH: usize = 1024;
+/// A path has at most this many parts.
+pub const MAX_DEPTH: usize = 60;
+/// A part of a path is at most this long, in bytes: what file systems can name.
+pub const MAX_NAME: usize = 251;
 /// A bundle is at most this large: 10 GiB, the storage of an app.
 pub const MAX_SIZE: u64 = 10 << 30;
 
@@ -35,6 +39,17 @@ pub const MAX_SIZE: u64 = 10 << 30;
 const ENCRYPTED: &str = ".enc";
 /// The one file that stays in clear, so that the platform can prepare what it names.
 const CLEAR: &str = "requirements.txt";
+
+/// Whether `path` is relative, of plain parts, and within the bounds; `ending` may be added to
+/// the last part.
+fn is_clean_path(path: &str, ending: &str) -> bool {
+    path.len() <= MAX_PATH + ending.len()
+        && !path.contains(['\0', '\\'])
+        && path.split('/').count() <= MAX_DEPTH
+        && path
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && part.len() <= MAX_NAME + ending.len())
+}
 
 /// Whether the file at `path` stays in clear.
 fn stays_clear(path: &str) -> bool {

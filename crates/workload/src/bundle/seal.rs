@@ -24,6 +24,8 @@ pub struct SealedBundle {
     pub digest: Digest,
     /// The source commitment.
     pub commitment: Digest,
+    /// The key check value of the key it was sealed with.
+    pub key_check: Digest,
     /// The nonce of every encrypted file by its plaintext path.
     pub nonces: BTreeMap<String, Nonce>,
     /// Length of the archive in bytes.
@@ -77,6 +79,7 @@ pub fn seal(
     Ok(SealedBundle {
         digest: digest.finish(),
         commitment: commitment::root(&leaves.into_values().collect::<Vec<_>>()),
+        key_check: key.check_value(),
         nonces: used,
         size,
     })

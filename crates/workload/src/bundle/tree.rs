@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::{MAX_FILES, MAX_PATH, MAX_SIZE};
+use super::{MAX_DEPTH, MAX_FILES, MAX_NAME, MAX_PATH, MAX_SIZE, is_clean_path};
 
 /// The ignore file at the root of the code folder, in gitignore syntax.
 pub const IGNORE_FILE: &str = ".mseignore";
@@ -164,7 +164,7 @@ fn source_file(root: &Path, path: &Path) -> Result<SourceFile, CollectError> {
     let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
     let name = parts
         .map(|parts| parts.join("/"))
-        .filter(|name| name.len() <= MAX_PATH && !name.contains(['\0', '\\']))
+        .filter(|name| is_clean_path(name, ""))
         .ok_or_else(|| CollectError::Name(path.to_owned()))?;
     let metadata = fs::symlink_metadata(path).map_err(io)?;
     Ok(SourceFile {
@@ -206,7 +206,7 @@ pub enum CollectError {
     #[error("`{}` is neither a file nor a folder: symbolic links and special files are not packed; copy what it points to, or name it in {IGNORE_FILE}", .0.display())]
     NotAFile(PathBuf),
     /// A name that not every system can hold.
-    #[error("the name of `{}` cannot be packed: it must be UTF-8 without `\\`, and at most {MAX_PATH} bytes long", .0.display())]
+    #[error("the name of `{}` cannot be packed: it must be UTF-8 without `\\`, at most {MAX_PATH} bytes long, and have at most {MAX_DEPTH} parts of {MAX_NAME} bytes", .0.display())]
     Name(PathBuf),
     /// Nothing left to pack.
     #[error("the code folder `{}` has no file to pack: is everything named in {IGNORE_FILE}?", .0.display())]

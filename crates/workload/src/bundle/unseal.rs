@@ -8,7 +8,7 @@ use mse_crypto::{CodeKey, Digest, Zeroizing};
 
 use super::commitment::{self, SourceSalt};
 use super::tree::FileMode;
-use super::{BundleHasher, ENCRYPTED, MAX_FILES, MAX_PATH, MAX_SIZE, stays_clear};
+use super::{BundleHasher, ENCRYPTED, MAX_FILES, MAX_PATH, MAX_SIZE, is_clean_path, stays_clear};
 
 const PIECE: usize = 256 * 1024;
 
@@ -189,9 +189,19 @@ fn for_each_entry(
     let mut previous: Option<String> = None;
     let mut total = 0u64;
     let mut count = 0usize;
-    for entry in archive.entries().map_err(UnsealError::Read)? {
+    let mut long_name = None;
+    // Raw: the library would read long names and extended headers of any length into memory.
+    for entry in archive.entries().map_err(UnsealError::Read)?.raw(true) {
         let mut entry = entry.map_err(UnsealError::Read)?;
-        let name = String::from_utf8(entry.path_bytes().into_owned())
+        if entry.header().entry_type() == tar::EntryType::GNULongName && long_name.is_none() {
+            long_name = Some(read_long_name(&mut entry)?);
+            continue;
+        }
+        let name = match long_name.take() {
+            Some(name) => name,
+            None => entry.header().path_bytes().into_owned(),
+        };
+        let name = String::from_utf8(name)
             .map_err(|_| UnsealError::malformed("?", "has a name that is not UTF-8"))?;
         check_name(&name)?;
         if previous.as_ref().is_some_and(|previous| *previous >= name) {
@@ -222,14 +232,25 @@ fn for_each_entry(
     Ok(())
 }
 
+/// The content of a GNU long-name entry: a name and a zero byte.
+fn read_long_name(entry: &mut impl Read) -> Result<Vec<u8>, UnsealError> {
+    let limit = MAX_PATH + ENCRYPTED.len() + 1;
+    let mut name = Vec::new();
+    entry
+        .take(limit as u64 + 1)
+        .read_to_end(&mut name)
+        .map_err(UnsealError::Read)?;
+    if name.len() > limit || name.pop() != Some(0) {
+        return Err(UnsealError::malformed(
+            "?",
+            "has a long name that is too long",
+        ));
+    }
+    Ok(name)
+}
+
 fn check_name(name: &str) -> Result<(), UnsealError> {
-    let clean = !name.is_empty()
-        && name.len() <= MAX_PATH + ENCRYPTED.len()
-        && !name.contains(['\0', '\\'])
-        && name
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..");
-    if clean {
+    if is_clean_path(name, ENCRYPTED) {
         Ok(())
     } else {
         Err(UnsealError::malformed(name, "is no clean relative path"))

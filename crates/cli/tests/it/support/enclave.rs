@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,8 @@ pub(crate) struct Launch {
     pub(crate) bundle: Vec<u8>,
     pub(crate) measurement: Measurement,
     pub(crate) platform: Arc<Platform>,
+    /// Counts the attempts to provision it.
+    pub(crate) attempts: Arc<AtomicUsize>,
     /// Refuses whatever it is provisioned with.
     pub(crate) refuses: bool,
 }
@@ -163,6 +166,7 @@ impl Inside {
             code,
             message: message.to_owned(),
         };
+        self.launch.attempts.fetch_add(1, Ordering::SeqCst);
         if self.launch.refuses {
             return Err(problem(
                 ProblemCode::AlreadyProvisioned,

@@ -1,5 +1,6 @@
 //! A user with a home of their own, a project, and a platform to deploy to.
 
+mod answers;
 mod enclave;
 mod platform;
 
@@ -11,7 +12,8 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub(crate) use platform::{FakePlatform, Lie, some_app};
+pub(crate) use answers::some_app;
+pub(crate) use platform::{FakePlatform, Lie};
 
 /// The bytes of the enclave program that everybody agrees on.
 const ENCLAVE_PROGRAM: &[u8] = b"the enclave program";

@@ -4,21 +4,19 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use mse_api::{
-    App, AppStatus, CreateApp, ErrorCode, Hardware, PartialApp, PlatformInfo, Project,
-    SessionToken, User,
-};
+use mse_api::{App, AppStatus, CreateApp, ErrorCode, PartialApp, PlatformInfo};
 use mse_crypto::Digest;
 use mse_simtee::{Platform, pccs};
 use mse_workload::{
@@ -32,6 +30,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::ENCLAVE_PROGRAM;
+use super::answers::{Answer, hardware, login, logs, me, ok, part, partial, projects, refuse};
 use super::enclave::{FakeEnclave, Launch};
 
 /// How a platform deviates from what it should do.
@@ -89,6 +88,7 @@ struct State {
     apps: Mutex<BTreeMap<AppId, Running>>,
     made: Mutex<BTreeMap<String, AppId>>,
     calls: Mutex<Vec<Call>>,
+    attempts: Arc<AtomicUsize>,
 }
 
 struct Running {
@@ -109,6 +109,7 @@ impl FakePlatform {
             apps: Mutex::default(),
             made: Mutex::default(),
             calls: Mutex::default(),
+            attempts: Arc::default(),
         });
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -193,15 +194,9 @@ impl FakePlatform {
         received.as_ref()?.secrets.clone()
     }
 
-    /// Whether any enclave got anything.
-    pub(crate) fn has_provisioned_any(&self) -> bool {
-        let apps = self.state.apps.lock().unwrap();
-        apps.values().any(|running| {
-            running
-                .enclave
-                .as_ref()
-                .is_some_and(|enclave| enclave.received.lock().unwrap().is_some())
-        })
+    /// How often somebody tried to hand secrets to any of its enclaves.
+    pub(crate) fn provisioning_attempts(&self) -> usize {
+        self.state.attempts.load(Ordering::SeqCst)
     }
 
     /// Puts an app there that nobody deployed.
@@ -214,50 +209,6 @@ impl FakePlatform {
             .insert(running.app.id, running);
     }
 }
-
-/// An app of some age, for tables.
-pub(crate) fn some_app(id: u128, name: &str, status: AppStatus) -> App {
-    let created_at: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
-    App {
-        id: AppId(Uuid::from_u128(id)),
-        name: name.to_owned(),
-        project_id: Uuid::from_u128(1),
-        owner_id: "owner".to_owned(),
-        domain_name: format!("{name}.mse.localhost"),
-        config_domain_name: format!("{id}.mse.localhost"),
-        docker: "mse-flask:20261123000000".to_owned(),
-        created_at,
-        ready_at: Some(created_at),
-        stopped_at: status.is_terminated().then_some(created_at),
-        status,
-        hardware_name: "4g-eu-001".to_owned(),
-        ssl_certificate_origin: TlsOrigin::Enclave,
-        expires_at: Timestamp::UNIX_EPOCH,
-        python_application: "app:app".to_owned(),
-        healthcheck_endpoint: "/health".to_owned(),
-        url: format!("https://localhost:2000{id}"),
-        gateway: "127.0.0.1:7343".to_owned(),
-        tls_names: vec![format!("{name}.mse.localhost")],
-        tee: "simulated".to_owned(),
-        memory_mib: 4096,
-        millicores: 380,
-        status_reason: Some("as asked".to_owned()),
-        confinement: vec![
-            mse_workload::launch::Confinement {
-                name: "seccomp".to_owned(),
-                applied: true,
-                detail: "filter in force".to_owned(),
-            },
-            mse_workload::launch::Confinement {
-                name: "memory limit".to_owned(),
-                applied: false,
-                detail: "no cgroup can be written".to_owned(),
-            },
-        ],
-    }
-}
-
-type Answer = Response<Full<Bytes>>;
 
 impl State {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Lost> {
@@ -431,41 +382,10 @@ impl State {
         let year: jiff::SignedDuration = jiff::SignedDuration::from_hours(24 * 365);
         let mut expires_at = asked.unwrap_or(Timestamp::now() + year);
         if self.lies(Lie::LaterExpiry) {
-            expires_at = expires_at + year;
+            expires_at += year;
         }
-        let mut workload = Workload {
-            format: FORMAT,
-            app_id: id,
-            application: conf.python_application.clone(),
-            image: ImageIdentity {
-                name: conf.docker.clone(),
-                digest: conf.image_digest.as_deref().unwrap().parse().unwrap(),
-            },
-            bundle: bundle::digest_of(&code[..]).unwrap(),
-            source_commitment: conf.source_commitment.as_deref().unwrap().parse().unwrap(),
-            tls: Tls {
-                origin: if conf.dev_mode {
-                    TlsOrigin::Operator
-                } else {
-                    TlsOrigin::Enclave
-                },
-                names: vec![
-                    domain_name.clone(),
-                    config_domain_name.clone(),
-                    "localhost".to_owned(),
-                    "127.0.0.1".to_owned(),
-                ],
-                certificate: None,
-            },
-            expires_at: u64::try_from(expires_at.as_second()).ok(),
-            resources: Resources {
-                memory_mib: 4096,
-                millicores: 380,
-            },
-            health_endpoint: HealthEndpoint::try_from(conf.healthcheck_endpoint.clone()).unwrap(),
-            environment: conf.environment.clone(),
-            provisioning: Provisioning::Owner {},
-        };
+        let names = [domain_name.clone(), config_domain_name.clone()];
+        let mut workload = workload_of(id, &conf, &code, names, expires_at);
         if self.lies(Lie::HiddenExpiry) {
             workload.expires_at = workload.expires_at.map(|seconds| seconds + 1);
         }
@@ -489,6 +409,7 @@ impl State {
             } else {
                 &self.simulated
             }),
+            attempts: Arc::clone(&self.attempts),
             refuses: self.lies(Lie::RefusesSecrets),
             workload: workload.clone(),
         })
@@ -539,111 +460,44 @@ impl From<Infallible> for Lost {
     }
 }
 
-fn login(body: &[u8]) -> Answer {
-    let login: serde_json::Value = serde_json::from_slice(body).unwrap();
-    let right = login == json!({ "one_time_token": "one-time" })
-        || login == json!({ "email": "owner@localhost", "password": "right" });
-    if !right {
-        return refuse(
-            ErrorCode::Unauthorized,
-            "the token or the password is wrong",
-        );
+/// The workload that an honest platform makes of a request.
+fn workload_of(
+    id: AppId,
+    conf: &CreateApp,
+    code: &[u8],
+    names: [String; 2],
+    expires_at: Timestamp,
+) -> Workload {
+    Workload {
+        format: FORMAT,
+        app_id: id,
+        application: conf.python_application.clone(),
+        image: ImageIdentity {
+            name: conf.docker.clone(),
+            digest: conf.image_digest.as_deref().unwrap().parse().unwrap(),
+        },
+        bundle: bundle::digest_of(code).unwrap(),
+        source_commitment: conf.source_commitment.as_deref().unwrap().parse().unwrap(),
+        code_key_check: conf.code_key_check.as_deref().unwrap().parse().unwrap(),
+        tls: Tls {
+            origin: if conf.dev_mode {
+                TlsOrigin::Operator
+            } else {
+                TlsOrigin::Enclave
+            },
+            names: names
+                .into_iter()
+                .chain(["localhost".to_owned(), "127.0.0.1".to_owned()])
+                .collect(),
+            certificate: None,
+        },
+        expires_at: u64::try_from(expires_at.as_second()).ok(),
+        resources: Resources {
+            memory_mib: 4096,
+            millicores: 380,
+        },
+        health_endpoint: HealthEndpoint::try_from(conf.healthcheck_endpoint.clone()).unwrap(),
+        environment: conf.environment.clone(),
+        provisioning: Provisioning::Owner {},
     }
-    ok(&SessionToken {
-        access_token: "access-token".to_owned(),
-        email: "owner@localhost".to_owned(),
-        expires_at: Timestamp::now() + jiff::SignedDuration::from_hours(1),
-    })
-}
-
-fn logs(query: &str) -> Answer {
-    let lines = [
-        json!({ "number": 1, "at": "2026-11-23T12:00:00Z", "stream": "app", "text": "one" }),
-        json!({ "number": 2, "at": "2026-11-23T12:00:01Z", "stream": "enclave", "text": "two" }),
-    ];
-    let after: u64 = query.rsplit_once("after=").unwrap().1.parse().unwrap();
-    let text: String = lines
-        .iter()
-        .filter(|line| line["number"].as_u64().unwrap() > after)
-        .map(|line| format!("{line}\n"))
-        .collect();
-    Response::new(Full::new(text.into()))
-}
-
-fn me() -> User {
-    User {
-        id: "owner".to_owned(),
-        given_name: String::new(),
-        family_name: String::new(),
-        email: "owner@localhost".to_owned(),
-        created_at: Timestamp::UNIX_EPOCH,
-        configured: true,
-        email_verified: true,
-    }
-}
-
-fn projects(query: &str) -> Vec<Project> {
-    if query != "name=default" {
-        return Vec::new();
-    }
-    vec![Project {
-        id: Uuid::from_u128(1),
-        name: "default".to_owned(),
-        description: String::new(),
-        owner_id: "owner".to_owned(),
-        is_default: true,
-        stripe_customer_id: None,
-        stripe_payment_method_id: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        deleted_at: None,
-    }]
-}
-
-fn hardware() -> Hardware {
-    Hardware {
-        name: "4g-eu-001".to_owned(),
-        memory: 4,
-        cores: 0.38,
-        enclave_size: 4096,
-    }
-}
-
-fn partial(app: &App) -> PartialApp {
-    PartialApp {
-        id: app.id,
-        name: app.name.clone(),
-        domain_name: app.domain_name.clone(),
-        created_at: app.created_at,
-        ready_at: app.ready_at,
-        stopped_at: app.stopped_at,
-        status: app.status,
-        hardware_name: app.hardware_name.clone(),
-        url: app.url.clone(),
-    }
-}
-
-/// The content of the part `name` of a multipart body.
-fn part(body: &[u8], boundary: &str, name: &str) -> Vec<u8> {
-    let find = |from: usize, needle: &[u8]| {
-        body[from..]
-            .windows(needle.len())
-            .position(|window| window == needle)
-            .map(|at| from + at)
-            .unwrap_or_else(|| panic!("no {name}"))
-    };
-    let head = find(0, format!("name=\"{name}\"").as_bytes());
-    let start = find(head, b"\r\n\r\n") + 4;
-    let end = find(start, format!("\r\n--{boundary}").as_bytes());
-    body[start..end].to_vec()
-}
-
-fn ok(value: &impl serde::Serialize) -> Answer {
-    Response::new(serde_json::to_vec(value).unwrap().into())
-}
-
-fn refuse(code: ErrorCode, message: &str) -> Answer {
-    let error = mse_api::ApiError::new(code, message);
-    let mut response = Response::new(serde_json::to_vec(&error).unwrap().into());
-    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap();
-    response
 }
