@@ -128,7 +128,9 @@ impl Relay {
                     replace(body, before.as_bytes(), after.as_bytes());
                 }
             }
-            Tampering::Conf(from, to) | Tampering::Both(from, to, _) => replace(body, from.as_bytes(), to.as_bytes()),
+            Tampering::Conf(from, to) | Tampering::Both(from, to, _) => {
+                replace(body, from.as_bytes(), to.as_bytes())
+            }
             Tampering::Answer(..) => {}
         }
     }
@@ -150,5 +152,6 @@ fn replace(body: &mut [u8], from: &[u8], to: &[u8]) {
 }
 
 fn find(body: &[u8], needle: &[u8]) -> Option<usize> {
-    body.windows(needle.len()).position(|window| window == needle)
+    body.windows(needle.len())
+        .position(|window| window == needle)
 }

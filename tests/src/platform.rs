@@ -190,8 +190,14 @@ impl Person {
 
     /// Logs in with the server's one-time token.
     pub fn log_in(&self, server: &Server) {
-        self.run(&["login", "--server", &server.url(), "--token", &server.ready.token])
-            .succeeded();
+        self.run(&[
+            "login",
+            "--server",
+            &server.url(),
+            "--token",
+            &server.ready.token,
+        ])
+        .succeeded();
     }
 
     /// The folder with everything `mse` keeps.
@@ -228,7 +234,10 @@ impl Person {
     /// Copies an example and gives the path of its `mse.toml`.
     pub fn take_example(&self, name: &str) -> PathBuf {
         let target = self.home.path().join(name);
-        copy_tree(&crate::programs::repository().join("examples").join(name), &target);
+        copy_tree(
+            &crate::programs::repository().join("examples").join(name),
+            &target,
+        );
         target.join("mse.toml")
     }
 

@@ -52,7 +52,7 @@ impl Rest {
         self.client
             .post(format!("{}/apps", self.url))
             .bearer_auth(&self.token)
-            .header(IDEMPOTENCY_KEY, name)
+            .header(IDEMPOTENCY_KEY, app.workload.app_id.to_string())
             .multipart(form)
             .send()
             .await
@@ -170,7 +170,9 @@ pub fn files_with(dir: &Path, needle: &[u8]) -> Vec<std::path::PathBuf> {
             continue;
         };
         for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file()

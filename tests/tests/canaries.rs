@@ -28,7 +28,8 @@ fn no_canary_is_left_on_the_platform() {
 
     let deployed = owner.deploy(&manifest, &[]);
     let id = deployed["id"].as_str().unwrap();
-    let context = fs::read_to_string(owner.conf().join("context").join(id).join("context.mse")).unwrap();
+    let context =
+        fs::read_to_string(owner.conf().join("context").join(id).join("context.mse")).unwrap();
     let key = context
         .lines()
         .find_map(|line| line.strip_prefix("code_secret_key = "))
@@ -43,7 +44,10 @@ fn no_canary_is_left_on_the_platform() {
         ("code key in hex", key.clone().into()),
         ("code key in capital hex", key.to_uppercase().into()),
         ("code key in base64", STANDARD.encode(&key_bytes).into()),
-        ("code key in base64url", URL_SAFE_NO_PAD.encode(&key_bytes).into()),
+        (
+            "code key in base64url",
+            URL_SAFE_NO_PAD.encode(&key_bytes).into(),
+        ),
         ("code key", key_bytes),
     ];
     // The same search finds what is there, so that finding nothing means something.
@@ -62,7 +66,10 @@ fn no_line_of_the_code_is_in_the_log_of_an_app_that_fails() {
     let server = Server::start();
     let owner = Person::owner(&server);
     for (name, code) in [
-        ("an import that fails", format!("canary = '{CODE}'; raise ValueError(1)\n")),
+        (
+            "an import that fails",
+            format!("canary = '{CODE}'; raise ValueError(1)\n"),
+        ),
         ("code that is none", format!("canary = = '{CODE}'\n")),
     ] {
         let manifest = owner.take_example("helloworld");
@@ -77,13 +84,20 @@ fn no_line_of_the_code_is_in_the_log_of_an_app_that_fails() {
 }
 
 fn search(server: &Server, needles: &[(&str, Vec<u8>)]) {
-    let places = [server.data(), PathBuf::from("/dev/shm"), PathBuf::from("/run")];
+    let places = [
+        server.data(),
+        PathBuf::from("/dev/shm"),
+        PathBuf::from("/run"),
+    ];
     for (what, needle) in needles {
         for place in &places {
             let found = files_with(place, needle);
             assert!(found.is_empty(), "{what} found in {found:?}");
         }
-        assert!(!contains(server.log().as_bytes(), needle), "{what} in the log");
+        assert!(
+            !contains(server.log().as_bytes(), needle),
+            "{what} in the log"
+        );
         for pid in server.enclave_processes() {
             for file in ["cmdline", "environ"] {
                 let path = Path::new("/proc").join(pid.to_string()).join(file);

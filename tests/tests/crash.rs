@@ -44,7 +44,7 @@ async fn while_the_upload_is_on_its_way() {
          --b\r\nContent-Disposition: form-data; name=\"code\"; filename=\"app.tar\"\r\n\r\n"
     )
     .unwrap();
-    half.write_all(&[0x41; 200_000]).unwrap();
+    half.write_all(&vec![0x41; 200_000]).unwrap();
     let uploading = || !mse_tests::rest::files_with(&server.data(), &[0x41; 1000]).is_empty();
     until("the upload has begun", || uploading().then_some(()));
     server.crash();
@@ -69,20 +69,31 @@ async fn while_spawning() {
     let mut server = Server::start_with(&["--enclave", path(&mute)]);
     let machine = Machine::new().await;
     let rest = Rest::log_in(&server).await;
-    let created: App = rest.create(&an_app(&machine), "mute").await.json().await.unwrap();
+    let created: App = rest
+        .create(&an_app(&machine), "mute")
+        .await
+        .json()
+        .await
+        .unwrap();
     until("its process runs", || sleepers(&server).first().copied());
     server.crash();
-    until("its process is gone", || sleepers(&server).is_empty().then_some(()));
+    until("its process is gone", || {
+        sleepers(&server).is_empty().then_some(())
+    });
     server.restart();
 
     // It is launched again, from the blob that was kept.
-    until("its process runs again", || sleepers(&server).first().copied());
+    until("its process runs again", || {
+        sleepers(&server).first().copied()
+    });
     let rest = Rest::log_in(&server).await;
     assert_eq!(rest.app(created.id).await.status, AppStatus::Spawning);
     let stopped = rest.post(&format!("/apps/{}/stop", created.id)).await;
     assert!(stopped.status().is_success());
     rest.until(created.id, AppStatus::Stopped).await;
-    until("nothing is left of it", || sleepers(&server).is_empty().then_some(()));
+    until("nothing is left of it", || {
+        sleepers(&server).is_empty().then_some(())
+    });
 }
 
 /// Processes that run in a folder of the platform's: the mute enclaves.
@@ -146,7 +157,11 @@ async fn while_running() {
     assert!(told.status_reason.unwrap().contains("restarted"));
     // The name and the hardware are free again.
     let again = rest.create(&an_app(&machine), "hello").await;
-    assert!(again.status().is_success(), "{}", again.text().await.unwrap());
+    assert!(
+        again.status().is_success(),
+        "{}",
+        again.text().await.unwrap()
+    );
 }
 
 /// `mse list` after a crash says what the platform says.
@@ -171,7 +186,10 @@ async fn attested(server: &Server, app: &OwnedApp, told: &App) -> mse_ratls::Att
     let workload = workload_of(app, told);
     let expected = mse_ratls::Expected {
         policy: mse_attest::Policy::strict().with_simulated(platform.trust_anchor().clone()),
-        measurement: Some(mse_workload::measurement::simulated(&enclave, &workload.digest())),
+        measurement: Some(mse_workload::measurement::simulated(
+            &enclave,
+            &workload.digest(),
+        )),
         mrsigner: Some(platform.mrsigner()),
     };
     let endpoint = Endpoint {
@@ -179,7 +197,9 @@ async fn attested(server: &Server, app: &OwnedApp, told: &App) -> mse_ratls::Att
         server_name: told.config_domain_name.clone(),
     };
     let collateral = platform.collateral(std::time::SystemTime::now()).unwrap();
-    connect(&endpoint, &expected, &GivenCollateral(collateral)).await.unwrap()
+    connect(&endpoint, &expected, &GivenCollateral(collateral))
+        .await
+        .unwrap()
 }
 
 fn tee_of(server: &Server) -> std::path::PathBuf {

@@ -37,7 +37,14 @@ async fn defect_01_the_root_is_pinned() {
     let evidence = Evidence::parse(&theirs.platform.quote([1; 32], &[2; 64]).unwrap()).unwrap();
     let policy = Policy::strict().with_simulated(ours.platform.trust_anchor().clone());
     let collateral = theirs.platform.collateral(now).unwrap();
-    let refusal = appraise(&evidence, &collateral, &policy, &ReferenceValues::default(), now).unwrap_err();
+    let refusal = appraise(
+        &evidence,
+        &collateral,
+        &policy,
+        &ReferenceValues::default(),
+        now,
+    )
+    .unwrap_err();
     assert_eq!(refusal.failed, CheckName::RootOfTrust);
 }
 
@@ -50,7 +57,10 @@ async fn defect_02_the_signer_is_not_taken_from_the_evidence() {
     let mut expected = machine.expected(&app.workload);
     expected.mrsigner = Some([7; 32]);
     let collateral = mse_ratls::GivenCollateral(
-        machine.platform.collateral(std::time::SystemTime::now()).unwrap(),
+        machine
+            .platform
+            .collateral(std::time::SystemTime::now())
+            .unwrap(),
     );
     let Err(ConnectError::Refused { refusal, .. }) =
         mse_ratls::connect(&enclave.endpoint, &expected, &collateral).await
@@ -66,7 +76,10 @@ async fn defect_03_a_stranger_who_comes_first_changes_nothing() {
     let machine = Machine::new().await;
     let app = machine.app(&[("app.py", APP)]);
     let mut enclave = machine.launch(&app).await;
-    let mut channel = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+    let mut channel = machine
+        .connect(&enclave.endpoint, &app.workload)
+        .await
+        .unwrap();
     let mut stranger = app.payload(Some(r#"{"password":"of the stranger"}"#));
     stranger.code_key = mse_crypto::CodeKey::generate();
     let Err(ProvisionError::Refused(problem)) = channel.provision(&stranger).await else {
@@ -87,7 +100,14 @@ fn defect_04_and_11_nothing_is_sent_or_written_before_the_verdict() {
     let manifest = owner.take_example("helloworld");
     let workspace = owner.dir().join("workspace");
     owner
-        .run(&["deploy", "-y", "--path", path(&manifest), "--workspace", path(&workspace)])
+        .run(&[
+            "deploy",
+            "-y",
+            "--path",
+            path(&manifest),
+            "--workspace",
+            path(&workspace),
+        ])
         .ended_with(1);
     assert!(!workspace.join("ratls.pem").exists());
 
@@ -98,7 +118,12 @@ fn defect_04_and_11_nothing_is_sent_or_written_before_the_verdict() {
     let stranger = Person::new();
     let pccs = format!("{}/pccs", other.url());
     stranger
-        .run(&["verify", url.trim_start_matches("https://").trim_end_matches('/'), "--pccs", &pccs])
+        .run(&[
+            "verify",
+            url.trim_start_matches("https://").trim_end_matches('/'),
+            "--pccs",
+            &pccs,
+        ])
         .ended_with(1);
     let left: Vec<_> = fs::read_dir(stranger.dir())
         .unwrap()
@@ -120,7 +145,10 @@ async fn defect_06_every_channel_gets_fresh_evidence() {
     let enclave = machine.launch(&app).await;
     let mut report_data = BTreeSet::new();
     for _ in 0..3 {
-        let channel = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+        let channel = machine
+            .connect(&enclave.endpoint, &app.workload)
+            .await
+            .unwrap();
         let claims = &channel.attestation().challenge_appraisal.claims;
         report_data.insert(claims.report_data.to_vec());
     }
@@ -164,7 +192,10 @@ async fn defect_08_swapped_files_are_refused_by_the_enclave() {
     archive[second].copy_from_slice(&saved);
     fs::write(&app.bundle, archive).unwrap();
     let enclave = machine.launch(&app).await;
-    let mut channel = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+    let mut channel = machine
+        .connect(&enclave.endpoint, &app.workload)
+        .await
+        .unwrap();
     let Err(ProvisionError::Refused(problem)) = channel.provision(&app.payload(None)).await else {
         panic!("swapped files were accepted");
     };
@@ -198,7 +229,8 @@ fn defect_10_files_are_private_and_an_export_holds_no_key() {
     let id = deployed["id"].as_str().unwrap();
     let mut folders = vec![owner.conf()];
     while let Some(folder) = folders.pop() {
-        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode =
+            |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700, "{folder:?}");
         for entry in fs::read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
@@ -209,7 +241,8 @@ fn defect_10_files_are_private_and_an_export_holds_no_key() {
             }
         }
     }
-    let own = fs::read_to_string(owner.conf().join("context").join(id).join("context.mse")).unwrap();
+    let own =
+        fs::read_to_string(owner.conf().join("context").join(id).join("context.mse")).unwrap();
     let key = own
         .lines()
         .find_map(|line| line.strip_prefix("code_secret_key = "))
@@ -221,7 +254,15 @@ fn defect_10_files_are_private_and_an_export_holds_no_key() {
         .succeeded();
     assert!(!fs::read_to_string(&exported).unwrap().contains(key));
     owner
-        .run(&["context", "--export", id, "--with-key", "--force", "--output", path(&exported)])
+        .run(&[
+            "context",
+            "--export",
+            id,
+            "--with-key",
+            "--force",
+            "--output",
+            path(&exported),
+        ])
         .succeeded();
     assert!(fs::read_to_string(&exported).unwrap().contains(key));
 }
@@ -258,7 +299,11 @@ fn defect_13_failures_fail_and_errors_go_to_standard_error() {
     assert_eq!(live["apps"][0]["status"], "running");
     let ran = owner.run(&["status", "00000000-0000-4000-8000-000000000000"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (6, ""));
-    assert!(ran.stderr.contains("00000000-0000-4000-8000-000000000000"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("00000000-0000-4000-8000-000000000000"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// 15: recomputing a fingerprint took a container engine and the whole image.
@@ -281,7 +326,11 @@ fn defect_15_verification_needs_no_other_program() {
     ]);
     verify.env("PATH", "/nonexistent");
     let output = verify.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// 17: one name per certificate.

@@ -36,7 +36,10 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
             .iter()
             .any(|entry| entry["name"] == name && entry["applied"] == true)
     };
-    assert!(applied("seccomp") && applied("user namespace"), "{confinement:?}");
+    assert!(
+        applied("seccomp") && applied("user namespace"),
+        "{confinement:?}"
+    );
 
     // A user: an exported context without a key, and the source.
     let context = owner.dir().join("context.mse");
@@ -47,7 +50,15 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
     let domain = url.trim_start_matches("https://").trim_end_matches('/');
     let code = manifest.with_file_name("mse_src");
     let verify = |code: &std::path::Path| {
-        user.run(&["verify", domain, "--context", path(&context), "--code", path(code), "--json"])
+        user.run(&[
+            "verify",
+            domain,
+            "--context",
+            path(&context),
+            "--code",
+            path(code),
+            "--json",
+        ])
     };
     let verdict = verify(&code).succeeded().json();
     assert_eq!(text(&verdict, "tee"), "simulated");
@@ -55,23 +66,48 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
     let changed = user.dir().join("changed");
     mse_tests::platform::copy_tree(&code, &changed);
     let app = changed.join("app.py");
-    fs::write(&app, fs::read_to_string(&app).unwrap().replace("Hello", "hello")).unwrap();
+    fs::write(
+        &app,
+        fs::read_to_string(&app).unwrap().replace("Hello", "hello"),
+    )
+    .unwrap();
     verify(&changed).ended_with(1);
 
     // By fingerprint, right and wrong.
     let fingerprint = text(&deployed, "fingerprint");
     let pccs = format!("{}/pccs", server.url());
-    user.run(&["verify", domain, "--pccs", &pccs, "--fingerprint", fingerprint])
-        .succeeded();
-    user.run(&["verify", domain, "--pccs", &pccs, "--fingerprint", &"0".repeat(64)])
-        .ended_with(1);
+    user.run(&[
+        "verify",
+        domain,
+        "--pccs",
+        &pccs,
+        "--fingerprint",
+        fingerprint,
+    ])
+    .succeeded();
+    user.run(&[
+        "verify",
+        domain,
+        "--pccs",
+        &pccs,
+        "--fingerprint",
+        &"0".repeat(64),
+    ])
+    .ended_with(1);
     // With neither, the verdict says that the code was not compared.
     user.run(&["verify", domain, "--pccs", &pccs])
         .succeeded()
         .saying("not compared");
     // Somebody who does not trust the simulated platform accepts nothing.
     Person::new()
-        .run(&["verify", domain, "--context", path(&context), "--code", path(&code)])
+        .run(&[
+            "verify",
+            domain,
+            "--context",
+            path(&context),
+            "--code",
+            path(&code),
+        ])
         .ended_with(1)
         .saying("simulated");
 
@@ -80,9 +116,16 @@ fn an_owner_deploys_and_a_user_verifies_without_a_key() {
     owner.run(&["stop", id]).succeeded();
     let list = owner.run(&["list", "--json"]).succeeded().json();
     assert_eq!(list["apps"], serde_json::json!([]));
-    user.run(&["verify", domain, "--context", path(&context), "--code", path(&code)])
-        .ended_with(5)
-        .saying("running");
+    user.run(&[
+        "verify",
+        domain,
+        "--context",
+        path(&context),
+        "--code",
+        path(&code),
+    ])
+    .ended_with(5)
+    .saying("running");
 }
 
 #[test]
@@ -112,7 +155,10 @@ fn untrusted_ssl_serves_with_the_operators_certificate() {
     let list = owner.run(&["list", "--json"]).succeeded().json();
     let deployed = &list["apps"][0];
     let ca = server.data().join("operator-ca.pem");
-    assert_eq!(curl(&["--cacert", path(&ca), text(deployed, "url")]), "Hello world");
+    assert_eq!(
+        curl(&["--cacert", path(&ca), text(deployed, "url")]),
+        "Hello world"
+    );
 }
 
 /// Must show 5: origin `owner`, with a chain of the owner's own CA.
@@ -159,7 +205,8 @@ fn an_owners_certificate_serves_its_domain() {
 fn owner_certificate(dir: &std::path::Path, domain: &str) -> std::path::PathBuf {
     let mut ca = rcgen::CertificateParams::default();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(rcgen::DnType::CommonName, "Owner's test CA");
+    ca.distinguished_name
+        .push(rcgen::DnType::CommonName, "Owner's test CA");
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = rcgen::Issuer::new(ca, ca_key);
@@ -168,7 +215,11 @@ fn owner_certificate(dir: &std::path::Path, domain: &str) -> std::path::PathBuf 
     leaf.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(86400)).into();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = leaf.signed_by(&key, &issuer).unwrap();
-    fs::write(dir.join("cert.pem"), certificate.pem() + &ca_certificate.pem()).unwrap();
+    fs::write(
+        dir.join("cert.pem"),
+        certificate.pem() + &ca_certificate.pem(),
+    )
+    .unwrap();
     fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
     std::os::unix::fs::PermissionsExt::set_mode(
         &mut fs::metadata(dir.join("key.pem")).unwrap().permissions(),
@@ -193,7 +244,9 @@ fn the_proxy_forwards_only_to_the_verified_app() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(proxy.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let said: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(curl(&[text(&said, "url")]), "Hello world");
     proxy.kill().unwrap();
@@ -210,9 +263,7 @@ fn remote_tests_pass_and_failing_tests_fail() {
     owner.run(&["test", text(&deployed, "id")]).succeeded();
     let tests = manifest.with_file_name("tests").join("test_app.py");
     fs::write(&tests, "def test_of_nothing():\n    assert False\n").unwrap();
-    owner
-        .run(&["test", text(&deployed, "id")])
-        .ended_with(8);
+    owner.run(&["test", text(&deployed, "id")]).ended_with(8);
 }
 
 /// FastAPI with secrets: they arrive, and the tests of the example pass against the enclave.

@@ -26,7 +26,10 @@ fn nothing_is_left(server: &Server, owner: &Person) {
     });
     let contexts = owner.conf().join("context");
     let kept = fs::read_dir(&contexts).map_or(0, Iterator::count);
-    assert_eq!(kept, 0, "a context of a failed deploy is left in {contexts:?}");
+    assert_eq!(
+        kept, 0,
+        "a context of a failed deploy is left in {contexts:?}"
+    );
     assert!(
         !server.log().contains("provisioned"),
         "the enclave was provisioned"
@@ -70,7 +73,10 @@ fn another_argument() {
 fn another_health_endpoint_kept_secret() {
     let server = Server::start();
     // and one that changes what it does not have to repeat.
-    let (owner, _operator) = through(&server, Tampering::Both("/health", "/healtz", "healthcheck_endpoint"));
+    let (owner, _operator) = through(
+        &server,
+        Tampering::Both("/health", "/healtz", "healthcheck_endpoint"),
+    );
     refused(&server, &owner, REFUSED, "measurement", &[]);
 }
 
@@ -96,7 +102,11 @@ fn an_expiry_later_than_asked_for() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let text = fs::read_to_string(&manifest).unwrap();
     let at = text.find("[cloud]\n").unwrap() + "[cloud]\n".len();
-    let text = format!("{}expiration_date = {soon:.0}\n{}", &text[..at], &text[at..]);
+    let text = format!(
+        "{}expiration_date = {soon:.0}\n{}",
+        &text[..at],
+        &text[at..]
+    );
     fs::write(&manifest, text).unwrap();
     owner
         .run(&["deploy", "-y", "--path", path(&manifest)])
@@ -116,7 +126,11 @@ fn another_enclave_program() {
         &mut fs::metadata(&program).unwrap().permissions(),
         0o755,
     );
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let server = Server::start_with(&["--enclave", path(&program)]);
     let owner = Person::owner(&server);
     refused(&server, &owner, REFUSED, "measurement", &[]);

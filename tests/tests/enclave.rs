@@ -229,17 +229,26 @@ async fn any_other_workload_or_enclave_program_has_another_measurement() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_serve_script_than_the_measured_one_is_refused() {
     let mut machine = Machine::new().await;
-    machine.python.serve.push_str("\nprint('of the operator')\n");
+    machine
+        .python
+        .serve
+        .push_str("\nprint('of the operator')\n");
     let app = machine.app(&[("app.py", APP)]);
     let mut enclave = machine.launch(&app).await;
-    let mut channel = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+    let mut channel = machine
+        .connect(&enclave.endpoint, &app.workload)
+        .await
+        .unwrap();
     channel.provision(&app.payload(None)).await.unwrap();
     let (phase, log) = enclave.settle().await;
     assert!(
         matches!(&phase, Phase::Failed { reason } if reason.contains("image digest")),
         "{phase:?}"
     );
-    assert!(!log.iter().any(|line| line.contains("of the operator")), "{log:#?}");
+    assert!(
+        !log.iter().any(|line| line.contains("of the operator")),
+        "{log:#?}"
+    );
 }
 
 /// Silent clients, half requests and abandoned attempts hold up nobody.
@@ -248,17 +257,27 @@ async fn strangers_who_stall_do_not_keep_the_owner_out() {
     let (machine, app, mut enclave) = launched().await;
     let mut silent = Vec::new();
     for _ in 0..300 {
-        silent.push(tokio::net::TcpStream::connect(&enclave.endpoint.address).await.unwrap());
+        silent.push(
+            tokio::net::TcpStream::connect(&enclave.endpoint.address)
+                .await
+                .unwrap(),
+        );
     }
     for _ in 0..20 {
-        let mut stranger = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+        let mut stranger = machine
+            .connect(&enclave.endpoint, &app.workload)
+            .await
+            .unwrap();
         let mut payload = app.payload(None);
         payload.code_key = CodeKey::generate();
         // Given up before it is answered.
         let attempt = stranger.provision(&payload);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(1), attempt).await;
     }
-    let mut channel = machine.connect(&enclave.endpoint, &app.workload).await.unwrap();
+    let mut channel = machine
+        .connect(&enclave.endpoint, &app.workload)
+        .await
+        .unwrap();
     channel.provision(&app.payload(None)).await.unwrap();
     assert_eq!(enclave.settle().await.0, Phase::Running);
     drop(silent);

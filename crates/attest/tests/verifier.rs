@@ -2,7 +2,6 @@
 
 mod common;
 
-
 use common::{Case, MRENCLAVE, REPORT_DATA, days, platform};
 use mse_attest::{CheckName, Reason, Verifier};
 use mse_simtee::testing::{CollateralOptions, Revoked};

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Creates `dir` and what leads to it; `dir` itself is 0700.
+/// Creates `dir` and what leads to it, each folder that was missing 0700; `dir` is 0700 even if
+/// it was there.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(dir)
+    create_private(dir)
         .and_then(|()| restrict(dir))
         .map_err(|error| Failure::file("create the folder", dir, &error))
 }
@@ -50,6 +51,21 @@ fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(text)
+}
+
+#[cfg(unix)]
+fn create_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
+#[cfg(not(unix))]
+fn create_private(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
 }
 
 #[cfg(unix)]

@@ -114,7 +114,7 @@ async fn serve(
     launch: &Launch,
     workload: &Arc<Workload>,
     enclave: &Enclave,
-    provisioned: Provisioned,
+    provisioned: Box<Provisioned>,
     mut orders: watch::Receiver<Order>,
 ) -> Result<End, EnclaveError> {
     let app = tokio::select! {
@@ -172,7 +172,7 @@ async fn attest(
     host: &HostLink,
     launch: &Launch,
     workload: &Arc<Workload>,
-) -> Result<(Arc<Enclave>, oneshot::Receiver<Provisioned>), EnclaveError> {
+) -> Result<(Arc<Enclave>, oneshot::Receiver<Box<Provisioned>>), EnclaveError> {
     let attester = Attester::Simulated(host.clone());
     let identity = TlsIdentity::generate()?;
     let x25519 = Arc::new(KeyPair::generate());

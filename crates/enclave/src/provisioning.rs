@@ -31,7 +31,7 @@ pub(crate) struct Provisioning {
     bundle: PathBuf,
     certificate_chain: Option<String>,
     done: AtomicBool,
-    receiver: Arc<Mutex<Option<oneshot::Sender<Provisioned>>>>,
+    receiver: Arc<Mutex<Option<oneshot::Sender<Box<Provisioned>>>>>,
 }
 
 impl Provisioning {
@@ -41,7 +41,7 @@ impl Provisioning {
         workload: Arc<Workload>,
         bundle: PathBuf,
         certificate_chain: Option<String>,
-    ) -> (Self, oneshot::Receiver<Provisioned>) {
+    ) -> (Self, oneshot::Receiver<Box<Provisioned>>) {
         let (sender, receiver) = oneshot::channel();
         let provisioning = Self {
             workload,
@@ -107,16 +107,17 @@ impl Provisioning {
             payload,
             certificate,
         };
-        match receiver.take().map(|receiver| receiver.send(provisioned)) {
-            Some(Ok(())) => {
-                self.done.store(true, Ordering::Release);
-                Ok(())
-            }
-            _ => Err(problem(
-                ProblemCode::Busy,
-                "the enclave is ending: it was not provisioned in time",
-            )),
+        if receiver
+            .take()
+            .is_some_and(|receiver| receiver.send(Box::new(provisioned)).is_ok())
+        {
+            self.done.store(true, Ordering::Release);
+            return Ok(());
         }
+        Err(problem(
+            ProblemCode::Busy,
+            "the enclave is ending: it was not provisioned in time",
+        ))
     }
 
     fn certificate(&self, payload: &ProvisioningPayload) -> Result<Option<CertifiedKey>, Problem> {

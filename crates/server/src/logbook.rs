@@ -67,10 +67,10 @@ impl LogBook {
         Ok(entries)
     }
 
-    /// Lines from now on. A follower that is too slow is told so, and reads on by
-    /// [`LogBook::after`].
-    pub fn follow(&self, app: AppId) -> io::Result<broadcast::Receiver<LogEntry>> {
-        Ok(self.log(app)?.followers.subscribe())
+    /// Lines from now on, until [`LogBook::close`]; `None` if nobody writes to the log. A follower
+    /// that is too slow is told so, and reads on by [`LogBook::after`].
+    pub fn follow(&self, app: AppId) -> Option<broadcast::Receiver<LogEntry>> {
+        Some(self.lock().get(&app)?.followers.subscribe())
     }
 
     /// The app has ended: its followers have read everything once they have caught up.
@@ -235,11 +235,14 @@ mod tests {
     #[tokio::test]
     async fn followers_hear_lines_and_the_end() {
         let (_folder, book, app) = book();
+        assert!(book.follow(app).is_none());
+        book.write(app, LogStream::Platform, "first".into());
         let mut follower = book.follow(app).unwrap();
         book.write(app, LogStream::App, "live".into());
         book.close(app);
         assert_eq!(follower.recv().await.unwrap().text, "live");
         assert!(follower.recv().await.is_err());
+        assert!(book.follow(app).is_none());
         book.remove(app);
         assert!(book.after(app, 0).unwrap().is_empty());
     }

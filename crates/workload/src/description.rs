@@ -384,12 +384,12 @@ pub(crate) mod tests {
             ("tls.origin", |w| w.tls.origin = TlsOrigin::Operator),
             ("tls.names", |w| w.tls.names.reverse()),
             ("tls.certificate", |w| {
-                w.tls.certificate = Some(Digest::of(b""))
+                w.tls.certificate = Some(Digest::of(b""));
             }),
             ("expires_at", |w| w.expires_at = Some(1_800_000_001)),
             ("resources", |w| w.resources.millicores += 1),
             ("health_endpoint", |w| {
-                w.health_endpoint = HealthEndpoint("/healti".into())
+                w.health_endpoint = HealthEndpoint("/healti".into());
             }),
             ("environment", |w| {
                 w.environment.insert("LANG".into(), "C".into());

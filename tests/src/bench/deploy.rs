@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use super::hypercorn::{Hypercorn, Transport};
 use super::report::{Goal, Measured, Unit};
-use super::{Bench, say};
+use super::{Bench, HELLO, say};
 use crate::platform::{Person, Server};
 
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
@@ -61,6 +61,10 @@ impl Platform {
     fn deploy(&self) -> anyhow::Result<f64> {
         let began = Instant::now();
         let deployed = self.owner.deploy(&self.manifest, &[]);
+        ensure!(
+            deployed["verified"] == true,
+            "`mse deploy` did not verify the enclave"
+        );
         let text = |field: &str| {
             deployed[field]
                 .as_str()
@@ -73,7 +77,7 @@ impl Platform {
             .context("`curl` cannot be run")?;
         let seconds = began.elapsed().as_secs_f64();
         ensure!(
-            answer.status.success() && answer.stdout == b"Hello world",
+            answer.status.success() && answer.stdout == HELLO.as_bytes(),
             "the app does not answer: {}",
             String::from_utf8_lossy(&answer.stderr)
         );

@@ -64,8 +64,10 @@ pub struct Bench {
     pub effort: Effort,
     /// Interpreter of the environment with `tests/bench/requirements.txt`.
     pub python: PathBuf,
-    /// A folder for what is made on the way, on a real disk. Code trees are kept here.
+    /// Code trees are kept here between runs.
     pub work: PathBuf,
+    /// What is encrypted is written here, and gone afterwards.
+    pub scratch: PathBuf,
 }
 
 impl Bench {
@@ -95,6 +97,9 @@ impl Bench {
 fn say(what: impl std::fmt::Display) {
     eprintln!("{what}");
 }
+
+/// What the apps of `tests/bench/apps` and `examples/helloworld` answer.
+const HELLO: &str = "Hello world";
 
 /// A script or an app of `tests/bench`.
 fn asset(name: &str) -> PathBuf {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::hypercorn::{Hypercorn, Transport};
 use super::process::proportional_set_size;
 use super::report::{Goal, Measured, Unit};
-use super::{Bench, asset, say};
+use super::{Bench, HELLO, asset, say};
 use crate::enclave::{FASTAPI, FLASK, Machine};
 use crate::programs::program;
 
@@ -60,6 +60,7 @@ async fn compare(bench: &Bench, framework: Framework) -> anyhow::Result<Vec<Meas
     let theirs = Hypercorn::start(&bench.python, &framework.code(), Transport::Tls).await?;
     let warm_up = Duration::from_secs(2);
     for port in [ours.port, theirs.port()] {
+        check_answer(port).await?;
         wrk(port, warm_up).await?;
     }
     let mut seen = Vec::new();
@@ -163,6 +164,20 @@ impl Load {
     fn rate(&self) -> f64 {
         self.requests as f64 / self.seconds
     }
+}
+
+/// What answers is the app: an enclave also answers before its app runs.
+async fn check_answer(port: u16) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()?;
+    let url = format!("https://localhost:{port}/");
+    let text = client.get(&url).send().await?.text().await?;
+    ensure!(
+        text == HELLO,
+        "`{url}` answers `{text}` instead of `{HELLO}`"
+    );
+    Ok(())
 }
 
 /// 32 connections from 2 threads for `duration`. The name is one that the certificate covers, and

@@ -29,6 +29,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             .python
             .unwrap_or_else(|| target().join("bench-venv/bin/python")),
         work: target().join("bench"),
+        scratch: options.scratch,
     };
     let chosen = if options.only.is_empty() {
         Benchmark::value_variants()
@@ -60,6 +61,9 @@ struct Options {
     /// Interpreter of an environment with `tests/bench/requirements.txt`
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
+    /// Encrypt into this folder: in memory, so that no disk is measured
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    scratch: PathBuf,
     #[command(subcommand)]
     part: Option<Part>,
 }

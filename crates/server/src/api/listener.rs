@@ -1,12 +1,14 @@
 //! The API's socket: plain on loopback, TLS elsewhere.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -20,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::config::KeyFiles;
 
@@ -68,9 +71,14 @@ impl ApiListener {
                 accepted = accepted => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let serve =
-                        connection(stream, self.tls.clone(), router.clone(), graceful.watcher());
+                Ok((stream, from)) => {
+                    let serve = connection(
+                        stream,
+                        Peer(from.ip()),
+                        self.tls.clone(),
+                        router.clone(),
+                        graceful.watcher(),
+                    );
                     handshakes.spawn(async move {
                         serve.await;
                         drop(room);
@@ -93,6 +101,10 @@ impl ApiListener {
         }
     }
 }
+
+/// Where a request comes from, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Why the API does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -120,15 +132,16 @@ pub enum ListenError {
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let _ = stream.set_nodelay(true);
     match tls {
-        None => http(stream, router, watcher).await,
+        None => http(stream, peer, router, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, router, watcher).await,
+            Ok(Ok(stream)) => http(stream, peer, router, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake with the API failed"),
             Err(_) => tracing::debug!("a TLS handshake with the API took too long"),
         },
@@ -137,6 +150,7 @@ async fn connection(
 
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
@@ -149,7 +163,11 @@ async fn http(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(64);
-    let service = TowerToHyperService::new(router);
+    let told = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let service = TowerToHyperService::new(told);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(%error, "a connection to the API ended");

@@ -1,12 +1,13 @@
 //! Logging in and out.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use mse_api::{ApiError, ErrorCode, Login, SessionToken, User};
 use mse_crypto::{Zeroizing, password};
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::State;
 use super::caller::Caller;
+use super::listener::Peer;
 use super::refusal::Refusal;
 use crate::store::{Account, Store};
 
@@ -27,11 +29,15 @@ use crate::store::{Account, Store};
 )]
 pub(super) async fn login(
     api: State,
+    Extension(Peer(peer)): Extension<Peer>,
     login: Result<Json<Login>, JsonRejection>,
 ) -> Result<Json<SessionToken>, Refusal> {
     let Json(login) = login?;
     let store = &api.fleet.platform().store;
-    let attempt = api.guard.begin(who(&login))?;
+    let attempt = api.guard.begin(Key {
+        peer,
+        account: account_of(&login),
+    })?;
     let account = match login {
         Login::Token { one_time_token } => {
             let token = Zeroizing::new(one_time_token);
@@ -92,10 +98,10 @@ pub(super) async fn me(caller: Caller) -> Json<User> {
     })
 }
 
-/// Keeps guessing slow: after ten failures for one account, nothing is tried for a quarter of an
-/// hour.
+/// Keeps guessing slow: after ten failures for one account from one address, nothing is tried for
+/// a quarter of an hour. Others are not locked out by it.
 pub(super) struct LoginGuard {
-    failures: Mutex<HashMap<String, Failures>>,
+    failures: Mutex<HashMap<Key, Failures>>,
     /// Argon2 takes 19 MiB and a core: a flood of attempts must not take the machine.
     hashing: Semaphore,
 }
@@ -110,7 +116,7 @@ impl Default for LoginGuard {
 }
 
 impl LoginGuard {
-    fn begin(&self, who: String) -> Result<Attempt<'_>, Refusal> {
+    fn begin(&self, who: Key) -> Result<Attempt<'_>, Refusal> {
         let mut failures = self.failures();
         failures.retain(|_, failed| failed.since.elapsed() < LOCKED);
         let tried = failures.get(&who).map_or(0, |failed| failed.count);
@@ -125,9 +131,16 @@ impl LoginGuard {
         Ok(Attempt { guard: self, who })
     }
 
-    fn failures(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
+    fn failures(&self) -> MutexGuard<'_, HashMap<Key, Failures>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    peer: IpAddr,
+    /// Empty for tokens: they cannot be guessed, but trying costs a write.
+    account: String,
 }
 
 struct Failures {
@@ -137,7 +150,7 @@ struct Failures {
 
 struct Attempt<'a> {
     guard: &'a LoginGuard,
-    who: String,
+    who: Key,
 }
 
 impl Attempt<'_> {
@@ -155,9 +168,8 @@ impl Attempt<'_> {
     }
 }
 
-fn who(login: &Login) -> String {
+fn account_of(login: &Login) -> String {
     match login {
-        // Tokens cannot be guessed, but trying costs a write.
         Login::Token { .. } => String::new(),
         Login::Password { email, .. } => email.chars().take(255).collect::<String>().to_lowercase(),
     }
@@ -193,25 +205,33 @@ const LOCKED: Duration = Duration::from_mins(15);
 mod tests {
     use super::*;
 
+    fn key(peer: u8, account: &str) -> Key {
+        Key {
+            peer: [127, 0, 0, peer].into(),
+            account: account.into(),
+        }
+    }
+
     #[test]
-    fn ten_failures_lock_one_account_and_no_other() {
+    fn ten_failures_lock_one_account_for_one_address_and_nothing_else() {
         let guard = LoginGuard::default();
         for _ in 0..MAX_FAILURES {
-            guard.begin("a".into()).unwrap().failed();
+            guard.begin(key(1, "a")).unwrap().failed();
         }
-        assert!(guard.begin("a".into()).is_err());
-        guard.begin("b".into()).unwrap().succeeded();
+        assert!(guard.begin(key(1, "a")).is_err());
+        guard.begin(key(1, "b")).unwrap().succeeded();
+        guard.begin(key(2, "a")).unwrap().succeeded();
     }
 
     #[test]
     fn a_success_forgets_the_failures() {
         let guard = LoginGuard::default();
         for _ in 0..MAX_FAILURES - 1 {
-            guard.begin("a".into()).unwrap().failed();
+            guard.begin(key(1, "a")).unwrap().failed();
         }
-        guard.begin("a".into()).unwrap().succeeded();
-        guard.begin("a".into()).unwrap().failed();
-        assert!(guard.begin("a".into()).is_ok());
+        guard.begin(key(1, "a")).unwrap().succeeded();
+        guard.begin(key(1, "a")).unwrap().failed();
+        assert!(guard.begin(key(1, "a")).is_ok());
     }
 
     #[test]

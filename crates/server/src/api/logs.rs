@@ -49,11 +49,7 @@ pub(super) async fn logs(
     }
     let follower = Follower {
         // Subscribed before anything is read, so that no line falls between.
-        live: api
-            .fleet
-            .supervised(app)
-            .map(|_| book.follow(app))
-            .transpose()?,
+        live: book.follow(app),
         pending: book.after(app, query.after)?.into(),
         book,
         app,

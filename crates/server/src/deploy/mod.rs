@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mse_api::LogStream;
 use mse_runtime::process::ProcessRuntime;
 use mse_workload::AppId;
 use tokio::sync::watch;
@@ -105,6 +106,9 @@ impl Fleet {
         if app.port.is_none() {
             app.port = self.platform.pick_port(&app).await?;
         }
+        // From here until its end the log is open, so that whoever follows it hears of the end.
+        let accepted = "accepted".to_owned();
+        self.platform.logs.write(id, LogStream::Platform, accepted);
         let supervised = Supervised::default();
         let mut stop = supervised.stop.subscribe();
         stop.mark_unchanged();

@@ -51,6 +51,7 @@ pub(super) async fn recover(fleet: &Fleet) -> Result<(), RecoveryError> {
                 LogStream::Platform,
                 format!("{}: {reason}", transition.to),
             );
+            platform.logs.close(app.id());
         }
         if again {
             resumed.push(AppRecord {

@@ -138,7 +138,7 @@ impl Life<'_> {
             let up = self.until_phase(&[Phase::Running]);
             within(APP_STARTING, "the app did not start", up).await?;
         }
-        self.reach(AppStatus::Running, "running").await?;
+        self.reach(AppStatus::Running, "it answers").await?;
         loop {
             self.next_phase().await?;
         }

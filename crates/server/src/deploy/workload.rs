@@ -321,10 +321,7 @@ pub(crate) mod tests {
                 "compatibility mode",
                 refused(|r| r.source_commitment = None),
             ),
-            (
-                "compatibility mode",
-                refused(|r| r.code_key_check = None),
-            ),
+            ("compatibility mode", refused(|r| r.code_key_check = None)),
             (
                 "64 hexadecimal",
                 refused(|r| r.bundle_digest = Some("00".into())),

@@ -71,7 +71,7 @@ fn small() -> Files {
     [
         ("app.py", &b"print('CANARY-in-code')"[..]),
         ("lib/empty.py", b""),
-        ("lib/data.bin", &[7; 100_000]),
+        ("lib/data.bin", &[7; 10_000]),
         ("requirements.txt", b"flask==3.1.3\n"),
     ]
     .into_iter()
