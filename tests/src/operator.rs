@@ -129,7 +129,7 @@ impl Relay {
                 }
             }
             Tampering::Conf(from, to) | Tampering::Both(from, to, _) => {
-                replace(body, from.as_bytes(), to.as_bytes())
+                replace(body, from.as_bytes(), to.as_bytes());
             }
             Tampering::Answer(..) => {}
         }

@@ -12,6 +12,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
         .unwrap_or_else(|| panic!("`{field}` in {value}"))
 }
 
+#[allow(clippy::too_many_lines)] // One story, told in order.
 /// Must show 1 and 5: origin `self`, by curl with the verified certificate and by a user.
 #[test]
 fn an_owner_deploys_and_a_user_verifies_without_a_key() {

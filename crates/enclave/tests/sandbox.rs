@@ -225,7 +225,11 @@ async fn secrets_and_code_are_on_no_file_system_of_the_host() {
     let started = SystemTime::now();
     let shared = SharedDir::new();
     let mut plan = shell(
-        "cat $SECRETS_PATH >/tmp/copy; cp /app/app.py /dev/shm/copy; touch /run/mse/ready; sleep 600",
+        "cat $SECRETS_PATH >/tmp/copy; cp /app/app.py /dev/shm/copy
+        # On the host's disk a socket can be made, but no file.
+        cp /app/app.py /run/mse/file && exit 9
+        python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"/run/mse/ready\")'
+        sleep 600",
     );
     plan.tree.socket_dir = Some(shared.plan());
     // Half of it from the kernel, so that the test's own source has it not.
