@@ -124,7 +124,11 @@ pub enum DataDirError {
 
 /// Writes the whole file or nothing of it, with this mode.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // A bare file name has an empty parent.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.as_file()
