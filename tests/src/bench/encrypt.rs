@@ -1,9 +1,9 @@
 //! Encryption of a code tree: our bundle against what the system that MSE replaces does with
 //! libsodium, each in a process of its own, so that its memory is its own.
 //!
-//! The results are written to memory (`scratch`). On a disk the other side, which creates three
-//! files for each of ours and removes one, pays for what the rounds before have left there: ext4
-//! looks for an inode that was not freed of late, and after a few rounds that is most of its time.
+//! The results are written to memory (`scratch`). On a disk the other side, which creates two
+//! files for every file of the code, pays for what the rounds before have left there: ext4 looks
+//! for an inode that was not freed of late, and after a few rounds that is most of its time.
 
 use std::fs;
 use std::io::{self, Write};

@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use super::asset;
-use super::process::{Running, proportional_set_size};
+use super::process::Running;
 
 /// A server that answers. Killed when dropped.
 pub(super) struct Hypercorn {
@@ -95,9 +95,9 @@ impl Hypercorn {
         self.port
     }
 
-    /// Its memory.
-    pub(super) fn proportional_set_size(&self) -> anyhow::Result<u64> {
-        proportional_set_size(self.process.pid())
+    /// The root of its process tree.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::process::{Child, Command};
 
 use anyhow::Context;
+use nix::unistd::{SysconfVar, sysconf};
 
 /// A process that is killed when it is no longer needed.
 pub(super) struct Running(Child);
@@ -39,17 +40,38 @@ impl Drop for Running {
 /// The proportional set size, in bytes, of the process `root` and all its descendants: shared
 /// pages count for each process in the part it has of them, so nothing counts twice.
 pub(super) fn proportional_set_size(root: u32) -> anyhow::Result<u64> {
-    let children = children()?;
     let mut sum = 0;
-    let mut left = vec![root];
-    while let Some(pid) = left.pop() {
-        left.extend(children.get(&pid).into_iter().flatten());
+    for pid in tree(root)? {
         let path = format!("/proc/{pid}/smaps_rollup");
         let rollup = fs::read_to_string(&path)
             .with_context(|| format!("`{path}` cannot be read: run the benchmark as root"))?;
         sum += kibibytes(&rollup, "Pss:").with_context(|| format!("`{path}` has no `Pss`"))? * 1024;
     }
     Ok(sum)
+}
+
+/// The seconds that the process `root` and all its descendants have spent on all cores. What has
+/// ended meanwhile is not counted, so use it on servers whose processes stay.
+#[allow(clippy::cast_precision_loss)] // ticks of a hundredth of a second are few
+pub(super) fn cpu_seconds(root: u32) -> anyhow::Result<f64> {
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the system has no clock tick")?;
+    let mut ticks = 0;
+    for pid in tree(root)? {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| format!("`{path}` cannot be read"))?;
+        // The name in brackets may hold anything; user and system time are 12 and 13 fields after.
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
+        let times: Vec<u64> = fields
+            .into_iter()
+            .flatten()
+            .skip(11)
+            .take(2)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("`{path}` has no processor time"))?;
+        ticks += times.iter().sum::<u64>();
+    }
+    Ok(ticks as f64 / per_second as f64)
 }
 
 /// The most memory that this process ever had resident, in bytes. (`getrusage` would count
@@ -67,6 +89,18 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
         .strip_suffix(" kB")?
         .parse()
         .ok()
+}
+
+/// The process `root` and all its descendants.
+fn tree(root: u32) -> io::Result<Vec<u32>> {
+    let children = children()?;
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children.get(&pid).into_iter().flatten());
+        next += 1;
+    }
+    Ok(found)
 }
 
 /// All processes by their parent.
@@ -109,5 +143,13 @@ mod tests {
         );
         assert!(sleeper.ended().unwrap().is_none());
         assert!(own_peak_rss().unwrap() > 1024 * 1024);
+    }
+
+    #[test]
+    fn a_busy_child_spends_time() {
+        let busy = Running::start(Command::new("sh").args(["-c", "while :; do :; done"])).unwrap();
+        crate::platform::until("it has spent a tenth of a second", || {
+            (cpu_seconds(busy.pid()).unwrap() > 0.1).then_some(())
+        });
     }
 }

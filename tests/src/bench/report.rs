@@ -37,11 +37,6 @@ impl Report {
                 .map(|measured| Row::of(benchmark, measured)),
         );
     }
-
-    /// Whether every goal is met.
-    pub fn meets_its_goals(&self) -> bool {
-        self.results.iter().all(|row| row.met != Some(false))
-    }
 }
 
 impl fmt::Display for Report {
@@ -74,6 +69,8 @@ pub(super) enum Unit {
     Seconds,
     #[serde(rename = "ms")]
     Milliseconds,
+    #[serde(rename = "us")]
+    Microseconds,
     #[serde(rename = "req/s")]
     RequestsPerSecond,
     #[serde(rename = "MiB/s")]
@@ -89,6 +86,7 @@ impl Unit {
         match self {
             Self::Seconds => format!("{value:.2} s"),
             Self::Milliseconds => format!("{value:.1} ms"),
+            Self::Microseconds => format!("{value:.0} us"),
             Self::RequestsPerSecond => format!("{value:.0} req/s"),
             Self::MebibytesPerSecond => format!("{value:.0} MiB/s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
@@ -100,7 +98,9 @@ impl Unit {
     fn ratio(self, ours: f64, theirs: f64) -> Option<f64> {
         match self {
             Self::RequestsPerSecond | Self::MebibytesPerSecond => Some(ours / theirs),
-            Self::Seconds | Self::Milliseconds | Self::Mebibytes => Some(theirs / ours),
+            Self::Seconds | Self::Milliseconds | Self::Microseconds | Self::Mebibytes => {
+                Some(theirs / ours)
+            }
             // Using more of them is neither better nor worse.
             Self::Cores => None,
         }

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::hypercorn::{Hypercorn, Transport};
-use super::process::proportional_set_size;
+use super::process::{cpu_seconds, proportional_set_size};
 use super::report::{Goal, Measured, Unit};
 use super::{Bench, HELLO, asset, say};
 use crate::enclave::{FASTAPI, FLASK, Machine};
@@ -65,17 +65,20 @@ async fn compare(bench: &Bench, framework: Framework) -> anyhow::Result<Vec<Meas
     }
     let mut seen = Vec::new();
     for round in 1..=rounds {
-        let both = (wrk(ours.port, load).await?, wrk(theirs.port(), load).await?);
+        let both = (
+            Load::put_on(ours.port, ours.pid, load).await?,
+            Load::put_on(theirs.port(), theirs.pid(), load).await?,
+        );
         say(format!(
             "requests: {name}, round {round} of {rounds}: {:.0} and {:.0} req/s",
-            both.0.rate(),
-            both.1.rate()
+            both.0.seen.rate(),
+            both.1.seen.rate()
         ));
         seen.push(both);
     }
     let memory = (
         proportional_set_size(ours.pid)?,
-        theirs.proportional_set_size()?,
+        proportional_set_size(theirs.pid())?,
     );
     let row = |what: &str, unit, goal, value: fn(&Load) -> f64| Measured {
         what: format!("{name} over TLS: {what}"),
@@ -89,10 +92,16 @@ async fn compare(bench: &Bench, framework: Framework) -> anyhow::Result<Vec<Meas
             "requests",
             Unit::RequestsPerSecond,
             Some(Goal::TimesBetter(3.0)),
-            Load::rate,
+            |load| load.seen.rate(),
         ),
-        row("p50", Unit::Milliseconds, None, |load| load.p50_ms),
-        row("p99", Unit::Milliseconds, None, |load| load.p99_ms),
+        row("p50", Unit::Milliseconds, None, |load| load.seen.p50_ms),
+        row("p99", Unit::Milliseconds, None, |load| load.seen.p99_ms),
+        row(
+            "CPU time per request",
+            Unit::Microseconds,
+            None,
+            Load::cpu_microseconds,
+        ),
         Measured {
             what: format!("{name} over TLS: memory (PSS)"),
             unit: Unit::Mebibytes,
@@ -149,9 +158,32 @@ impl Drop for Ours {
     }
 }
 
+/// A server under load.
+struct Load {
+    seen: Seen,
+    cpu_seconds: f64,
+}
+
+impl Load {
+    /// On the server on `port` that the process `pid` is the root of.
+    async fn put_on(port: u16, pid: u32, duration: Duration) -> anyhow::Result<Self> {
+        let before = cpu_seconds(pid)?;
+        let seen = wrk(port, duration).await?;
+        Ok(Self {
+            seen,
+            cpu_seconds: cpu_seconds(pid)? - before,
+        })
+    }
+
+    #[allow(clippy::cast_precision_loss)] // a count of requests is far below 2^52
+    fn cpu_microseconds(&self) -> f64 {
+        self.cpu_seconds * 1e6 / self.seen.requests as f64
+    }
+}
+
 /// What one run of wrk saw.
 #[derive(Deserialize)]
-struct Load {
+struct Seen {
     requests: u64,
     seconds: f64,
     p50_ms: f64,
@@ -159,7 +191,7 @@ struct Load {
     failed: u64,
 }
 
-impl Load {
+impl Seen {
     #[allow(clippy::cast_precision_loss)] // a count of requests is far below 2^52
     fn rate(&self) -> f64 {
         self.requests as f64 / self.seconds
@@ -182,7 +214,7 @@ async fn check_answer(port: u16) -> anyhow::Result<()> {
 
 /// 32 connections from 2 threads for `duration`. The name is one that the certificate covers, and
 /// that every machine resolves.
-async fn wrk(port: u16, duration: Duration) -> anyhow::Result<Load> {
+async fn wrk(port: u16, duration: Duration) -> anyhow::Result<Seen> {
     let output = Command::new("wrk")
         .args(["-t2", "-c32"])
         .arg(format!("-d{}s", duration.as_secs()))
@@ -195,7 +227,7 @@ async fn wrk(port: u16, duration: Duration) -> anyhow::Result<Load> {
         .await
         .context("`wrk` cannot be run; ./x bench installs it")?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let load: Load = text
+    let seen: Seen = text
         .lines()
         .last()
         .and_then(|line| serde_json::from_str(line).ok())
@@ -206,12 +238,12 @@ async fn wrk(port: u16, duration: Duration) -> anyhow::Result<Load> {
             )
         })?;
     ensure!(
-        load.failed == 0 && load.requests > 0,
+        seen.failed == 0 && seen.requests > 0,
         "{} of {} requests failed",
-        load.failed,
-        load.requests
+        seen.failed,
+        seen.requests
     );
-    Ok(load)
+    Ok(seen)
 }
 
 #[allow(clippy::cast_precision_loss)] // no memory is that large

@@ -62,7 +62,12 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// Encrypt into this folder: in memory, so that no disk is measured
-    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/dev/shm",
+        overrides_with = "scratch"
+    )]
     scratch: PathBuf,
     #[command(subcommand)]
     part: Option<Part>,

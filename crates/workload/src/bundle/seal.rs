@@ -1,5 +1,6 @@
 //! Encrypting a code folder into a bundle, on all cores, in flat memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,20 +53,24 @@ pub fn seal(
 ) -> Result<SealedBundle, SealError> {
     let (entries, size) = layout::plan(tree)?;
     archive.set_len(size).map_err(SealError::Write)?;
-    let sealed: Vec<SealedFile> = entries
-        .par_iter()
+    let mut sealed: Vec<(usize, SealedFile)> = largest_first(&entries)
+        .into_iter()
+        .par_bridge()
         .map_init(
             || Zeroizing::new(vec![0; PIECE]),
-            |buffer, entry| {
+            |buffer, place| {
+                let entry = &entries[place];
                 let nonce = nonce_for(entry.file, nonces)?;
-                seal_file(tree, entry, nonce, key, archive, buffer, progress)
+                let done = seal_file(tree, entry, nonce, key, archive, buffer, progress)?;
+                Ok((place, done))
             },
         )
         .collect::<Result<_, SealError>>()?;
+    sealed.sort_unstable_by_key(|(place, _)| *place);
     let mut digest = BundleHasher::new();
     let mut leaves = BTreeMap::new();
     let mut used = BTreeMap::new();
-    for (entry, done) in entries.iter().zip(&sealed) {
+    for (entry, (_, done)) in entries.iter().zip(&sealed) {
         let SourceFile { path, mode, .. } = entry.file;
         digest.entry(&entry.name, *mode, &done.content);
         leaves.insert(
@@ -91,6 +96,8 @@ pub fn source_commitment(tree: &CodeTree, salt: &SourceSalt) -> Result<Digest, S
     let leaves = tree
         .files()
         .par_iter()
+        // Any file may be the large one: each can be taken over by a core that is free.
+        .with_max_len(1)
         .map(|file| {
             let digest = File::open(tree.locate(file))
                 .and_then(Digest::of_reader)
@@ -99,6 +106,15 @@ pub fn source_commitment(tree: &CodeTree, salt: &SourceSalt) -> Result<Digest, S
         })
         .collect::<Result<Vec<_>, SealError>>()?;
     Ok(commitment::root(&leaves))
+}
+
+/// The places of `entries` in the order in which cores should take them, one by one. Large files
+/// often lie in one folder: were the folders shared out instead, one core would get all of them,
+/// and were a large one left for the end, the others would have nothing more to do.
+fn largest_first(entries: &[Entry<'_>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..entries.len()).collect();
+    places.sort_by_key(|&place| Reverse(entries[place].file.size));
+    places
 }
 
 struct SealedFile {
