@@ -30,6 +30,7 @@ impl AppName {
             name: Some(name),
             statuses: &LIVE,
             project: None,
+            ..AppQuery::default()
         };
         let apps = api.apps(&query).await?;
         let ids: Vec<AppId> = apps

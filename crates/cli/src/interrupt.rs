@@ -16,9 +16,11 @@ async fn wait() {
     match (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
     ) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
+        (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) => {
             tokio::select! {
+                _ = hangup.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }

@@ -26,8 +26,10 @@ impl DataDir {
     /// Makes what is missing, and closes what must be closed to others.
     pub fn prepare(root: &Path) -> Result<Self, DataDirError> {
         let root = std::path::absolute(root).map_err(failed(root))?;
+        own_root(&root, 0o755)?;
+        // Without links: processes are recognised by the paths of their programs.
+        let root = root.canonicalize().map_err(failed(&root))?;
         let data = Self { root };
-        folder(&data.root, 0o755)?;
         folder(&data.environments(), 0o755)?;
         for private in ["store", "blobs", "logs"] {
             folder(&data.root.join(private), 0o700)?;
@@ -144,6 +146,14 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirErr
 /// Makes a rename or removal in the folder survive a power cut.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder with this mode; one that was there before this platform keeps its own.
+fn own_root(path: &Path, mode: u32) -> Result<(), DataDirError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    folder(path, mode)
 }
 
 fn folder(path: &Path, mode: u32) -> Result<(), DataDirError> {

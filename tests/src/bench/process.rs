@@ -43,11 +43,20 @@ pub(super) fn proportional_set_size(root: u32) -> anyhow::Result<u64> {
     let mut sum = 0;
     for pid in tree(root)? {
         let path = format!("/proc/{pid}/smaps_rollup");
-        let rollup = fs::read_to_string(&path)
-            .with_context(|| format!("`{path}` cannot be read: run the benchmark as root"))?;
+        let rollup = match fs::read_to_string(&path) {
+            // A descendant that has ended meanwhile has no memory.
+            Err(error) if pid != root && is_gone(&error) => continue,
+            rollup => rollup
+                .with_context(|| format!("`{path}` cannot be read: run the benchmark as root"))?,
+        };
         sum += kibibytes(&rollup, "Pss:").with_context(|| format!("`{path}` has no `Pss`"))? * 1024;
     }
     Ok(sum)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32)
 }
 
 /// The seconds that the process `root` and all its descendants have spent on all cores. What has

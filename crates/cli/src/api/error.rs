@@ -2,6 +2,7 @@
 
 use mse_api::{ApiError, ErrorCode};
 
+use super::untrusted;
 use crate::exit::Exit;
 use crate::failure::{Failure, root_cause};
 
@@ -42,7 +43,7 @@ pub(crate) enum ApiFailure {
 
 impl ApiFailure {
     pub(super) fn refused(server: &str, status: u16, body: &[u8]) -> Self {
-        if let Ok(error) = serde_json::from_slice::<ApiError>(body) {
+        if let Ok(error) = untrusted::from_json::<ApiError>(body) {
             return Self::Refused {
                 status,
                 code: Some(error.code),
@@ -51,7 +52,7 @@ impl ApiFailure {
             };
         }
         let mut message = format!("the platform at {server} answered with status {status}");
-        let text = String::from_utf8_lossy(body);
+        let text = untrusted::cleaned(&String::from_utf8_lossy(body));
         let text: String = text.trim().chars().take(300).collect();
         if !text.is_empty() {
             message = format!("{message}: {text}");
@@ -83,6 +84,14 @@ impl ApiFailure {
             Self::Refused { status, .. } => matches!(status, 502 | 503),
             Self::Unreachable { not_connected, .. } => *not_connected,
             Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether it says nothing of what was asked about: the platform is out of reach or fails.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => *status >= 500,
+            Self::Unreachable { .. } | Self::Unreadable { .. } => true,
         }
     }
 

@@ -2,6 +2,7 @@
 //! that matters for an app's security.
 
 mod error;
+mod untrusted;
 mod upload;
 
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub(crate) use upload::Upload;
 
 /// An answer in JSON is never larger: 16 MiB.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
-/// A line of a followed log is never longer: 64 KiB.
-const MAX_LOG_LINE: usize = 64 * 1024;
+/// A line of a followed log is never longer: 16 KiB of text, six times that as escaped JSON.
+const MAX_LOG_LINE: usize = 128 * 1024;
 /// How long a call may take, except an upload.
 const CALL: Duration = Duration::from_secs(60);
 /// Pauses before a `GET` is tried again. Nothing else is ever repeated by itself.
@@ -50,6 +51,8 @@ pub(crate) struct AppQuery<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) statuses: &'a [AppStatus],
     pub(crate) project: Option<uuid::Uuid>,
+    /// Made by the upload with this key.
+    pub(crate) idempotency_key: Option<uuid::Uuid>,
 }
 
 /// The statuses of an app that lives.
@@ -136,6 +139,9 @@ impl ApiClient {
         if let Some(project) = query.project {
             parameters.push(("project", project.to_string()));
         }
+        if let Some(key) = query.idempotency_key {
+            parameters.push(("idempotency_key", key.to_string()));
+        }
         let request = self.request(Method::GET, "/apps").query(&parameters);
         self.answer(self.send_again(request).await?).await
     }
@@ -177,7 +183,7 @@ impl ApiClient {
                 if json.trim_ascii().is_empty() {
                     continue;
                 }
-                let entry: LogEntry = serde_json::from_slice(&json)
+                let entry: LogEntry = untrusted::from_json(&json)
                     .map_err(|error| self.unreadable(error.to_string()))?;
                 last = entry.number;
                 line(entry)?;
@@ -250,7 +256,7 @@ impl ApiClient {
         let body = read_bounded(response, MAX_ANSWER)
             .await
             .map_err(|why| self.unreadable(why))?;
-        serde_json::from_slice(&body).map_err(|error| self.unreadable(error.to_string()))
+        untrusted::from_json(&body).map_err(|error| self.unreadable(error.to_string()))
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ApiFailure {

@@ -40,6 +40,7 @@ impl List {
             name: None,
             statuses: if self.all { &[] } else { &LIVE },
             project: project.map(|project| project.id),
+            ..AppQuery::default()
         };
         let apps = api.apps(&query).await?;
         scene.ui.report(&Apps { apps })

@@ -4,16 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mse_crypto::Digest;
 use mse_ratls::certificate::EnclaveCertificate;
 use mse_ratls::{Attestation, Endpoint};
 use mse_workload::{Measurement, TlsOrigin, Workload};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
+use x509_parser::extensions::GeneralName;
 
 use super::deployed;
 use crate::cli::Scene;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 use crate::reference::EnclaveReference;
@@ -78,7 +81,13 @@ impl Verify {
             (_, _, Some(fingerprint)) => Expectation::of_fingerprint(fingerprint),
             _ => Expectation::default(),
         };
-        let endpoint = self.endpoint(ui, &expectation);
+        let (endpoint, reach) = self.endpoint(&expectation)?;
+        if reach == Reach::EnclaveOnly {
+            ui.warn(format!(
+                "`{}` is served with a certificate that proves nothing about the enclave: verified is the enclave at `{}`, not who answers at this name",
+                self.domain, endpoint.server_name
+            ));
+        }
         let collaterals = scene
             .collaterals(
                 self.collateral.as_deref(),
@@ -107,27 +116,79 @@ impl Verify {
             expectation,
             attestation,
             certificate,
+            reach,
             self.explain,
         ))
     }
 
-    /// Where to connect. An app with its owner's certificate has its evidence at its configuration
-    /// domain only.
-    fn endpoint(&self, ui: &Ui, expectation: &Expectation) -> Endpoint {
+    /// Where to connect, and what that says of the domain that was asked about. With a context
+    /// the domain must be the app's own: a genuine enclave says nothing about other names.
+    fn endpoint(&self, expectation: &Expectation) -> Result<(Endpoint, Reach), Failure> {
         let mut endpoint = self.domain.endpoint(expectation.gateway.as_deref());
-        if let (Some(workload), Some(name)) =
+        let (Some(workload), Some(enclave_name)) =
             (&expectation.workload, &expectation.config_domain_name)
-            && workload.tls.origin != TlsOrigin::Enclave
-            && endpoint.server_name != *name
-        {
-            ui.warn(format!(
-                "{} serves the {}'s certificate, which proves nothing about the enclave; verified is {name}",
-                self.domain, workload.tls.origin
-            ));
-            endpoint.server_name.clone_from(name);
+        else {
+            return Ok((endpoint, Reach::Domain));
+        };
+        let host = &self.domain.host;
+        let owners = expectation
+            .owner_names
+            .iter()
+            .any(|name| covers(name, host));
+        if !owners && !workload.tls.names.contains(host) {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("`{host}` is not a name of the app in this context"),
+            )
+            .with_hint(format!("its names: {}", workload.tls.names.join(", "))));
         }
-        endpoint
+        if workload.tls.origin == TlsOrigin::Enclave || host == enclave_name {
+            return Ok((endpoint, Reach::Domain));
+        }
+        endpoint.server_name.clone_from(enclave_name);
+        Ok((endpoint, Reach::EnclaveOnly))
     }
+}
+
+/// What a verified enclave says of the domain that was asked about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The enclave itself answered at it.
+    Domain,
+    /// The domain has a certificate of the owner's or the operator's; the enclave was reached by
+    /// its own name.
+    EnclaveOnly,
+}
+
+/// Whether a name of a certificate, which may be a wildcard, is for `host`.
+fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => host
+            .split_once('.')
+            .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+        None => name.eq_ignore_ascii_case(host),
+    }
+}
+
+/// The DNS names of the owner's certificate, a PEM chain.
+fn names_of(chain: &str) -> Vec<String> {
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(chain.as_bytes()) else {
+        return Vec::new();
+    };
+    let Ok(leaf) = pem.parse_x509() else {
+        return Vec::new();
+    };
+    let Ok(Some(san)) = leaf.subject_alternative_name() else {
+        return Vec::new();
+    };
+    san.value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What the app must be, and how it is reached.
@@ -139,6 +200,8 @@ struct Expectation {
     source: Option<SourceCheck>,
     gateway: Option<String>,
     config_domain_name: Option<String>,
+    /// The names of the owner's certificate, which the workload measures.
+    owner_names: Vec<String>,
     server: Option<ServerUrl>,
 }
 
@@ -168,6 +231,15 @@ impl Expectation {
             source: Some(source),
             gateway: Some(known.gateway.clone()),
             config_domain_name: Some(instance.config_domain_name.clone()),
+            owner_names: context
+                .config
+                .certificate
+                .as_deref()
+                .filter(|chain| {
+                    known.workload.tls.certificate == Some(Digest::of(chain.as_bytes()))
+                })
+                .map(names_of)
+                .unwrap_or_default(),
             server: Some(record.server.clone()),
         })
     }
@@ -176,7 +248,8 @@ impl Expectation {
 /// What was found.
 #[derive(Serialize)]
 struct Verdict {
-    /// `verified`, or `appraised` when nothing was compared with the measurement.
+    /// `verified`; `enclave-verified` when the domain itself is served with a certificate of the
+    /// owner's or the operator's; `appraised` when nothing was compared with the measurement.
     #[serde(rename = "verdict")]
     kind: &'static str,
     simulated: bool,
@@ -202,14 +275,16 @@ impl Verdict {
         expectation: Expectation,
         attestation: &Attestation,
         certificate: Option<PathBuf>,
+        reach: Reach,
         explain: bool,
     ) -> Self {
         let claims = &attestation.challenge_appraisal.claims;
         let tee = tee_of(attestation).to_string();
         Self {
-            kind: match expectation.measurement {
-                Some(_) => "verified",
-                None => "appraised",
+            kind: match (expectation.measurement, reach) {
+                (Some(_), Reach::Domain) => "verified",
+                (Some(_), Reach::EnclaveOnly) => "enclave-verified",
+                (None, _) => "appraised",
             },
             simulated: tee == "simulated",
             tee,
@@ -239,6 +314,9 @@ impl Report for Verdict {
                 "Verdict",
                 match self.kind {
                     "verified" => good("verified: what runs there is what was expected"),
+                    "enclave-verified" => caution(
+                        "the enclave is what was expected; who answers at the domain is not proven",
+                    ),
                     _ => caution("genuine enclave, code not compared"),
                 },
             ),
@@ -274,8 +352,12 @@ impl Report for Verdict {
         parts.push(pairs(&rows));
         parts.push(format!("The code fingerprint is {}", self.fingerprint));
         if let Some(certificate) = &self.certificate {
+            let what = match self.kind {
+                "appraised" => "The certificate (code NOT compared)",
+                _ => "The verified certificate",
+            };
             parts.push(format!(
-                "The verified certificate has been saved at: {}",
+                "{what} has been saved at: {}",
                 certificate.display()
             ));
         }

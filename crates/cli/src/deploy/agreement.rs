@@ -10,6 +10,7 @@ use mse_workload::{
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::verification::Domain;
 
 /// What we asked for.
 pub(crate) struct Asked<'a> {
@@ -27,6 +28,7 @@ impl Asked<'_> {
         self.check_copies(app)?;
         let expires_at = self.expiry(app)?;
         self.check_names(app)?;
+        Self::check_url(app)?;
         Ok(Workload {
             format: FORMAT,
             app_id: app.id,
@@ -137,9 +139,33 @@ impl Asked<'_> {
                 ));
             }
         }
+        // The enclave's certificate could vouch for whatever else stood here.
+        for name in &app.tls_names {
+            let own = [&app.domain_name, &app.config_domain_name].contains(&name);
+            if !own && !LOOPBACK.contains(&name.as_str()) {
+                return Err(other("tls_names", "only names of this app", name));
+            }
+        }
         Ok(())
     }
+
+    /// What is shown as the app's address must be one of its names.
+    fn check_url(app: &App) -> Result<(), Failure> {
+        let host = app
+            .url
+            .starts_with("https://")
+            .then(|| app.url.parse::<Domain>().ok())
+            .flatten()
+            .map(|domain| domain.host);
+        match host {
+            Some(host) if app.domain_name == host || app.tls_names.contains(&host) => Ok(()),
+            _ => Err(other("url", "`https://` and a name of this app", &app.url)),
+        }
+    }
 }
+
+/// Names by which an app on this machine may be reached besides its own.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Cores as the workload has them.
 #[expect(

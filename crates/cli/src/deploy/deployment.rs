@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::agreement::Asked;
 use super::plan::Plan;
-use super::reservation::{Reservation, live_app};
+use super::reservation::Reservation;
 use super::stopping::{pause_after, stop_and_wait};
-use crate::api::{ApiClient, Upload};
+use crate::api::{ApiClient, AppQuery, Upload};
 use crate::context::{
     Context, ContextDir, ContextStore, Deployed, FormatVersion, Instance, Record, State,
 };
@@ -28,6 +28,9 @@ use crate::private_file;
 use crate::reference::EnclaveReference;
 use crate::ui::{Ui, counted};
 use crate::verification::{Verifier, expected_measurement, measurement_of, reachable, tee_of};
+
+/// How long the platform may be out of reach while we wait for the app.
+const OUTAGE: Duration = Duration::from_secs(60);
 
 /// How a deployment is done.
 pub(crate) struct Options {
@@ -139,21 +142,33 @@ impl Deployment<'_> {
         let workload = asked.agree(&app)?;
         let (channel, deployed) = self.verify(&app, workload).await?;
         let certificate = self.keep_certificate(made, &channel)?;
-        self.provision(made, channel, app.id).await?;
-        let app = self.wait_for(app.id, AppStatus::Running).await?;
-
         let instance = Instance {
             id: app.id,
             config_domain_name: app.config_domain_name.clone(),
             enclave_size: deployed.workload.resources.memory_mib,
             expires_at: app.expires_at,
             origin: self.plan.origin,
-            nonces: sealed.nonces,
+            nonces: sealed.nonces.clone(),
         };
-        made.dir()
-            .save(&self.context(made, Some((instance, deployed.clone()))))?;
+        // Whatever happens from here on, the app can be verified with what is on disk.
+        let mut context = self.context(made, Some((instance, deployed.clone())));
+        made.dir().save(&context)?;
+        self.provision(made, channel, app.id).await?;
+        let running = self.wait_for(app.id, AppStatus::Running).await?;
+
+        if let Some(record) = &mut context.record {
+            record.state = State::Running;
+        }
+        made.dir().save(&context)?;
         Ok(Outcome {
-            app,
+            // Only what may have changed: the rest was compared when it was first told.
+            app: App {
+                status: running.status,
+                ready_at: running.ready_at,
+                status_reason: running.status_reason,
+                confinement: running.confinement,
+                ..app
+            },
             deployed,
             certificate,
         })
@@ -235,8 +250,23 @@ impl Deployment<'_> {
         };
         let step = self.ui.step(what);
         let began = Instant::now();
+        let mut outage: Option<Instant> = None;
         loop {
-            let app = self.api.app(id).await?;
+            let app = match self.api.app(id).await {
+                Ok(app) => app,
+                // A platform that is out of reach for a moment is no reason to undo everything.
+                Err(failure) if failure.is_outage() => {
+                    let since = *outage.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= OUTAGE.min(self.options.patience) {
+                        return Err(failure.into());
+                    }
+                    step.note("the platform does not answer");
+                    sleep(pause_after(began.elapsed())).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure.into()),
+            };
+            outage = None;
             match (app.status, wanted) {
                 (status, wanted) if status == wanted => {
                     step.done(match wanted {
@@ -330,10 +360,11 @@ impl Deployment<'_> {
             path = workspace.join("ratls.pem");
             private_file::write(&path, pem.as_bytes())?;
         }
-        self.ui.say(&format!(
-            "The verified certificate has been saved at: {}",
-            path.display()
-        ))?;
+        let what = match self.options.verify {
+            Verify::Against(_) => "The verified certificate has been saved at",
+            Verify::Nothing => "The certificate (code NOT compared) has been saved at",
+        };
+        self.ui.say(&format!("{what}: {}", path.display()))?;
         Ok(path)
     }
 
@@ -377,16 +408,13 @@ impl Deployment<'_> {
     fn context(&self, made: &Made, running: Option<(Instance, Deployed)>) -> Context {
         let mut config = self.plan.context_config();
         config.code_key = Some(made.key.clone());
-        let (state, instance, deployed) = match running {
-            Some((instance, deployed)) => (State::Running, Some(instance), Some(deployed)),
-            None => (State::Pending, None, None),
-        };
+        let (instance, deployed) = running.unzip();
         Context {
             version: FormatVersion::V2,
             config,
             instance,
             record: Some(Record {
-                state,
+                state: State::Pending,
                 source_salt: made.salt.clone(),
                 server: self.api.server().clone(),
                 deployed,
@@ -399,10 +427,12 @@ impl Deployment<'_> {
         let undone = match made.reached() {
             Reached::Local => Ok(None),
             Reached::Created(id) => self.stop_created(id).await.map(Some),
-            Reached::Uploading => self.stop_unacknowledged().await,
+            Reached::Uploading => self.stop_unacknowledged(made).await,
         };
-        // A context that cannot be removed is only litter; what matters is said below.
-        if let Err(error) = made.dir().remove() {
+        if undone.is_ok()
+            // A context that cannot be removed is only litter; what matters is said below.
+            && let Err(error) = made.dir().remove()
+        {
             tracing::warn!(%error, "the context could not be removed");
         }
         match undone {
@@ -412,7 +442,7 @@ impl Deployment<'_> {
             Ok(None) => failure,
             Err(undo) => failure
                 .and(&format!("and the app could NOT be stopped: {undo}"))
-                .with_hint("see with `mse list` what runs, and stop it with `mse stop ID`"),
+                .with_hint("see with `mse list` what runs, and stop it with `mse stop ID`; its context, with the key, was kept"),
         }
     }
 
@@ -423,13 +453,16 @@ impl Deployment<'_> {
         Ok(id)
     }
 
-    /// The upload broke off: if the platform made an app of it all the same, it is the one live
-    /// app of this name, since before the upload there was none.
-    async fn stop_unacknowledged(&self) -> Result<Option<AppId>, Failure> {
-        let name = &self.plan.manifest.name;
+    /// The upload broke off: if the platform made an app of it all the same, it is the one that
+    /// was made with our key.
+    async fn stop_unacknowledged(&self, made: &Made) -> Result<Option<AppId>, Failure> {
+        let query = AppQuery {
+            idempotency_key: Some(made.idempotency),
+            ..AppQuery::default()
+        };
         // The platform may be about to take in what has arrived.
-        for _ in 0..5 {
-            if let Some(app) = live_app(self.api, name, &self.reservation.project).await? {
+        for _ in 0..10 {
+            if let Some(app) = self.api.apps(&query).await?.first() {
                 return self.stop_created(app.id).await.map(Some);
             }
             sleep(Duration::from_millis(300)).await;

@@ -10,7 +10,6 @@ use crate::failure::Failure;
 /// The platform, as far as a deployment needs it.
 pub(crate) struct Reservation {
     pub(crate) platform: PlatformInfo,
-    pub(crate) project: Project,
     pub(crate) hardware: Hardware,
     /// A live app of the same name, which must be stopped first.
     pub(crate) replaces: Option<PartialApp>,
@@ -43,7 +42,6 @@ impl Reservation {
         let replaces = live_app(api, &plan.manifest.name, &project).await?;
         Ok(Self {
             platform,
-            project,
             hardware,
             replaces,
         })
@@ -60,6 +58,7 @@ pub(super) async fn live_app(
         name: Some(name),
         statuses: &LIVE,
         project: Some(project.id),
+        ..AppQuery::default()
     };
     let apps = api.apps(&query).await?;
     Ok(apps.into_iter().find(|app| app.name == name))

@@ -125,6 +125,8 @@ pub(super) struct AppQuery {
     status: Option<String>,
     /// In the project of this id.
     project: Option<String>,
+    /// Made by the request with this `Idempotency-Key`.
+    idempotency_key: Option<String>,
 }
 
 impl AppQuery {
@@ -147,6 +149,7 @@ impl AppQuery {
                 })
                 .collect::<Result<_, _>>()?,
             project: project.transpose()?.map(ProjectId),
+            idempotency_key: self.idempotency_key,
         })
     }
 }

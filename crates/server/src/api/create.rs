@@ -24,8 +24,10 @@ use super::projects::clip;
 use super::refusal::Refusal;
 use super::{Api, State};
 use crate::blobs::FinishedUpload;
-use crate::deploy::workload;
-use crate::store::{Account, Created, HardwareRecord, Idempotency, ProjectRecord};
+use crate::deploy::{Fleet, workload};
+use crate::store::{
+    Account, AppRecord, Created, HardwareRecord, Idempotency, NewApp, ProjectRecord,
+};
 
 /// Deploy an app: its encrypted bundle, and what to do with it.
 ///
@@ -165,18 +167,32 @@ async fn accept(
         .into());
     }
 
-    // First the bundle, then the row: a row without a bundle could not be launched.
+    // On a task of its own: a client that hangs up now must not leave a row without a supervisor.
+    let fleet = api.fleet.clone();
+    let registered = tokio::spawn(async move { register(&fleet, app, bundle, idempotency).await });
+    let record = registered.await.map_err(Refusal::internal)??;
+    Ok(api.shown(record))
+}
+
+/// First the bundle, then the row: a row without a bundle could not be launched.
+async fn register(
+    fleet: &Fleet,
+    app: NewApp,
+    bundle: FinishedUpload,
+    idempotency: Idempotency,
+) -> Result<AppRecord, Refusal> {
     let id = app.workload.app_id;
+    let platform = fleet.platform();
     let blobs = platform.blobs.clone();
     tokio::task::spawn_blocking(move || blobs.keep(bundle, id))
         .await
         .map_err(Refusal::internal)??;
     match platform.store.create_app(&app, &idempotency).await {
-        Ok(Created::New(record)) => Ok(api.shown(api.fleet.start(*record).await?)),
+        Ok(Created::New(record)) => Ok(fleet.start(*record).await?),
         other => {
             platform.blobs.remove(id);
             match other? {
-                Created::Before(record) | Created::New(record) => Ok(api.shown(*record)),
+                Created::Before(record) | Created::New(record) => Ok(*record),
             }
         }
     }

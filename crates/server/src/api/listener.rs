@@ -154,15 +154,12 @@ async fn http(
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // HTTP/1.1 only: to tell the versions apart, a silent client would be waited for without end.
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(64);
     let told = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request
@@ -193,7 +190,7 @@ fn acceptor(files: &KeyFiles) -> Result<TlsAcceptor, ListenError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(ListenError::Tls)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

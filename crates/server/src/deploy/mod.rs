@@ -104,7 +104,14 @@ impl Fleet {
     pub async fn start(&self, mut app: AppRecord) -> Result<AppRecord, StoreError> {
         let id = app.id();
         if app.port.is_none() {
-            app.port = self.platform.pick_port(&app).await?;
+            match self.platform.pick_port(&app).await {
+                Ok(port) => app.port = port,
+                Err(error) => {
+                    let failed = steps::Ending::failed("the platform's database failed");
+                    steps::finish(&self.platform, &app, failed).await?;
+                    return Err(error);
+                }
+            }
         }
         // From here until its end the log is open, so that whoever follows it hears of the end.
         let accepted = "accepted".to_owned();
@@ -118,6 +125,16 @@ impl Fleet {
                 return Ok(app);
             }
             live.apps.insert(id, supervised.clone());
+        }
+        // It may have been stopped before anyone could find its supervisor.
+        match self.platform.store.app(id).await {
+            Ok(Some(current)) if current.status.is_terminated() => {
+                self.platform.live().apps.remove(&id);
+                supervised.done.cancel();
+                return Ok(current);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(app = %id, %error, "whether it was stopped is not known"),
         }
         let platform = Arc::clone(&self.platform);
         let record = app.clone();
@@ -138,6 +155,14 @@ impl Fleet {
         patience: Duration,
     ) -> Result<(), StoreError> {
         self.platform.store.ask_to_stop(id, reason).await?;
+        if self.supervised(id).is_none() {
+            // Nothing runs: its end only has to be written down.
+            if let Some(app) = self.platform.store.app(id).await? {
+                let stopped = steps::Ending::stopped(reason);
+                steps::finish(&self.platform, &app, stopped).await?;
+            }
+        }
+        // It may have been started meanwhile.
         let Some(supervised) = self.supervised(id) else {
             return Ok(());
         };

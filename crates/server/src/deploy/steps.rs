@@ -81,14 +81,20 @@ async fn run(
 
 /// How an app ended.
 #[derive(Debug)]
-enum Ending {
+pub(super) enum Ending {
     Failed { reason: String },
     Stopped { reason: String },
     Interrupted,
 }
 
 impl Ending {
-    fn failed(reason: impl Into<String>) -> Self {
+    pub(super) fn stopped(reason: impl Into<String>) -> Self {
+        Self::Stopped {
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn failed(reason: impl Into<String>) -> Self {
         Self::Failed {
             reason: reason.into(),
         }
@@ -342,7 +348,11 @@ enum Milestone {
 }
 
 /// Writes the end down, and removes what an ended app does not need.
-async fn finish(platform: &Platform, app: &AppRecord, ending: Ending) -> Result<(), StoreError> {
+pub(super) async fn finish(
+    platform: &Platform,
+    app: &AppRecord,
+    ending: Ending,
+) -> Result<(), StoreError> {
     let id = app.id();
     let transition = match ending {
         Ending::Failed { reason } => Transition {

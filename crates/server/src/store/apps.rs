@@ -126,6 +126,8 @@ pub struct AppFilter {
     pub statuses: Vec<AppStatus>,
     /// In this project.
     pub project: Option<ProjectId>,
+    /// Made by the request with this `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
 }
 
 /// A change of an app's state.
@@ -223,12 +225,14 @@ impl Store {
                 AND ($2 IS NULL OR name = $2)
                 AND ($3 IS NULL OR project_id = $3)
                 AND ($4 = '' OR instr(',' || $4 || ',', ',' || status || ',') > 0)
+                AND ($5 IS NULL OR idempotency_key = $5)
              ORDER BY created_at DESC, id LIMIT 1000",
         )
         .bind(owner.to_string())
         .bind(filter.name.as_deref())
         .bind(filter.project.map(|project| project.to_string()))
         .bind(statuses.join(","))
+        .bind(filter.idempotency_key.as_deref())
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(app).collect()
