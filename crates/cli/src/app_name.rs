@@ -20,7 +20,17 @@ pub(crate) enum AppName {
 }
 
 impl AppName {
-    /// Finds the app on the platform.
+    /// Finds the app on the platform: of those of a name the one that lives, or else the latest.
+    pub(crate) async fn resolve_any(&self, api: &ApiClient) -> Result<AppId, Failure> {
+        match (self, self.resolve(api).await) {
+            (Self::Name(name), Err(failure)) if failure.exit() == Exit::NotFound => {
+                self.latest(api, name).await
+            }
+            (_, found) => found,
+        }
+    }
+
+    /// Finds the app on the platform: by its name only if it lives.
     pub(crate) async fn resolve(&self, api: &ApiClient) -> Result<AppId, Failure> {
         let name = match self {
             Self::Id(id) => return Ok(*id),
@@ -45,15 +55,28 @@ impl AppName {
         }
     }
 
+    /// The latest app of that name, which has ended: what it said last is what is wanted.
+    async fn latest(&self, api: &ApiClient, name: &str) -> Result<AppId, Failure> {
+        let query = AppQuery {
+            name: Some(name),
+            ..AppQuery::default()
+        };
+        let apps = api.apps(&query).await?;
+        apps.iter()
+            .filter(|app| app.name == name)
+            .max_by_key(|app| app.created_at)
+            .map(|app| app.id)
+            .ok_or_else(|| self.not_found())
+    }
+
     /// There is no such app.
     pub(crate) fn not_found(&self) -> Failure {
         let message = match self {
             Self::Id(id) => format!("Cannot find the app with id `{id}`"),
             Self::Name(name) => format!("no app named `{name}` is running"),
         };
-        Failure::new(Exit::NotFound, message).with_hint(
-            "`mse list --all` shows all apps, also those that have ended, which are named by id",
-        )
+        Failure::new(Exit::NotFound, message)
+            .with_hint("`mse list --all` shows all apps, also those that have ended")
     }
 }
 

@@ -103,6 +103,7 @@ impl LocalApp {
         let url = format!("{}{}", self.url(), plan.health.as_str());
         let client = local_client(&self.url())?;
         let began = Instant::now();
+        let mut said = String::new();
         loop {
             if let Ok(Some(status)) = self.server.try_wait() {
                 return Err(self.over(&format!("with {status}")));
@@ -112,15 +113,17 @@ impl LocalApp {
                 .timeout(Duration::from_secs(5))
                 .send()
                 .await;
-            // As the enclave does: 503 is how a server says "not yet".
-            if answer.is_ok_and(|answer| answer.status().as_u16() != 503) {
-                return Ok(());
+            // As in the enclave: a success or a redirection.
+            match answer.map(|answer| answer.status()) {
+                Ok(status) if status.is_success() || status.is_redirection() => return Ok(()),
+                Ok(status) => said = format!(", it answers `{status}`"),
+                Err(_) => {}
             }
             if began.elapsed() > STARTING {
                 return Err(Failure::new(
                     Exit::TimedOut,
                     format!(
-                        "the app did not answer `{}` in {} s{}",
+                        "the app did not answer `{}` well in {} s{said}{}",
                         plan.health.as_str(),
                         STARTING.as_secs(),
                         self.last_words()

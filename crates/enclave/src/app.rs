@@ -45,6 +45,8 @@ const TRUST_STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How long an app may take until its health endpoint answers.
 const START: Duration = Duration::from_secs(120);
+/// How long it may answer there with anything but a success.
+const REFUSING: Duration = Duration::from_secs(20);
 /// Between two looks at the health endpoint.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -119,6 +121,7 @@ impl App {
         }
         let deadline = Instant::now() + START;
         let mut last = Health::NoAnswer;
+        let mut answering: Option<Instant> = None;
         while Instant::now() < deadline {
             tokio::select! {
                 exit = self.handle.wait() => return Err(AppError::Exited(exit?)),
@@ -126,6 +129,15 @@ impl App {
                     Health::Well => return Ok(()),
                     health => last = health,
                 },
+            }
+            // An app that is up and keeps saying no has another health endpoint, or a fault.
+            match last {
+                Health::Status(_) => {
+                    if answering.get_or_insert_with(Instant::now).elapsed() > REFUSING {
+                        break;
+                    }
+                }
+                _ => answering = None,
             }
             sleep(POLL).await;
         }
@@ -359,6 +371,6 @@ pub(crate) enum AppError {
     Changed,
     #[error("the app ended: {0}; its log says why")]
     Exited(SandboxExit),
-    #[error("the health endpoint `{0}` did not answer well within {seconds} seconds: {1}", seconds = START.as_secs())]
+    #[error("the health endpoint `{0}` did not answer well: {1}")]
     Unhealthy(String, Health),
 }

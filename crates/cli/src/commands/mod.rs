@@ -50,7 +50,7 @@ impl Scene<'_> {
     /// The API, and the app that `name` means there.
     async fn api_and_app(&self, name: &AppName) -> Result<(ApiClient, AppId), Failure> {
         let api = self.api()?;
-        let id = name.resolve(&api).await?;
+        let id = name.resolve_any(&api).await?;
         Ok((api, id))
     }
 

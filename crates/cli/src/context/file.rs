@@ -92,7 +92,12 @@ impl Context {
             &quoted(&config.python_application),
         );
         if let Some(tests) = &config.tests {
-            line(text, "tests", &quoted(&tests.folder.to_string_lossy()));
+            // An export is for others: where the owner keeps the tests is none of their business.
+            let folder = match key {
+                KeyInFile::Included => tests.folder.to_string_lossy(),
+                KeyInFile::LeftOut => "tests".into(),
+            };
+            line(text, "tests", &quoted(&folder));
             line(text, "tests_cmd", &quoted(&tests.command));
             let requirements: Vec<String> =
                 tests.requirements.iter().map(|one| quoted(one)).collect();

@@ -47,7 +47,7 @@ fn app() -> App {
         expires_at: "2029-01-01T00:00:00.9Z".parse().unwrap(),
         python_application: "app:app".into(),
         healthcheck_endpoint: "/health".into(),
-        url: String::new(),
+        url: "https://hello.mse.localhost".into(),
         gateway: String::new(),
         tls_names: vec!["hello.mse.localhost".into(), "7.mse.localhost".into()],
         tee: "simulated".into(),
@@ -158,6 +158,7 @@ fn an_owners_certificate_is_measured_and_its_domain_kept() {
     let answer = |app: &mut App| {
         app.ssl_certificate_origin = TlsOrigin::Owner;
         app.domain_name = "app.example.com".into();
+        app.url = "https://app.example.com:7343".into();
         app.tls_names = vec!["7.mse.localhost".into()];
     };
     let workload = agree(TlsOrigin::Owner, own, answer).unwrap();

@@ -32,6 +32,9 @@ use crate::verification::{Verifier, expected_measurement, measurement_of, reacha
 /// How long the platform may be out of reach while we wait for the app.
 const OUTAGE: Duration = Duration::from_secs(60);
 
+/// So much of the log of an app that failed is shown.
+const LAST_LINES: usize = 15;
+
 /// How a deployment is done.
 pub(crate) struct Options {
     /// With which enclave program the measurement is compared.
@@ -275,7 +278,11 @@ impl Deployment<'_> {
                     });
                     return Ok(app);
                 }
-                (AppStatus::OnError | AppStatus::Stopped, _) => return Err(ended(&app)),
+                (AppStatus::OnError | AppStatus::Stopped, _) => {
+                    drop(step);
+                    self.show_last_words(id).await;
+                    return Err(ended(&app));
+                }
                 (AppStatus::Running, AppStatus::Initializing) => {
                     return Err(Failure::new(
                         Exit::Refused,
@@ -307,6 +314,18 @@ impl Deployment<'_> {
             }
             sleep(pause_after(began.elapsed())).await;
         }
+    }
+
+    /// What an app said before it ended says why, mostly.
+    async fn show_last_words(&self, id: AppId) {
+        // The failure itself is told in any case.
+        let Ok(logs) = self.api.logs(id).await else {
+            return;
+        };
+        let lines: Vec<&str> = logs.stdout.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        self.ui
+            .warn(format!("the last of its log:\n  {}", last.join("\n  ")));
     }
 
     /// Connects to the enclave and compares it with what we deployed.

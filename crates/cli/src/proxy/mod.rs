@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -124,7 +126,8 @@ async fn forward(
             ),
         );
     }
-    if request.headers().contains_key(UPGRADE) {
+    // Any other protocol may be ignored (RFC 9110 §7.8); a WebSocket client would wait for it.
+    if asks_for_websocket(request.headers()) {
         return refusal(
             StatusCode::NOT_IMPLEMENTED,
             &Failure::new(Exit::Usage, "upgrades (websockets) are not forwarded"),
@@ -137,12 +140,16 @@ async fn forward(
         .unwrap_or_default();
     *request.uri_mut() = path;
     *request.version_mut() = http::Version::HTTP_11;
+    let local = request.headers().get(HOST).cloned();
     strip_hop_by_hop(request.headers_mut());
     request.headers_mut().insert(HOST, upstream.host().clone());
 
     match upstream.send(request).await {
         Ok(mut response) => {
             strip_hop_by_hop(response.headers_mut());
+            if let Some(local) = &local {
+                keep_redirect_here(response.headers_mut(), upstream.host(), local);
+            }
             response
         }
         Err(failure) => {
@@ -163,6 +170,29 @@ fn refusal(status: StatusCode, failure: &Failure) -> Response<AnswerBody> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get(UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// A redirection to the app's own name, which is reached only through here, leads back here.
+fn keep_redirect_here(headers: &mut HeaderMap, app: &HeaderValue, local: &HeaderValue) {
+    let here = headers.get(LOCATION).and_then(|location| {
+        let (app, local) = (app.to_str().ok()?, local.to_str().ok()?);
+        let rest = location
+            .to_str()
+            .ok()?
+            .strip_prefix("https://")?
+            .strip_prefix(app)?;
+        let whole = rest.is_empty() || rest.starts_with(['/', '?', '#']);
+        whole.then(|| HeaderValue::try_from(format!("http://{local}{rest}")).ok())?
+    });
+    if let Some(here) = here {
+        headers.insert(LOCATION, here);
+    }
 }
 
 /// Whether the request was meant for this machine by its sender.
@@ -196,6 +226,31 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirections_to_the_app_stay_here_and_others_are_kept() {
+        let rewritten = |location: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, HeaderValue::from_static(location));
+            keep_redirect_here(
+                &mut headers,
+                &HeaderValue::from_static("id.mse.localhost"),
+                &HeaderValue::from_static("127.0.0.1:8000"),
+            );
+            headers[LOCATION].to_str().unwrap().to_owned()
+        };
+        assert_eq!(
+            rewritten("https://id.mse.localhost/items/?a=1"),
+            "http://127.0.0.1:8000/items/?a=1"
+        );
+        for kept in [
+            "/items/",
+            "https://id.mse.localhost.evil.example/",
+            "https://other.example/",
+        ] {
+            assert_eq!(rewritten(kept), kept);
+        }
+    }
 
     fn host(value: &'static str) -> HeaderMap {
         let mut headers = HeaderMap::new();
