@@ -17,6 +17,7 @@
 //! | module | side | what |
 //! | --- | --- | --- |
 //! | [`binding`] | both | the layouts of report data |
+//! | [`forwarding`] | both | headers that end with a connection |
 //! | [`identity`] | enclave | the TLS key and the certificate with evidence |
 //! | [`certificate`] | client | reading a certificate and its evidence |
 //! | [`channel`] | client | connect, appraise, challenge: the result is a channel to use |
@@ -26,6 +27,7 @@
 pub mod binding;
 pub mod certificate;
 pub mod channel;
+pub mod forwarding;
 pub mod identity;
 pub mod provisioning;
 pub mod wire;

@@ -1,15 +1,15 @@
 //! Requests on their way to the app, over its private socket.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use std::sync::{Mutex, PoisonError};
+use mse_ratls::forwarding::strip_hop_by_hop;
 
 use super::service::AnswerBody;
 use crate::app_socket::AppSocket;
@@ -191,25 +191,6 @@ fn is_spoofable(name: &HeaderName) -> bool {
     name.contains('_')
         || name.starts_with("x-forwarded-")
         || matches!(name, "forwarded" | "x-real-ip")
-}
-
-/// RFC 9110 §7.6.1: what concerns one connection ends with it.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }
 
 #[derive(Debug, thiserror::Error)]
