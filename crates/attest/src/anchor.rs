@@ -5,20 +5,27 @@ use std::fmt;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::dcap::ECDSA_P256;
+use crate::x509::{Algorithm, Certificate};
 
 /// Intel's SGX root CA; `roots/README.md` says where it comes from.
 static INTEL_SGX_ROOT: &[u8] = include_bytes!("roots/intel-sgx-root-ca.der");
 
-/// The kind of platform that a trust anchor vouches for.
+/// Who vouches for evidence: the TEE that an appraisal result names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Tee {
     /// Intel SGX.
     Sgx,
+    /// Intel TDX.
+    Tdx,
+    /// AMD SEV-SNP.
+    Snp,
+    /// AWS Nitro Enclaves.
+    Nitro,
+    /// A virtual TPM that nothing binds to a confidential VM: whoever runs the machine made it.
+    Tpm,
     /// A simulated platform: the form of the evidence is real, the protection is not.
     Simulated,
 }
@@ -28,6 +35,10 @@ impl Tee {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sgx => "sgx",
+            Self::Tdx => "tdx",
+            Self::Snp => "snp",
+            Self::Nitro => "nitro",
+            Self::Tpm => "tpm",
             Self::Simulated => "simulated",
         }
     }
@@ -39,13 +50,41 @@ impl fmt::Display for Tee {
     }
 }
 
-/// A root certificate and the kind of platform it stands for.
+/// The public-key infrastructure that a root belongs to: which evidence may end in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pki {
+    /// Quotes of the DCAP form: P-256 throughout.
+    Dcap,
+    /// SEV-SNP: RSA-4096 down to the VEK.
+    Amd,
+    /// Nitro: P-384 throughout.
+    Nitro,
+}
+
+impl Pki {
+    pub(crate) fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Dcap => Algorithm::EcdsaP256Sha256,
+            Self::Amd => Algorithm::RsaPssSha384,
+            Self::Nitro => Algorithm::EcdsaP384Sha384,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Hardware,
+    Simulated,
+}
+
+/// A root certificate and what it stands for.
 ///
 /// Hardware anchors are compiled in; only a simulated one can be read from a file, so no file can
 /// claim to be hardware.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustAnchor {
-    tee: Tee,
+    pki: Pki,
+    standing: Standing,
     root_der: Vec<u8>,
     /// DER of the root's SubjectPublicKeyInfo.
     root_key: Vec<u8>,
@@ -54,21 +93,36 @@ pub struct TrustAnchor {
 }
 
 impl TrustAnchor {
-    /// Intel's root for SGX.
-    pub fn intel_sgx() -> Self {
-        Self::of_root(Tee::Sgx, INTEL_SGX_ROOT, None)
-            .expect("the compiled-in root is a self-signed P-256 CA, which a test holds")
+    /// Intel's root for SGX and TDX.
+    pub fn intel() -> Self {
+        Self::hardware(Pki::Dcap, INTEL_SGX_ROOT)
     }
 
-    /// The anchor of one simulated platform. `mrsigner`, if given, must be that of every enclave
-    /// which the platform quotes.
+    fn hardware(pki: Pki, root_der: &[u8]) -> Self {
+        Self::of_root(pki, Standing::Hardware, root_der, None)
+            .expect("a compiled-in root is a self-signed CA of its PKI, which a test holds")
+    }
+
+    /// The anchor of one simulated platform. `mrsigner`, if given, must be that of every SGX
+    /// enclave which the platform quotes.
     ///
-    /// Fails unless `root_der` is a self-signed P-256 CA certificate.
+    /// Which evidence it can vouch for is told by its key: P-256 for quotes of the DCAP form,
+    /// RSA for SEV-SNP, P-384 for Nitro documents. Fails unless `root_der` is a self-signed CA
+    /// certificate of one of them.
     pub fn simulated(
         root_der: &[u8],
         mrsigner: Option<[u8; 32]>,
     ) -> Result<Self, TrustAnchorError> {
-        Self::of_root(Tee::Simulated, root_der, mrsigner)
+        let root = Certificate::parse(root_der).map_err(|error| TrustAnchorError::Root {
+            why: error.to_string(),
+        })?;
+        let pki = [Pki::Dcap, Pki::Amd, Pki::Nitro]
+            .into_iter()
+            .find(|pki| root.has_key_for(pki.algorithm()))
+            .ok_or_else(|| TrustAnchorError::Root {
+                why: "its key is neither P-256, nor P-384, nor RSA".into(),
+            })?;
+        Self::of_root(pki, Standing::Simulated, root_der, mrsigner)
     }
 
     /// Reads the file that a simulated platform writes for those who choose to trust it.
@@ -104,7 +158,7 @@ impl TrustAnchor {
     /// The file form that [`TrustAnchor::from_toml`] reads.
     pub fn to_toml(&self) -> String {
         let file = AnchorFile {
-            tee: self.tee.as_str().to_owned(),
+            tee: Tee::Simulated.as_str().to_owned(),
             root_certificate: pem(&self.root_der),
             mrsigner: self.mrsigner.map(hex::encode),
         };
@@ -112,9 +166,21 @@ impl TrustAnchor {
         format!("{TOML_WARNING}{body}")
     }
 
-    /// The kind of platform that evidence under this root comes from.
-    pub fn tee(&self) -> Tee {
-        self.tee
+    /// Whether it stands for a simulated platform.
+    pub fn is_simulated(&self) -> bool {
+        self.standing == Standing::Simulated
+    }
+
+    /// What evidence of `tee` under this root counts as.
+    pub(crate) fn tee_of(&self, tee: Tee) -> Tee {
+        match self.standing {
+            Standing::Hardware => tee,
+            Standing::Simulated => Tee::Simulated,
+        }
+    }
+
+    pub(crate) fn pki(&self) -> Pki {
+        self.pki
     }
 
     /// The root certificate, DER.
@@ -142,37 +208,33 @@ impl TrustAnchor {
 
     /// Whether `candidate`, the last certificate of a chain, is this root: the same certificate,
     /// or another one of the same key, signed by it.
-    pub(crate) fn is_root(&self, der: &[u8], candidate: &X509Certificate<'_>) -> bool {
-        der == self.root_der
-            || (candidate.public_key().raw == self.root_key && is_self_signed(candidate))
+    pub(crate) fn is_root(&self, candidate: &Certificate<'_>) -> bool {
+        candidate.der() == self.root_der
+            || (candidate.spki() == self.root_key
+                && candidate
+                    .check_signed_by(candidate, self.pki.algorithm())
+                    .is_ok())
     }
 
     fn of_root(
-        tee: Tee,
+        pki: Pki,
+        standing: Standing,
         root_der: &[u8],
         mrsigner: Option<[u8; 32]>,
     ) -> Result<Self, TrustAnchorError> {
-        let refused = |why: &str| TrustAnchorError::Root {
-            why: why.to_owned(),
-        };
-        let (rest, root) = X509Certificate::from_der(root_der)
-            .map_err(|error| refused(&format!("it is not an X.509 certificate: {error}")))?;
-        if !rest.is_empty() {
-            return Err(refused("bytes follow the certificate"));
-        }
+        let refused = |why: String| TrustAnchorError::Root { why };
+        let root = Certificate::parse(root_der).map_err(|error| refused(error.to_string()))?;
         if !root.is_ca() {
-            return Err(refused("it is not a CA certificate"));
+            return Err(refused("it is not a CA certificate".into()));
         }
-        if !is_self_signed(&root) {
-            return Err(refused(
-                "it is not signed by its own P-256 key (ECDSA with SHA-256)",
-            ));
-        }
+        root.check_signed_by(&root, pki.algorithm())
+            .map_err(|error| refused(format!("it is not self-signed: {error}")))?;
         Ok(Self {
-            tee,
+            pki,
+            standing,
             root_der: root_der.to_vec(),
-            root_key: root.public_key().raw.to_vec(),
-            subject: root.subject().to_string(),
+            root_key: root.spki().to_vec(),
+            subject: root.subject(),
             mrsigner,
         })
     }
@@ -181,7 +243,8 @@ impl TrustAnchor {
 impl fmt::Debug for TrustAnchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustAnchor")
-            .field("tee", &self.tee)
+            .field("pki", &self.pki)
+            .field("standing", &self.standing)
             .field("subject", &self.subject)
             .field("mrsigner", &self.mrsigner.map(hex::encode))
             .finish_non_exhaustive()
@@ -243,16 +306,6 @@ fn parse_mrsigner(value: String) -> Result<[u8; 32], TrustAnchorError> {
     Ok(mrsigner)
 }
 
-fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
-    ECDSA_P256
-        .verify_signature(
-            &certificate.public_key().subject_public_key.data,
-            certificate.tbs_certificate.as_ref(),
-            &certificate.signature_value.data,
-        )
-        .is_ok()
-}
-
 fn pem(der: &[u8]) -> String {
     use base64::Engine as _;
 
@@ -291,7 +344,7 @@ mod tests {
             include_str!("roots/README.md").contains(&digest),
             "{digest}"
         );
-        assert_eq!(TrustAnchor::intel_sgx().tee(), Tee::Sgx);
+        assert_eq!(TrustAnchor::intel().tee_of(Tee::Sgx), Tee::Sgx);
     }
 
     fn simulated_intel() -> TrustAnchor {

@@ -4,56 +4,48 @@ use std::{error::Error, fmt};
 
 use serde::Serialize;
 
-use crate::{TcbStatus, Tee, hex_form};
+use crate::{Claims, TcbStatus, Tee, hex_form};
 
-/// Evidence was accepted: every check passed, or was skipped for the reason it gives.
+/// Evidence was accepted: every check passed, was tolerated as the policy says, or was skipped for
+/// the reason it gives.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Appraisal {
     /// The kind of platform, taken from the trust anchor that the evidence ends in.
     pub tee: Tee,
-    /// What the evidence and its endorsements say, now proven.
+    /// What the evidence says, now proven.
     pub claims: Claims,
+    /// What the vendor says about the platform's TCB, for TEEs whose vendor does.
+    pub tcb: Option<Tcb>,
     /// Every check in the order in which they decide.
     pub checks: Vec<Check>,
 }
 
-/// What proven evidence says about the enclave and its platform.
+impl Appraisal {
+    /// The checks that passed only because the policy tolerates what was found.
+    pub fn tolerated(&self) -> impl Iterator<Item = &Check> {
+        self.checks
+            .iter()
+            .filter(|check| matches!(check.outcome, Outcome::Tolerated { .. }))
+    }
+}
+
+/// What verified collateral says about a platform's TCB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Claims {
-    /// Measurement of the enclave.
-    #[serde(with = "hex_form")]
-    pub mrenclave: [u8; 32],
-    /// Signer of the enclave.
-    #[serde(with = "hex_form")]
-    pub mrsigner: [u8; 32],
-    /// Product id that the signer gave.
-    pub isv_prod_id: u16,
-    /// Security version that the signer gave.
-    pub isv_svn: u16,
-    /// Whether a debugger can read the enclave.
-    pub debug: bool,
-    /// SGX attributes: flags and XFRM, 8 bytes each, little-endian.
-    #[serde(with = "hex_form")]
-    pub attributes: [u8; 16],
-    /// CPU security version at the time of the report.
-    #[serde(with = "hex_form")]
-    pub cpu_svn: [u8; 16],
-    /// What the enclave put into its report.
-    #[serde(with = "hex_form")]
-    pub report_data: [u8; 64],
+pub struct Tcb {
     /// Family, model, stepping, platform and custom SKU of the platform's PCK certificate.
     #[serde(with = "hex_form")]
     pub fmspc: [u8; 6],
-    /// TCB status of platform and quoting enclave together.
-    pub tcb_status: TcbStatus,
+    /// TCB status of platform, module and quoting enclave together.
+    pub status: TcbStatus,
     /// Security advisories that apply to the platform.
     pub advisory_ids: Vec<String>,
-    /// Date of the TCB level that the platform meets, RFC 3339.
-    pub tcb_date: String,
+    /// Date of the TCB level that the platform meets, RFC 3339; the oldest of platform, module
+    /// and quoting enclave.
+    pub date: String,
     /// TCB evaluation data number of the collateral.
-    pub tcb_evaluation_number: u32,
+    pub evaluation_number: u32,
     /// When the oldest document of the collateral was issued, unix seconds.
     pub collateral_issued: u64,
     /// When the first document or certificate of the collateral expires, unix seconds.
@@ -81,6 +73,11 @@ pub struct Check {
 pub enum Outcome {
     /// It holds.
     Passed,
+    /// It does not hold by itself; the policy accepts that.
+    Tolerated {
+        /// What is accepted and on what ground.
+        why: String,
+    },
     /// It was not made.
     Skipped {
         /// Why not.
@@ -102,9 +99,9 @@ pub enum CheckName {
     EvidenceFormat,
     /// Size and form of the collateral.
     CollateralFormat,
-    /// The chain in the evidence ends in one of the policy's trust anchors.
+    /// The chain of the evidence ends in one of the policy's trust anchors.
     RootOfTrust,
-    /// Certificates of the PCK, of the TCB signer and their issuers.
+    /// Certificates from the signer of the evidence (and of the collateral) up to the root.
     CertificateChains,
     /// None of them is revoked, by CRLs that are signed and current.
     Revocation,
@@ -115,11 +112,15 @@ pub enum CheckName {
     /// The quoting enclave: signed by the PCK, as its identity says, and vouching for the
     /// attestation key.
     QeReport,
-    /// The quote is signed by the attestation key.
+    /// The evidence itself is signed by its attestation key.
     QuoteSignature,
-    /// The TCB info is about this kind of platform (FMSPC, PCE-ID).
+    /// Collateral and certificates are about this platform: FMSPC, PCE-ID; chip id, TCB.
     PlatformMatch,
-    /// All of the collateral is valid at the given time.
+    /// The TDX module is one that the TCB info knows: its signer and attributes.
+    TdxModule,
+    /// What a virtual TPM signs with is bound to the hardware report of its VM.
+    HardwareBinding,
+    /// Certificates and collateral are valid at the given time.
     CollateralValidity,
     /// The collateral is no older than the policy wants.
     CollateralAge,
@@ -129,8 +130,16 @@ pub enum CheckName {
     TcbStatus,
     /// Security advisories that apply to the platform.
     Advisories,
-    /// The enclave is not in debug mode.
+    /// Versions of firmware, microcode and module that the policy asks for at least.
+    MinimumTcb,
+    /// The code is not in debug mode.
     Debug,
+    /// Attributes and guest policy: nothing that lets others in, reserved bits are zero.
+    Attributes,
+    /// The privilege level (VMPL) that asked for the report.
+    Vmpl,
+    /// No service TD is bound that the policy does not name.
+    ServiceTd,
     /// Measurement of the enclave.
     MrEnclave,
     /// Signer of the enclave.
@@ -139,8 +148,12 @@ pub enum CheckName {
     IsvProdId,
     /// Security version of the enclave.
     IsvSvn,
+    /// A measured value against the values that policy and caller name for it.
+    ReferenceValue,
     /// All 64 bytes of the report data.
     ReportData,
+    /// The verifier's challenge, all bytes.
+    Nonce,
 }
 
 impl CheckName {
@@ -157,17 +170,25 @@ impl CheckName {
             Self::QeReport => "qe-report",
             Self::QuoteSignature => "quote-signature",
             Self::PlatformMatch => "platform-match",
+            Self::TdxModule => "tdx-module",
+            Self::HardwareBinding => "hardware-binding",
             Self::CollateralValidity => "collateral-validity",
             Self::CollateralAge => "collateral-age",
             Self::TcbEvaluation => "tcb-evaluation",
             Self::TcbStatus => "tcb-status",
             Self::Advisories => "advisories",
+            Self::MinimumTcb => "minimum-tcb",
             Self::Debug => "debug",
+            Self::Attributes => "attributes",
+            Self::Vmpl => "vmpl",
+            Self::ServiceTd => "service-td",
             Self::MrEnclave => "mr-enclave",
             Self::MrSigner => "mr-signer",
             Self::IsvProdId => "isv-prod-id",
             Self::IsvSvn => "isv-svn",
+            Self::ReferenceValue => "reference-value",
             Self::ReportData => "report-data",
+            Self::Nonce => "nonce",
         }
     }
 }
@@ -196,6 +217,12 @@ pub struct Refusal {
     pub expected: String,
     /// What to do about it.
     pub hint: &'static str,
+    /// The kind of platform, if its root is trusted.
+    pub tee: Option<Tee>,
+    /// What the evidence states, *not* proven; `None` if it could not be read.
+    pub claims: Option<Box<Claims>>,
+    /// What verified collateral says about the platform: proven, if it is there.
+    pub tcb: Option<Box<Tcb>>,
     /// Every check, those after the decisive one too where they could be made.
     pub checks: Vec<Check>,
 }

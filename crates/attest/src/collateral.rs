@@ -1,4 +1,4 @@
-//! Collateral: the endorsements a quote is appraised with.
+//! Collateral: the endorsements that evidence is appraised with.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,6 +9,115 @@ use crate::hex_form;
 /// Genuine sets are about 20 KiB.
 pub const MAX_COLLATERAL_BYTES: usize = 1024 * 1024;
 
+/// All that evidence is appraised with, whatever its kind: a kind reads what it needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collateral {
+    /// For quotes of the DCAP form.
+    pub dcap: Option<DcapCollateral>,
+    /// Certificates (DER) that the evidence does not carry itself, in the order of their chain:
+    /// for SEV-SNP the VEK, alone or followed by ASK (or ASVK) and ARK, or the other way round.
+    pub certificates: Vec<Vec<u8>>,
+    /// CRLs (DER) of those who issued the certificates.
+    pub crls: Vec<Vec<u8>>,
+}
+
+impl Collateral {
+    /// Collateral for evidence that carries all that it needs.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reads a JSON document of up to [`MAX_COLLATERAL_BYTES`]: the form of [`DcapCollateral`],
+    /// or `{"format": "mse-collateral/1", "dcap": {…}, "certificates": [hex…], "crls": [hex…]}`,
+    /// in which every member but `format` may be missing.
+    ///
+    /// Nothing is verified here: that is part of every appraisal.
+    pub fn from_json(json: &[u8]) -> Result<Self, CollateralError> {
+        within_bound(json.len())?;
+        let probe: Probe = serde_json::from_slice(json).map_err(CollateralError::Json)?;
+        if probe.format.is_none() {
+            return DcapCollateral::from_json(json).map(Self::from);
+        }
+        let file: OwnFile = serde_json::from_slice(json).map_err(CollateralError::Json)?;
+        Ok(Self {
+            dcap: file.dcap.map(|dcap| *dcap),
+            certificates: from_hex("certificates", &file.certificates)?,
+            crls: from_hex("crls", &file.crls)?,
+        })
+    }
+
+    /// The JSON form with a `format` member.
+    pub fn to_json(&self) -> String {
+        let file = OwnFile {
+            format: Format::V1,
+            dcap: self.dcap.clone().map(Box::new),
+            certificates: self.certificates.iter().map(hex::encode).collect(),
+            crls: self.crls.iter().map(hex::encode).collect(),
+        };
+        serde_json::to_string_pretty(&file).expect("a struct of strings is JSON")
+    }
+
+    /// The sum of the sizes of all parts, in bytes.
+    pub fn size(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    pub(crate) fn check_size(&self) -> Result<(), CollateralError> {
+        within_bound(self.size())
+    }
+
+    /// All parts in a fixed order.
+    fn parts(&self) -> Vec<&[u8]> {
+        let mut parts = Vec::new();
+        if let Some(dcap) = &self.dcap {
+            parts.extend(dcap.parts());
+        }
+        parts.extend(self.certificates.iter().map(Vec::as_slice));
+        parts.extend(self.crls.iter().map(Vec::as_slice));
+        parts
+    }
+}
+
+impl From<DcapCollateral> for Collateral {
+    fn from(dcap: DcapCollateral) -> Self {
+        Self {
+            dcap: Some(dcap),
+            ..Self::default()
+        }
+    }
+}
+
+/// Tells the two JSON forms apart, so that an error is about the form that was meant.
+#[derive(Deserialize)]
+struct Probe {
+    format: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnFile {
+    format: Format,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dcap: Option<Box<DcapCollateral>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    crls: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Format {
+    #[serde(rename = "mse-collateral/1")]
+    V1,
+}
+
+fn from_hex(member: &'static str, values: &[String]) -> Result<Vec<Vec<u8>>, CollateralError> {
+    values
+        .iter()
+        .map(|value| hex::decode(value).map_err(|_| CollateralError::Hex { member }))
+        .collect()
+}
+
 /// What Intel's Provisioning Certification Service (API v4) answers for one platform, or what a
 /// simulated platform answers in its place.
 ///
@@ -17,7 +126,7 @@ pub const MAX_COLLATERAL_BYTES: usize = 1024 * 1024;
 /// signed documents are kept character for character: the signatures cover the text, not its
 /// meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Collateral {
+pub struct DcapCollateral {
     /// PEM chain of the PCK CRL's issuer, root last.
     pub pck_crl_issuer_chain: String,
     /// CRL of the root CA, DER.
@@ -45,22 +154,13 @@ pub struct Collateral {
     pub pck_certificate_chain: Option<String>,
 }
 
-impl Collateral {
+impl DcapCollateral {
     /// Reads the JSON form, up to [`MAX_COLLATERAL_BYTES`].
     ///
     /// Nothing is verified here: that is part of every appraisal.
     pub fn from_json(json: &[u8]) -> Result<Self, CollateralError> {
         within_bound(json.len())?;
         serde_json::from_slice(json).map_err(CollateralError::Json)
-    }
-
-    /// The sum of the sizes of all parts, in bytes.
-    pub fn size(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
-    }
-
-    pub(crate) fn check_size(&self) -> Result<(), CollateralError> {
-        within_bound(self.size())
     }
 
     /// All parts in a fixed order: what a digest of the collateral is taken over.
@@ -97,6 +197,12 @@ pub enum CollateralError {
     /// Not JSON, a member missing or of the wrong type.
     #[error("collateral is not in the `QuoteCollateralV3` JSON form: {0}; fetch it again")]
     Json(#[source] serde_json::Error),
+    /// A certificate or CRL that is not hexadecimal.
+    #[error("`{member}` of the collateral holds something that is not hexadecimal; fetch it again")]
+    Hex {
+        /// The member of the JSON document.
+        member: &'static str,
+    },
 }
 
 fn within_bound(size: usize) -> Result<(), CollateralError> {

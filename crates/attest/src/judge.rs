@@ -1,206 +1,114 @@
-//! What policy and reference values say about a platform and an enclave.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! Checks that evidence of several kinds is put to in the same way.
 
 use crate::{
-    CheckName, Policy, Reason, ReferenceValues, TcbStatus, TrustAnchor,
-    dcap::Endorsement,
+    CheckName, Policy, Reason, ReferenceValues,
     ledger::{Failure, Holds, Ledger, hint_for},
-    policy::DebugEnclaves,
-    quote::Report,
+    policy::DebugCode,
 };
 
-/// What the policy says about platform and collateral.
-pub(crate) fn judge_platform(
-    ledger: &mut Ledger,
-    endorsement: &Endorsement,
-    policy: &Policy,
-    now: SystemTime,
-) {
-    let age = now
-        .duration_since(UNIX_EPOCH + Duration::from_secs(endorsement.issued))
-        .unwrap_or_default();
-    let issued = format!("oldest document issued {}", date(endorsement.issued));
-    match policy.max_collateral_age {
-        None => ledger.skipped(CheckName::CollateralAge, issued, "the policy sets no limit"),
-        Some(limit) => ledger.compare(
-            CheckName::CollateralAge,
-            format!("{issued}, {} s ago", age.as_secs()),
-            format!("at most {} s", limit.as_secs()),
-            Holds(age <= limit),
-            || Failure {
-                reason: Reason::Stale,
-                why: "the collateral is older than the policy allows".into(),
-                hint: hint_for(Reason::Stale),
-            },
-        ),
-    }
-    ledger.compare(
-        CheckName::TcbEvaluation,
-        endorsement.tcb_evaluation_number.to_string(),
-        format!("at least {}", policy.min_tcb_evaluation_number),
-        Holds(endorsement.tcb_evaluation_number >= policy.min_tcb_evaluation_number),
-        || Failure {
-            reason: Reason::Stale,
-            why: "the collateral does not know the TCB recovery that the policy asks for".into(),
-            hint: hint_for(Reason::Stale),
-        },
-    );
-    ledger.compare(
-        CheckName::TcbStatus,
-        endorsement.tcb_status.to_string(),
-        join(policy.accepted_statuses.iter().map(|status| status.as_str())),
-        Holds(
-            endorsement.tcb_status != TcbStatus::Revoked
-                && policy.accepted_statuses.contains(&endorsement.tcb_status),
-        ),
-        || Failure {
-            reason: Reason::Policy,
-            why: format!(
-                "the platform's TCB status is {}, as of {}{}",
-                endorsement.tcb_status,
-                endorsement.tcb_date,
-                match endorsement.advisory_ids.as_slice() {
-                    [] => String::new(),
-                    ids => format!("; advisories: {}", join(ids)),
-                }
-            ),
-            hint: "have the platform's microcode, firmware and settings brought up to date; or accept the status in the policy, if you know what the advisories mean for you",
-        },
-    );
-    judge_advisories(ledger, endorsement, policy, now);
-}
-
-fn judge_advisories(
-    ledger: &mut Ledger,
-    endorsement: &Endorsement,
-    policy: &Policy,
-    now: SystemTime,
-) {
-    let ids = &endorsement.advisory_ids;
-    if endorsement.tcb_status == TcbStatus::UpToDate || ids.is_empty() {
-        let why = if ids.is_empty() {
-            "none applies"
-        } else {
-            "the platform is up to date: they are fixed"
-        };
-        ledger.skipped(CheckName::Advisories, join(ids), why);
+/// Debug mode: whoever runs the code could read its memory.
+pub(crate) fn judge_debug(ledger: &mut Ledger, is_debug: bool, policy: &Policy) {
+    if is_debug && policy.debug == DebugCode::Allowed {
+        ledger.tolerated(
+            CheckName::Debug,
+            "debug mode".into(),
+            "production mode",
+            "the policy allows debug mode: whoever runs the code can read its memory".into(),
+        );
         return;
     }
-    let tolerated = |id: &&String| {
-        policy
-            .tolerated_advisories
-            .iter()
-            .any(|tolerated| tolerated.id.eq_ignore_ascii_case(id) && now <= tolerated.until)
-    };
-    let open: Vec<_> = ids.iter().filter(|id| !tolerated(id)).collect();
     ledger.compare(
-        CheckName::Advisories,
-        join(ids),
-        format!(
-            "tolerated today: {}",
-            join(
-                policy
-                    .tolerated_advisories
-                    .iter()
-                    .filter(|tolerated| now <= tolerated.until)
-                    .map(|tolerated| tolerated.id.as_str())
-            )
-        ),
-        Holds(open.is_empty()),
+        CheckName::Debug,
+        if is_debug {
+            "debug mode"
+        } else {
+            "production mode"
+        },
+        "production mode",
+        Holds(!is_debug),
         || Failure {
             reason: Reason::Policy,
-            why: format!("advisories that the policy does not tolerate apply: {}", join(&open)),
-            hint: "have the platform updated; or tolerate each advisory in the policy, by name and until a date",
+            why: "the code runs in debug mode: whoever runs it can read its memory".into(),
+            hint: "launch it in production mode",
         },
     );
 }
 
-/// Whether the enclave is the expected one. Reads the evidence only, so it needs no trust in it.
-pub(crate) fn judge_enclave(
+/// Holds each measured value against those that policy (`section.name`) and caller (`name`) give
+/// for it, and refuses if the caller names a claim that this evidence does not have.
+pub(crate) fn judge_references(
     ledger: &mut Ledger,
-    report: Report<'_>,
+    section: &str,
+    measured: &[(&str, &[u8])],
     policy: &Policy,
-    anchor: Option<&TrustAnchor>,
     expected: &ReferenceValues,
 ) {
-    ledger.compare(
-        CheckName::Debug,
-        if report.is_debug() {
-            "debug enclave"
-        } else {
-            "production enclave"
-        },
-        match policy.debug_enclaves {
-            DebugEnclaves::Refused => "production enclave",
-            DebugEnclaves::Allowed => "any (the policy allows debug enclaves)",
-        },
-        Holds(!report.is_debug() || policy.debug_enclaves == DebugEnclaves::Allowed),
-        || Failure {
-            reason: Reason::Policy,
-            why: "the enclave is in debug mode: whoever runs it can read its memory".into(),
-            hint: "launch it as a production enclave",
-        },
-    );
-    match &expected.mrenclave {
-        None => ledger.skipped(
-            CheckName::MrEnclave,
-            hex::encode(report.mrenclave()),
-            NOT_GIVEN,
-        ),
-        Some(mrenclave) => ledger.compare(
-            CheckName::MrEnclave,
-            hex::encode(report.mrenclave()),
-            hex::encode(mrenclave),
-            Holds(report.mrenclave() == mrenclave),
-            || Failure {
-                reason: Reason::Mismatch,
-                why: "another program runs there: the measurement differs".into(),
-                hint: "compare code, configuration and release of the enclave with what you measured",
-            },
-        ),
+    for (name, value) in measured {
+        let accepted = policy.references.get(&format!("{section}.{name}"));
+        let wanted = expected.claims.get(*name);
+        judge_value(ledger, CheckName::ReferenceValue, name, value, accepted, wanted.map(Vec::as_slice));
     }
-    judge_signer(ledger, report, policy, anchor, expected);
-    match policy.isv_prod_id {
-        None => ledger.skipped(
-            CheckName::IsvProdId,
-            report.isv_prod_id().to_string(),
-            "the policy names none",
-        ),
-        Some(id) => ledger.compare(
-            CheckName::IsvProdId,
-            report.isv_prod_id().to_string(),
-            id.to_string(),
-            Holds(report.isv_prod_id() == id),
-            || Failure {
+    let unknown = expected
+        .claims
+        .keys()
+        .map(String::as_str)
+        .chain(expected.mrenclave.map(|_| "mrenclave"))
+        .chain(expected.mrsigner.map(|_| "mrsigner"))
+        // SGX has checks of their own for these two.
+        .filter(|name| !(section == "sgx" && ["mrenclave", "mrsigner"].contains(name)))
+        .find(|name| !measured.iter().any(|(measured, _)| measured == name));
+    if let Some(name) = unknown {
+        ledger.failed(
+            CheckName::ReferenceValue,
+            format!("evidence of {section}"),
+            name.to_owned(),
+            Failure {
                 reason: Reason::Mismatch,
-                why: "the enclave is another product of its signer".into(),
-                hint: "check the product id in the policy",
+                why: format!("a value is expected for `{name}`, which this evidence does not have"),
+                hint: "give reference values of the TEE that runs the code",
             },
-        ),
+        );
     }
-    ledger.compare(
-        CheckName::IsvSvn,
-        report.isv_svn().to_string(),
-        format!("at least {}", policy.min_isv_svn),
-        Holds(report.isv_svn() >= policy.min_isv_svn),
-        || Failure {
-            reason: Reason::Policy,
-            why: "the enclave's security version is below the policy's minimum".into(),
-            hint: "launch a newer release of the enclave",
-        },
-    );
+}
+
+/// One measured value: must be one of `accepted` and must be `wanted`, as far as they are given.
+pub(crate) fn judge_value(
+    ledger: &mut Ledger,
+    check: CheckName,
+    name: &str,
+    value: &[u8],
+    accepted: Option<&Vec<Vec<u8>>>,
+    wanted: Option<&[u8]>,
+) {
+    let found = format!("{name} {}", hex::encode(value));
+    if accepted.is_none() && wanted.is_none() {
+        ledger.skipped(check, found, NOT_GIVEN);
+        return;
+    }
+    let is_accepted = accepted.is_none_or(|accepted| accepted.iter().any(|one| one == value));
+    let is_wanted = wanted.is_none_or(|wanted| wanted == value);
+    let with = match (wanted, accepted) {
+        (Some(wanted), _) if !is_wanted => hex::encode(wanted),
+        (_, Some(accepted)) => join(accepted.iter().map(hex::encode)),
+        (Some(wanted), None) => hex::encode(wanted),
+        (None, None) => String::new(),
+    };
+    ledger.compare(check, found, with, Holds(is_accepted && is_wanted), || Failure {
+        reason: Reason::Mismatch,
+        why: format!("something else runs there than expected: `{name}` differs"),
+        hint: "compare code, configuration and release with what you measured",
+    });
+}
+
+/// The report data, all 64 bytes.
+pub(crate) fn judge_report_data(ledger: &mut Ledger, found: &[u8; 64], expected: &ReferenceValues) {
     match &expected.report_data {
-        None => ledger.skipped(
-            CheckName::ReportData,
-            hex::encode(report.report_data()),
-            NOT_GIVEN,
-        ),
+        None => ledger.skipped(CheckName::ReportData, hex::encode(found), NOT_GIVEN),
         Some(data) => ledger.compare(
             CheckName::ReportData,
-            hex::encode(report.report_data()),
+            hex::encode(found),
             hex::encode(data),
-            Holds(report.report_data() == data),
+            Holds(found == data),
             || Failure {
                 reason: Reason::Mismatch,
                 why: "the evidence was made for other keys or for another connection".into(),
@@ -208,46 +116,68 @@ pub(crate) fn judge_enclave(
             },
         ),
     }
+    if expected.nonce.is_some() {
+        refuse_unknown_expectation(ledger, CheckName::Nonce, "nonce");
+    }
 }
 
-/// The signer must be each of those that reference values, policy and anchor name.
-fn judge_signer(
+/// The challenge, all bytes, for evidence that has a field for it instead of report data.
+pub(crate) fn judge_nonce(
     ledger: &mut Ledger,
-    report: Report<'_>,
-    policy: &Policy,
-    anchor: Option<&TrustAnchor>,
+    found: Option<&[u8]>,
     expected: &ReferenceValues,
 ) {
-    let named: Vec<_> = [
-        expected.mrsigner,
-        policy.mrsigner,
-        anchor.and_then(TrustAnchor::mrsigner),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let found = hex::encode(report.mrsigner());
-    if named.is_empty() {
-        ledger.skipped(CheckName::MrSigner, found, NOT_GIVEN);
-        return;
+    let stated = found.map_or_else(|| "none".to_owned(), hex::encode);
+    match &expected.nonce {
+        None => ledger.skipped(CheckName::Nonce, stated, NOT_GIVEN),
+        Some(nonce) => ledger.compare(
+            CheckName::Nonce,
+            stated,
+            hex::encode(nonce),
+            Holds(found == Some(nonce.as_slice())),
+            || Failure {
+                reason: Reason::Mismatch,
+                why: "the evidence answers another challenge than this one".into(),
+                hint: "someone may be replaying it; ask again with a fresh challenge",
+            },
+        ),
     }
-    let different = named.iter().find(|named| *named != report.mrsigner());
-    ledger.compare(
-        CheckName::MrSigner,
-        found,
-        hex::encode(different.unwrap_or(&named[0])),
-        Holds(different.is_none()),
-        || Failure {
+    if expected.report_data.is_some() {
+        refuse_unknown_expectation(ledger, CheckName::ReportData, "report data");
+    }
+}
+
+fn refuse_unknown_expectation(ledger: &mut Ledger, check: CheckName, what: &str) {
+    ledger.failed(
+        check,
+        "no such field".into(),
+        what.to_owned(),
+        Failure {
             reason: Reason::Mismatch,
-            why: "the enclave has another signer".into(),
-            hint: "check who released this enclave, and the signer that policy and trust anchor name",
+            why: format!("{what} is expected, and evidence of this kind has no such field"),
+            hint: hint_for(Reason::Mismatch),
         },
     );
 }
 
-const NOT_GIVEN: &str = "no expected value was given";
+/// The time `now` against the validity of what was verified.
+pub(crate) fn judge_validity(ledger: &mut Ledger, validity: crate::x509::Validity, now: u64) {
+    ledger.compare(
+        CheckName::CollateralValidity,
+        date(now),
+        format!("{} to {}", date(validity.from), date(validity.until)),
+        Holds(validity.contains(now)),
+        || Failure {
+            reason: Reason::Stale,
+            why: "certificates or collateral are not valid at this time".into(),
+            hint: hint_for(Reason::Stale),
+        },
+    );
+}
 
-fn join<I>(items: I) -> String
+pub(crate) const NOT_GIVEN: &str = "no expected value was given";
+
+pub(crate) fn join<I>(items: I) -> String
 where
     I: IntoIterator,
     I::Item: AsRef<str>,

@@ -1,11 +1,17 @@
 //! The record of an appraisal: every check, and the first that failed.
 
-use crate::{Check, CheckName, Outcome, Reason, Refusal};
+use crate::{
+    Appraisal, Check, CheckName, Claims, Outcome, Reason, Refusal, Tcb, Tee, x509::X509Error,
+};
 
-/// The checks as they are made, and the first that failed.
+/// The checks as they are made, and the first that failed; with them what the evidence states and
+/// what was proven on the way.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) checks: Vec<Check>,
+    checks: Vec<Check>,
+    tee: Option<Tee>,
+    claims: Option<Claims>,
+    tcb: Option<Tcb>,
     /// Index of the decisive check, its class and the way out.
     decisive: Option<(usize, Reason, &'static str)>,
 }
@@ -17,6 +23,53 @@ pub(crate) struct Failure {
     pub(crate) hint: &'static str,
 }
 
+/// A step of a chain of proofs that does not hold.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) check: CheckName,
+    pub(crate) reason: Reason,
+    pub(crate) why: String,
+}
+
+impl Fault {
+    pub(crate) fn malformed(check: CheckName, why: impl Into<String>) -> Self {
+        Self {
+            check,
+            reason: Reason::Malformed,
+            why: why.into(),
+        }
+    }
+
+    pub(crate) fn forged(check: CheckName, why: impl Into<String>) -> Self {
+        Self {
+            check,
+            reason: Reason::Forged,
+            why: why.into(),
+        }
+    }
+
+    pub(crate) fn mismatch(check: CheckName, why: impl Into<String>) -> Self {
+        Self {
+            check,
+            reason: Reason::Mismatch,
+            why: why.into(),
+        }
+    }
+
+    /// What is wrong with certificates; that one is not valid now is a matter of its own.
+    pub(crate) fn of_x509(check: CheckName, error: X509Error) -> Self {
+        match error {
+            X509Error::Malformed(why) => Self::malformed(check, why),
+            X509Error::Forged(why) => Self::forged(check, why),
+            X509Error::Stale(why) => Self {
+                check: CheckName::CollateralValidity,
+                reason: Reason::Stale,
+                why,
+            },
+        }
+    }
+}
+
 /// Whether what was compared is as it should be.
 pub(crate) struct Holds(pub(crate) bool);
 
@@ -25,12 +78,67 @@ impl Ledger {
         self.decisive.is_some()
     }
 
+    /// The TEE that a trusted root stands for.
+    pub(crate) fn set_tee(&mut self, tee: Tee) {
+        self.tee = Some(tee);
+    }
+
+    /// What the evidence states.
+    pub(crate) fn set_claims(&mut self, claims: Claims) {
+        self.claims = Some(claims);
+    }
+
+    /// What verified collateral says about the platform.
+    pub(crate) fn set_tcb(&mut self, tcb: Tcb) {
+        self.tcb = Some(tcb);
+    }
+
+    /// The verdict: an appraisal if nothing failed and a trusted root stands behind the claims.
+    pub(crate) fn conclude(self) -> Result<Appraisal, Refusal> {
+        match self {
+            Self {
+                checks,
+                tee: Some(tee),
+                claims: Some(claims),
+                tcb,
+                decisive: None,
+            } => Ok(Appraisal {
+                tee,
+                claims,
+                tcb,
+                checks,
+            }),
+            refused => Err(refused.into_refusal()),
+        }
+    }
+
     pub(crate) fn has(&self, name: CheckName) -> bool {
         self.checks.iter().any(|check| check.name == name)
     }
 
     pub(crate) fn passed(&mut self, name: CheckName, compared: String, with: impl Into<String>) {
         self.push(name, compared, with.into(), Outcome::Passed);
+    }
+
+    /// Records what only the policy lets pass.
+    pub(crate) fn tolerated(
+        &mut self,
+        name: CheckName,
+        compared: String,
+        with: impl Into<String>,
+        why: String,
+    ) {
+        self.push(name, compared, with.into(), Outcome::Tolerated { why });
+    }
+
+    /// Records a step that does not hold.
+    pub(crate) fn fault(&mut self, compared: impl Into<String>, with: impl Into<String>, fault: Fault) {
+        let failure = Failure {
+            reason: fault.reason,
+            why: fault.why,
+            hint: hint_for(fault.reason),
+        };
+        self.failed(fault.check, compared.into(), with.into(), failure);
     }
 
     pub(crate) fn skipped(&mut self, name: CheckName, compared: impl Into<String>, why: &str) {
@@ -97,6 +205,9 @@ impl Ledger {
                 Outcome::Failed { why } => Outcome::Failed {
                     why: printable(why),
                 },
+                Outcome::Tolerated { why } => Outcome::Tolerated {
+                    why: printable(why),
+                },
                 other => other,
             },
         });
@@ -104,7 +215,7 @@ impl Ledger {
 
     /// The refusal for the first failure. Without one nothing was accepted either, which is a
     /// refusal all the same.
-    pub(crate) fn into_refusal(self) -> Refusal {
+    fn into_refusal(self) -> Refusal {
         let decisive = self
             .decisive
             .and_then(|(at, reason, hint)| Some((self.checks.get(at)?, reason, hint)));
@@ -113,7 +224,9 @@ impl Ledger {
                 check.name,
                 reason,
                 match &check.outcome {
-                    Outcome::Failed { why } | Outcome::Skipped { why } => why.clone(),
+                    Outcome::Failed { why }
+                    | Outcome::Tolerated { why }
+                    | Outcome::Skipped { why } => why.clone(),
                     Outcome::Passed => String::new(),
                 },
                 check.compared.clone(),
@@ -136,6 +249,9 @@ impl Ledger {
             found,
             expected,
             hint,
+            tee: self.tee,
+            claims: self.claims.map(Box::new),
+            tcb: self.tcb.map(Box::new),
             checks: self.checks,
         }
     }

@@ -1,6 +1,7 @@
 //! Policy (whom to trust, and how old, how patched) and reference values (what to expect).
 
 use std::{
+    collections::BTreeMap,
     fmt,
     str::FromStr,
     time::{Duration, SystemTime},
@@ -9,37 +10,70 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::TrustAnchor;
+use crate::{TrustAnchor, nitro, snp, vtpm};
 
 /// The conditions under which evidence is accepted.
 ///
-/// Starts from [`Policy::strict`]; each method that loosens it is named for what it lets through.
+/// Starts from [`Policy::strict`]; each method that loosens it is named for what it lets through,
+/// and a verdict that leans on it says so ([`crate::Outcome::Tolerated`]).
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) anchors: Vec<TrustAnchor>,
-    pub(crate) accepted_statuses: Vec<TcbStatus>,
+    pub(crate) accepted_statuses: Vec<AcceptedStatus>,
     pub(crate) tolerated_advisories: Vec<ToleratedAdvisory>,
-    pub(crate) debug_enclaves: DebugEnclaves,
-    pub(crate) mrsigner: Option<[u8; 32]>,
-    pub(crate) isv_prod_id: Option<u16>,
-    pub(crate) min_isv_svn: u16,
+    pub(crate) debug: DebugCode,
     pub(crate) min_tcb_evaluation_number: u32,
     pub(crate) max_collateral_age: Option<Duration>,
+    /// By name with section (`tdx.mr_td`): the values of which one must be found.
+    pub(crate) references: BTreeMap<String, Vec<Vec<u8>>>,
+    pub(crate) sgx: SgxPolicy,
+    pub(crate) tdx: TdxPolicy,
+    pub(crate) snp: snp::SnpPolicy,
+    pub(crate) nitro: nitro::NitroPolicy,
+    pub(crate) vtpm: vtpm::VtpmPolicy,
+}
+
+/// What a policy asks of SGX enclaves besides reference values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SgxPolicy {
+    pub(crate) isv_prod_id: Option<u16>,
+    pub(crate) min_isv_svn: u16,
+}
+
+/// What a policy asks of TDX trust domains besides reference values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TdxPolicy {
+    /// Lets through a trust domain whose host may inject faults on pages it has accepted
+    /// (`SEPT_VE_DISABLE` is not set).
+    pub(crate) allow_sept_ve: bool,
+    /// Lets through trust domains that a service TD can move to another machine.
+    pub(crate) allow_migratable: bool,
+    /// Service TDs that may be bound, by MR_SERVICETD.
+    pub(crate) service_tds: Vec<[u8; 48]>,
+    /// Component SVNs of the TDX module that are asked for at least (TEE_TCB_SVN).
+    pub(crate) min_tee_tcb_svn: [u8; 16],
 }
 
 impl Policy {
-    /// Hardware roots only, TCB status [`TcbStatus::UpToDate`] only, no debug enclaves.
+    /// Hardware roots only, TCB status [`TcbStatus::UpToDate`] only, no debug mode, no trust
+    /// domain or guest that can be moved away or that another one serves.
     pub fn strict() -> Self {
+        let mut anchors = vec![TrustAnchor::intel()];
+        anchors.extend(snp::hardware_anchors());
+        anchors.extend(nitro::hardware_anchors());
         Self {
-            anchors: vec![TrustAnchor::intel_sgx()],
-            accepted_statuses: vec![TcbStatus::UpToDate],
+            anchors,
+            accepted_statuses: Vec::new(),
             tolerated_advisories: Vec::new(),
-            debug_enclaves: DebugEnclaves::Refused,
-            mrsigner: None,
-            isv_prod_id: None,
-            min_isv_svn: 0,
+            debug: DebugCode::Refused,
             min_tcb_evaluation_number: 0,
             max_collateral_age: None,
+            references: BTreeMap::new(),
+            sgx: SgxPolicy::default(),
+            tdx: TdxPolicy::default(),
+            snp: snp::SnpPolicy::default(),
+            nitro: nitro::NitroPolicy::default(),
+            vtpm: vtpm::VtpmPolicy::default(),
         }
     }
 
@@ -57,7 +91,11 @@ impl Policy {
     /// [`TcbStatus::Revoked`] is refused whatever the policy says.
     #[must_use]
     pub fn accept_status(mut self, status: TcbStatus) -> Self {
-        self.accepted_statuses.push(status);
+        self.accepted_statuses.push(AcceptedStatus {
+            status,
+            until: None,
+            reason: None,
+        });
         self
     }
 
@@ -69,35 +107,67 @@ impl Policy {
         self.tolerated_advisories.push(ToleratedAdvisory {
             id: id.into(),
             until,
+            reason: None,
         });
         self
     }
 
-    /// Accepts enclaves whose memory a debugger can read. Never for anything that matters.
+    /// Accepts code whose memory a debugger can read. Never for anything that matters.
     #[must_use]
-    pub fn allow_debug_enclaves(mut self) -> Self {
-        self.debug_enclaves = DebugEnclaves::Allowed;
+    pub fn allow_debug(mut self) -> Self {
+        self.debug = DebugCode::Allowed;
         self
     }
 
-    /// Accepts only enclaves of this signer (SHA-256 of the RSA-3072 modulus, little-endian).
+    /// Accepts evidence only if the claim `name` (with its section: `tdx.mr_td`, `snp.measurement`,
+    /// `nitro.pcr0`) has this value, or one of the values that other calls name for it.
+    ///
+    /// Evidence of another section is not concerned; [`ReferenceValues`] are for what every
+    /// evidence must have.
     #[must_use]
-    pub fn require_mrsigner(mut self, mrsigner: [u8; 32]) -> Self {
-        self.mrsigner = Some(mrsigner);
+    pub fn require_reference(mut self, name: impl Into<String>, value: Vec<u8>) -> Self {
+        self.references.entry(name.into()).or_default().push(value);
         self
     }
 
-    /// Accepts only enclaves with this product id.
+    /// Accepts only SGX enclaves of this signer (SHA-256 of the RSA-3072 modulus, little-endian).
+    #[must_use]
+    pub fn require_mrsigner(self, mrsigner: [u8; 32]) -> Self {
+        self.require_reference("sgx.mrsigner", mrsigner.to_vec())
+    }
+
+    /// Accepts only SGX enclaves with this product id.
     #[must_use]
     pub fn require_isv_prod_id(mut self, id: u16) -> Self {
-        self.isv_prod_id = Some(id);
+        self.sgx.isv_prod_id = Some(id);
         self
     }
 
-    /// Accepts only enclaves with at least this security version.
+    /// Accepts only SGX enclaves with at least this security version.
     #[must_use]
     pub fn require_min_isv_svn(mut self, svn: u16) -> Self {
-        self.min_isv_svn = svn;
+        self.sgx.min_isv_svn = svn;
+        self
+    }
+
+    /// Accepts trust domains whose host may inject faults on pages that were accepted before.
+    #[must_use]
+    pub fn allow_tdx_sept_ve(mut self) -> Self {
+        self.tdx.allow_sept_ve = true;
+        self
+    }
+
+    /// Accepts trust domains that can be moved to another machine.
+    #[must_use]
+    pub fn allow_tdx_migration(mut self) -> Self {
+        self.tdx.allow_migratable = true;
+        self
+    }
+
+    /// Accepts trust domains that are bound to this service TD (MR_SERVICETD).
+    #[must_use]
+    pub fn allow_tdx_service_td(mut self, mr_service_td: [u8; 48]) -> Self {
+        self.tdx.service_tds.push(mr_service_td);
         self
     }
 
@@ -109,25 +179,54 @@ impl Policy {
         self
     }
 
-    /// Refuses collateral of which any document (TCB info, QE identity, CRLs) was issued longer
-    /// ago than `age`, even if it has not expired.
+    /// Accepts only collateral whose oldest document was issued at most `age` ago.
     #[must_use]
     pub fn require_max_collateral_age(mut self, age: Duration) -> Self {
         self.max_collateral_age = Some(age);
         self
     }
+
+    /// Why `status` is accepted at `now`, or `None` if it is not.
+    pub(crate) fn acceptance_of(&self, status: TcbStatus, now: SystemTime) -> Option<Acceptance<'_>> {
+        match status {
+            TcbStatus::UpToDate => Some(Acceptance::Always),
+            TcbStatus::Revoked => None,
+            _ => self
+                .accepted_statuses
+                .iter()
+                .find(|accepted| {
+                    accepted.status == status && accepted.until.is_none_or(|until| now <= until)
+                })
+                .map(Acceptance::Tolerated),
+        }
+    }
 }
 
-/// The values that the evidence itself must carry. What is `None` is not compared, and the result
-/// says so.
+/// On what ground a TCB status is accepted.
+pub(crate) enum Acceptance<'p> {
+    /// It is the status that every policy accepts.
+    Always,
+    /// The policy names it.
+    Tolerated(&'p AcceptedStatus),
+}
+
+/// The values that the evidence itself must carry. What is not given is not compared, and the
+/// result says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferenceValues {
-    /// Measurement of the enclave.
+    /// Measurement of the SGX enclave. Evidence of another TEE is refused if it is given.
     pub mrenclave: Option<[u8; 32]>,
-    /// Signer of the enclave.
+    /// Signer of the SGX enclave. Evidence of another TEE is refused if it is given.
     pub mrsigner: Option<[u8; 32]>,
-    /// What the enclave put into its report: compared over all 64 bytes.
+    /// What the code put into its report: compared over all 64 bytes. Evidence that has no such
+    /// field is refused if it is given.
     pub report_data: Option<[u8; 64]>,
+    /// What the code signed as the verifier's challenge, for evidence with such a field (Nitro,
+    /// virtual TPMs): compared over all bytes. Evidence that has none is refused if it is given.
+    pub nonce: Option<Vec<u8>>,
+    /// Values by claim, without section: `mr_td`, `rtmr1`, `measurement`, `host_data`, `pcr0`.
+    /// Evidence without such a claim is refused.
+    pub claims: BTreeMap<String, Vec<u8>>,
 }
 
 /// TCB status of a platform, in Intel's words (PCS API v4).
@@ -206,13 +305,22 @@ impl FromStr for TcbStatus {
 pub struct UnknownTcbStatus(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DebugEnclaves {
+pub(crate) enum DebugCode {
     Refused,
     Allowed,
 }
 
-#[derive(Clone, Debug)]
+/// A TCB status other than [`TcbStatus::UpToDate`] that is accepted all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedStatus {
+    pub(crate) status: TcbStatus,
+    pub(crate) until: Option<SystemTime>,
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToleratedAdvisory {
     pub(crate) id: String,
     pub(crate) until: SystemTime,
+    pub(crate) reason: Option<String>,
 }

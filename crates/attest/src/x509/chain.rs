@@ -1,0 +1,162 @@
+//! Chains of certificates.
+
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use super::{Algorithm, Certificate, X509Error};
+
+/// The time in which something holds, unix seconds, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+}
+
+impl Validity {
+    pub(crate) const ALWAYS: Self = Self {
+        from: 0,
+        until: u64::MAX,
+    };
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            from: self.from.max(other.from),
+            until: self.until.min(other.until),
+        }
+    }
+
+    pub(crate) fn contains(self, now: u64) -> bool {
+        self.from <= now && now <= self.until
+    }
+}
+
+/// Verifies `chain`, leaf first and root last, at `now`: each certificate signed by the next, with
+/// `algorithm` only; issuers are CAs, the leaf is none; all are valid.
+///
+/// That the root is trusted is for the caller to know: it must be one of its anchors.
+pub(crate) fn verify_chain(
+    chain: &[Certificate<'_>],
+    algorithm: Algorithm,
+    now: u64,
+) -> Result<Validity, X509Error> {
+    let validity = verify_signatures(chain, algorithm)?;
+    for certificate in chain {
+        let (from, until) = (certificate.not_before(), certificate.not_after());
+        if !(from..=until).contains(&now) {
+            return Err(X509Error::Stale(format!(
+                "the certificate of `{}` is valid from {} to {}",
+                certificate.subject(),
+                crate::judge::date(from),
+                crate::judge::date(until)
+            )));
+        }
+    }
+    Ok(validity)
+}
+
+fn verify_signatures(
+    chain: &[Certificate<'_>],
+    algorithm: Algorithm,
+) -> Result<Validity, X509Error> {
+    let Some((leaf, issuers)) = chain.split_first() else {
+        return Err(X509Error::Malformed("the chain is empty".into()));
+    };
+    leaf.check_leaf()?;
+    let mut validity = Validity::ALWAYS;
+    for (depth, issuer) in issuers.iter().enumerate() {
+        issuer.check_issuing(depth)?;
+    }
+    for pair in chain.windows(2) {
+        pair[0].check_signed_by(&pair[1], algorithm)?;
+    }
+    for certificate in chain {
+        if let Some(oid) = certificate.unknown_critical_extension() {
+            return Err(X509Error::Forged(format!(
+                "the certificate of `{}` has the critical extension `{oid}`, which is not known",
+                certificate.subject()
+            )));
+        }
+        validity = validity.and(Validity {
+            from: certificate.not_before(),
+            until: certificate.not_after(),
+        });
+    }
+    Ok(validity)
+}
+
+/// The certificates of a PEM text, DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PemChain(Vec<CertificateDer<'static>>);
+
+impl PemChain {
+    /// Reads a text of at most `limit` PEM certificates.
+    ///
+    /// Between and around them only white space may stand, and NUL after the last one, which
+    /// quoting libraries leave there: what nobody reads could hold anything.
+    pub(crate) fn read(text: &[u8], limit: usize) -> Result<Self, X509Error> {
+        let malformed = |why: String| X509Error::Malformed(why);
+        check_nothing_between(text)?;
+        let mut certificates = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(text) {
+            if certificates.len() == limit {
+                return Err(malformed(format!(
+                    "the chain has more than `{limit}` certificates"
+                )));
+            }
+            certificates.push(
+                certificate.map_err(|error| malformed(format!("the chain is not PEM: {error}")))?,
+            );
+        }
+        if certificates.is_empty() {
+            return Err(malformed("the chain has no certificate".into()));
+        }
+        Ok(Self(certificates))
+    }
+
+    pub(crate) fn parse(&self) -> Result<Vec<Certificate<'_>>, X509Error> {
+        self.0.iter().map(|der| Certificate::parse(der)).collect()
+    }
+
+    pub(crate) fn ders(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|der| &**der)
+    }
+
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.0.last().map(|der| &**der)
+    }
+}
+
+/// PEM parsers skip what is not PEM. What they would skip is refused here, so that no two texts
+/// that differ in more than white space mean the same chain.
+fn check_nothing_between(text: &[u8]) -> Result<(), X509Error> {
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let text = std::str::from_utf8(text)
+        .map_err(|_| X509Error::Malformed("the chain is not PEM: it is not text".into()))?;
+    let mut inside = false;
+    for line in text.lines() {
+        let line = line.trim_end();
+        match line {
+            BEGIN if !inside => inside = true,
+            END if inside => inside = false,
+            "" => (),
+            _ if inside && line.bytes().all(is_base64) => (),
+            _ => {
+                return Err(X509Error::Malformed(
+                    "the chain is not PEM: something that is no certificate stands in it".into(),
+                ));
+            }
+        }
+    }
+    if inside {
+        return Err(X509Error::Malformed(
+            "the chain is not PEM: its last certificate is cut off".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)
+}
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";

@@ -1,0 +1,111 @@
+//! Certificate revocation lists.
+
+use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+
+use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds};
+
+/// A CRL whose form was checked.
+pub(crate) struct Crl<'a> {
+    parsed: CertificateRevocationList<'a>,
+    validity: Validity,
+}
+
+impl<'a> Crl<'a> {
+    /// Reads one complete CRL (RFC 5280 §5): nothing after it, with a next update, not a delta,
+    /// not indirect and not of some certificates only.
+    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, X509Error> {
+        let malformed = |why: String| Err(X509Error::Malformed(why));
+        let (rest, parsed) = match CertificateRevocationList::from_der(der) {
+            Ok(parsed) => parsed,
+            Err(error) => return malformed(format!("a CRL is not DER of RFC 5280: {error}")),
+        };
+        if !rest.is_empty() {
+            return malformed("a CRL is followed by other bytes".into());
+        }
+        if parsed.signature_algorithm != parsed.tbs_cert_list.signature {
+            return malformed("a CRL names two signature algorithms".into());
+        }
+        for extension in parsed.extensions() {
+            // Delta and partial CRLs have critical extensions of their own.
+            if extension.critical {
+                return malformed(format!(
+                    "the CRL of `{}` has the critical extension `{}`, which is not known",
+                    parsed.issuer(),
+                    extension.oid
+                ));
+            }
+        }
+        let Some(next_update) = parsed.next_update() else {
+            return malformed(format!("the CRL of `{}` never expires", parsed.issuer()));
+        };
+        let validity = Validity {
+            from: unix_seconds(parsed.last_update().timestamp()),
+            until: unix_seconds(next_update.timestamp()),
+        };
+        Ok(Self { parsed, validity })
+    }
+
+    /// When it was issued and when the next one is due.
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Checks that `issuer` issued this list, by name, key and signature, and that it may.
+    pub(crate) fn check_issued_by(
+        &self,
+        issuer: &Certificate<'_>,
+        algorithm: Algorithm,
+    ) -> Result<(), X509Error> {
+        let list = self.parsed.issuer().to_string();
+        let forged = |why: &str| Err(X509Error::Forged(format!("the CRL of `{list}` {why}")));
+        if self.parsed.issuer().as_raw() != issuer.raw_subject() {
+            return forged(&format!("is not one of `{}`", issuer.subject()));
+        }
+        if !issuer.is_ca() {
+            return forged("was signed by a certificate that is no CA");
+        }
+        if let (Some(authority), Some(subject)) = (self.authority_key_id(), issuer.subject_key_id())
+            && authority != subject
+        {
+            return forged("was issued with another key of that name");
+        }
+        if !algorithm.is_named_by(&self.parsed.signature_algorithm)
+            || !issuer.has_key_for(algorithm)
+        {
+            return forged("is signed with an algorithm that this chain does not use");
+        }
+        if !algorithm.verify(
+            issuer.public_key(),
+            self.parsed.tbs_cert_list.as_ref(),
+            &self.parsed.signature_value.data,
+        ) {
+            return forged("is not signed by its issuer");
+        }
+        Ok(())
+    }
+
+    /// Whether the list names the serial number of `certificate`.
+    pub(crate) fn revokes(&self, certificate: &Certificate<'_>) -> bool {
+        let serial = without_leading_zeros(certificate.serial());
+        self.parsed
+            .iter_revoked_certificates()
+            .any(|revoked| without_leading_zeros(revoked.raw_serial()) == serial)
+    }
+
+    fn authority_key_id(&self) -> Option<&[u8]> {
+        self.parsed
+            .extensions()
+            .iter()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref().map(|id| id.0)
+                }
+                _ => None,
+            })
+    }
+}
+
+fn without_leading_zeros(serial: &[u8]) -> &[u8] {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    &serial[zeros..]
+}
