@@ -9,6 +9,7 @@
 //! Specifications: AMD 56860 *SEV-SNP Firmware ABI* (report), AMD 57230 *VCEK Certificate and KDS
 //! Interface* (certificates, CRLs).
 
+mod binding;
 mod bits;
 mod claims;
 mod endorse;
