@@ -115,9 +115,16 @@ impl<'a> VekChain<'a> {
                     .map_err(|error| Fault::of_x509(CheckName::CollateralFormat, error))?,
             );
         }
-        // Root first is the order in which some tools write chains.
-        if certificates.first().and_then(Vek::kind_of).is_none() {
-            certificates.reverse();
+        // AMD's service gives the issuers apart from the VEK, and some tools write roots first: a
+        // VEK that comes last may follow its issuers in either order.
+        if certificates
+            .first()
+            .is_some_and(|first| Vek::kind_of(first).is_none())
+        {
+            certificates.rotate_right(1);
+            if certificates.get(1).is_some_and(is_named_root) {
+                certificates[1..].reverse();
+            }
         }
         let mut certificates = certificates.into_iter();
         let leaf = certificates.next().ok_or_else(|| {
@@ -228,11 +235,12 @@ impl<'a> VekChain<'a> {
         Ok(validity)
     }
 
-    /// One revocation list: of the root, current, and naming neither intermediate nor root. VEKs
+    /// One revocation list: of the root, current, the one that the intermediate names (AMD publishes
+    /// one for VCEKs and one for VLEKs), and naming neither intermediate nor root as revoked. VEKs
     /// are not in it: AMD withdraws those of a TCB version by raising what a policy asks for.
     fn check_crl(&self, der: &[u8], now: u64) -> Result<Validity, Fault> {
         let fault = |error: X509Error| Fault::of_x509(CheckName::Revocation, error);
-        let crl = Crl::parse(der).map_err(fault)?;
+        let crl = Crl::parse_for(der, self.intermediate()).map_err(fault)?;
         crl.check_issued_by(self.root(), Algorithm::RsaPssSha384)
             .map_err(fault)?;
         let validity = crl.validity();
@@ -363,6 +371,12 @@ fn expect_name(
         )
     };
     Err(Fault::forged(CheckName::CertificateChains, why))
+}
+
+fn is_named_root(certificate: &Certificate<'_>) -> bool {
+    certificate
+        .common_name()
+        .is_some_and(|name| name.starts_with("ARK-"))
 }
 
 fn name(certificate: &Certificate<'_>) -> String {
