@@ -1,4 +1,4 @@
-//! Layout of SEV-SNP attestation reports, versions 2 to 5.
+//! Layout of SEV-SNP attestation reports: versions 2 to 5, and 1 to look at.
 //!
 //! Follows AMD's *SEV Secure Nested Paging Firmware ABI Specification* (56860), table
 //! `ATTESTATION_REPORT`: 672 signed bytes, then the signature in 512. Integers are little-endian.
@@ -20,8 +20,11 @@ const SIGNED_BYTES: usize = 0x2a0;
 pub struct Report<'a>(&'a [u8; REPORT_BYTES]);
 
 impl<'a> Report<'a> {
-    /// Reads one report: exactly [`REPORT_BYTES`], version 2 to 5, signature algorithm 1, and zero
+    /// Reads one report: exactly [`REPORT_BYTES`], version 1 to 5, signature algorithm 1, and zero
     /// wherever the ABI reserves bytes in that version.
+    ///
+    /// Version 1 is of firmware before its first release and of made-up samples. It is read so
+    /// that it can be shown; no appraisal accepts it.
     ///
     /// The mitigation vectors came with version 5, and some firmware fills them in reports that
     /// say version 4: both versions may hold them.
@@ -31,7 +34,7 @@ impl<'a> Report<'a> {
             .map_err(|_| ReportError::Size { size: bytes.len() })?;
         let report = Self(report);
         let version = report.version();
-        if !(2..=5).contains(&version) {
+        if !(1..=5).contains(&version) {
             return Err(ReportError::Version { version });
         }
         let algorithm = u32::from_le_bytes(*report.part::<0x34, 4>());
@@ -108,6 +111,14 @@ impl<'a> Report<'a> {
     /// Whether the host keeps firmware from using the chip's own key.
     pub fn mask_chip_key(&self) -> bool {
         self.flags() & 2 != 0
+    }
+
+    /// Whether the version is one that firmware in use writes.
+    pub(super) fn check_version(&self) -> Result<(), ReportError> {
+        match self.version() {
+            2.. => Ok(()),
+            version => Err(ReportError::Version { version }),
+        }
     }
 
     /// Which key signed the report.
@@ -308,7 +319,9 @@ pub enum ReportError {
         size: usize,
     },
     /// Of a version whose fields are not known.
-    #[error("version `{version}` of an SNP report is not supported; 2 to 5 are")]
+    #[error(
+        "version `{version}` of an SNP report is not supported; 2 to 5 are: update firmware or verifier"
+    )]
     Version {
         /// The version found.
         version: u32,
@@ -353,16 +366,16 @@ const S: usize = R + 72;
 struct Reserved(&'static str, usize, usize, std::ops::RangeInclusive<u32>);
 
 const RESERVED: &[Reserved] = &[
-    Reserved("reserved (0x4c)", 0x4c, 0x50, 2..=5),
-    Reserved("reserved (0x188)", 0x188, 0x1a0, 2..=2),
+    Reserved("reserved (0x4c)", 0x4c, 0x50, 1..=5),
+    Reserved("reserved (0x188)", 0x188, 0x1a0, 1..=2),
     Reserved("reserved (0x18b)", 0x18b, 0x1a0, 3..=5),
-    Reserved("reserved (0x1eb)", 0x1eb, 0x1ec, 2..=5),
-    Reserved("reserved (0x1ef)", 0x1ef, 0x1f0, 2..=5),
-    Reserved("reserved (0x1f8)", 0x1f8, 0x208, 2..=3),
-    Reserved("reserved (0x208)", 0x208, SIGNED_BYTES, 2..=5),
-    Reserved("signature.r", R + 48, S, 2..=5),
-    Reserved("signature.s", S + 48, S + 72, 2..=5),
-    Reserved("signature.reserved", S + 72, REPORT_BYTES, 2..=5),
+    Reserved("reserved (0x1eb)", 0x1eb, 0x1ec, 1..=5),
+    Reserved("reserved (0x1ef)", 0x1ef, 0x1f0, 1..=5),
+    Reserved("reserved (0x1f8)", 0x1f8, 0x208, 1..=3),
+    Reserved("reserved (0x208)", 0x208, SIGNED_BYTES, 1..=5),
+    Reserved("signature.r", R + 48, S, 1..=5),
+    Reserved("signature.s", S + 48, S + 72, 1..=5),
+    Reserved("signature.reserved", S + 72, REPORT_BYTES, 1..=5),
 ];
 
 #[cfg(test)]

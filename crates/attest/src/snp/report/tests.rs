@@ -11,17 +11,21 @@ fn report(version: u8) -> [u8; REPORT_BYTES] {
 }
 
 #[test]
-fn versions_2_to_5_are_read() {
+fn versions_1_to_5_are_read_and_1_is_not_accepted() {
     for version in 0..=u8::MAX {
         let raw = report(version);
-        let expected = if (2..=5).contains(&version) {
+        let expected = if (1..=5).contains(&version) {
             None
         } else {
             Some(ReportError::Version {
                 version: version.into(),
             })
         };
-        assert_eq!(Report::parse(&raw).err(), expected, "{version}");
+        let parsed = Report::parse(&raw);
+        if let Ok(report) = &parsed {
+            assert_eq!(report.check_version().is_ok(), version >= 2, "{version}");
+        }
+        assert_eq!(parsed.err(), expected, "{version}");
     }
 }
 
@@ -68,7 +72,7 @@ fn signing_keys_without_meaning_are_refused() {
 
 #[test]
 fn each_reserved_byte_must_be_zero() {
-    for version in 2..=5_u8 {
+    for version in 1..=5_u8 {
         for Reserved(field, from, until, versions) in RESERVED {
             for at in *from..*until {
                 let mut raw = report(version);
@@ -90,7 +94,7 @@ fn each_reserved_byte_must_be_zero() {
 
 #[test]
 fn fields_of_newer_versions_are_theirs() {
-    for version in 2..=5_u8 {
+    for version in 1..=5_u8 {
         let mut raw = report(version);
         raw[0x188] = 0x19;
         assert_eq!(Report::parse(&raw).is_ok(), version >= 3, "{version}");
@@ -122,7 +126,7 @@ proptest! {
 
     #[test]
     fn no_report_makes_its_description_panic(
-        version in 2..=5_u8,
+        version in 1..=5_u8,
         changes in proptest::collection::vec((0..REPORT_BYTES, any::<u8>()), 0..64),
     ) {
         let mut raw = report(version);
