@@ -8,7 +8,7 @@ use crate::{
     appraise::Case,
     ledger::Fault,
     memory::{Key, Remembered},
-    x509::{Algorithm, Certificate, Crl, Validity, X509Error, verify_chain},
+    x509::{Algorithm, Certificate, Crl, Leaf, Validity, X509Error, check_chain},
 };
 
 /// Every certificate, CRL and document of AWS's PKI is signed with it.
@@ -44,19 +44,15 @@ pub(super) fn verify<'a>(
         .map(Certificate::parse)
         .collect::<Result<Vec<_>, _>>()
         .map_err(of_chain)?;
-    match verify_chain(&chain, ALGORITHM, case.now) {
-        // Signatures and constraints hold: the time is the last that is looked at.
-        Ok(_) | Err(X509Error::Stale(_)) => (),
-        Err(error) => return Err(of_chain(error)),
-    }
+    let certificates = check_chain(&chain, Leaf::Signer, ALGORITHM).map_err(of_chain)?;
     let crls = check_revocation(&chain, &case.collateral.crls)?;
-    let of_issuers = known.unwrap_or_else(|| validity_of(&chain[1..]).and(crls));
+    let of_issuers = known.unwrap_or_else(|| validity_of_issuers(&chain).and(crls));
     if known.is_none() && of_issuers.contains(case.now) {
         case.remember(key, Remembered::Chain(of_issuers));
     }
     let leaf = chain.swap_remove(0);
     Ok(Chain {
-        validity: validity_of([&leaf]).and(of_issuers).and(crls),
+        validity: certificates.and(of_issuers).and(crls),
         leaf,
     })
 }
@@ -75,17 +71,14 @@ fn key_of(document: &Document<'_>, anchor: &TrustAnchor, case: &Case<'_>) -> Key
     Key::of("nitro-ca", &parts)
 }
 
-fn validity_of<'c, 'a: 'c>(
-    certificates: impl IntoIterator<Item = &'c Certificate<'a>>,
-) -> Validity {
-    certificates
-        .into_iter()
-        .fold(Validity::ALWAYS, |validity, certificate| {
-            validity.and(Validity {
-                from: certificate.not_before(),
-                until: certificate.not_after(),
-            })
+fn validity_of_issuers(chain: &[Certificate<'_>]) -> Validity {
+    let issuers = chain.iter().skip(1);
+    issuers.fold(Validity::ALWAYS, |validity, issuer| {
+        validity.and(Validity {
+            from: issuer.not_before(),
+            until: issuer.not_after(),
         })
+    })
 }
 
 /// Checks `chain`, leaf first, against `crls`, and says when those that count are valid.

@@ -475,7 +475,9 @@ pub enum DocumentError {
         start: String,
     },
     /// Not CBOR, or not the CBOR of a document.
-    #[error("{part} of a Nitro document is not as specified: {source}; get the document again, unchanged")]
+    #[error(
+        "{part} of a Nitro document is not as specified: {source}; get the document again, unchanged"
+    )]
     Cbor {
         /// Which part.
         part: &'static str,
@@ -543,7 +545,9 @@ pub enum DocumentError {
     #[error("a Nitro document has both `pcrs` and `nitrotpm_pcrs`; it does not come from AWS")]
     TwoAttesters,
     /// A member is too short or too long.
-    #[error("`{key}` of a Nitro document has `{size}` bytes instead of {least} to {most}; it does not come from AWS")]
+    #[error(
+        "`{key}` of a Nitro document has `{size}` bytes instead of {least} to {most}; it does not come from AWS"
+    )]
     Size {
         /// The member.
         key: &'static str,
@@ -555,7 +559,9 @@ pub enum DocumentError {
         most: usize,
     },
     /// Another hash than the one that AWS uses.
-    #[error("the PCRs of a Nitro document are made with `{found}` instead of `SHA384`; it does not come from AWS")]
+    #[error(
+        "the PCRs of a Nitro document are made with `{found}` instead of `SHA384`; it does not come from AWS"
+    )]
     Digest {
         /// The name found, shortened.
         found: String,
@@ -564,13 +570,17 @@ pub enum DocumentError {
     #[error("`timestamp` of a Nitro document is `0`; it does not come from AWS")]
     Timestamp,
     /// A PCR that does not exist.
-    #[error("a Nitro document has PCR `{index}`, and only 0 to 31 exist; it does not come from AWS")]
+    #[error(
+        "a Nitro document has PCR `{index}`, and only 0 to 31 exist; it does not come from AWS"
+    )]
     PcrIndex {
         /// The index found.
         index: u64,
     },
     /// A PCR that is no SHA-384 digest.
-    #[error("PCR `{index}` of a Nitro document has `{size}` bytes instead of 48; it does not come from AWS")]
+    #[error(
+        "PCR `{index}` of a Nitro document has `{size}` bytes instead of 48; it does not come from AWS"
+    )]
     PcrSize {
         /// The index.
         index: u8,
@@ -590,7 +600,9 @@ pub enum DocumentError {
     #[error("`cabundle` of a Nitro document is empty; it does not come from AWS")]
     CabundleEmpty,
     /// More issuers than any chain of AWS has.
-    #[error("`cabundle` of a Nitro document has more than {MAX_CABUNDLE} certificates; it does not come from AWS")]
+    #[error(
+        "`cabundle` of a Nitro document has more than {MAX_CABUNDLE} certificates; it does not come from AWS"
+    )]
     CabundleTooLong,
 }
 

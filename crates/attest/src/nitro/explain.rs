@@ -39,12 +39,10 @@ pub(crate) fn fields(document: &Document<'_>) -> Vec<Field> {
         field(
             format!("{map}.{index}"),
             hex::encode(value),
-            meanings
-                .iter()
-                .find(|(known, _)| *known == index)
-                .map_or("a register that the code itself may fill", |(_, meaning)| {
-                    *meaning
-                }),
+            meanings.iter().find(|(known, _)| *known == index).map_or(
+                "a register that the code itself may fill",
+                |(_, meaning)| *meaning,
+            ),
         )
     }));
     fields.push(field(

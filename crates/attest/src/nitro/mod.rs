@@ -12,8 +12,6 @@ mod chain;
 mod claims;
 mod document;
 mod explain;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
