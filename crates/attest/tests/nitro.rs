@@ -96,9 +96,7 @@ fn one_flipped_bit_in_a_genuine_document_is_refused() {
         flipped[at] ^= 1 << (at % 8);
         assert!(!is_accepted(&flipped), "byte {at} does not matter");
     }
-    assert!(!is_accepted(
-        &[sample.document.as_slice(), &[0]].concat()
-    ));
+    assert!(!is_accepted(&[sample.document.as_slice(), &[0]].concat()));
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod chain;
 mod claims;
 mod document;
 mod explain;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
