@@ -192,17 +192,12 @@ fn judge_time(
     let signer = chain.map(|chain| (chain.leaf.not_before(), chain.leaf.not_after()));
     let limit = case.policy.nitro.max_age;
     let age = case.now.saturating_sub(made);
-    let mut with = format!("not after {}", date(case.now));
-    if let Some((from, until)) = signer {
-        with.push_str(&format!(
-            "; the signer's certificate, {} to {}",
-            date(from),
-            date(until)
-        ));
-    }
-    if let Some(limit) = limit {
-        with.push_str(&format!("; at most {} s ago", limit.as_secs()));
-    }
+    let mut bounds = vec![format!("not after {}", date(case.now))];
+    bounds.extend(signer.map(|(from, until)| {
+        let (from, until) = (date(from), date(until));
+        format!("within {from} to {until} as the signer's certificate")
+    }));
+    bounds.extend(limit.map(|limit| format!("at most {} s ago", limit.as_secs())));
     let why = if made > case.now {
         Some("the document was made in the future")
     } else if signer.is_some_and(|(from, until)| !(from..=until).contains(&made)) {
@@ -215,7 +210,7 @@ fn judge_time(
     ledger.compare(
         CheckName::EvidenceTime,
         format!("made {}, {age} s ago", date(made)),
-        with,
+        join(bounds),
         Holds(why.is_none()),
         || Failure {
             reason: Reason::Stale,

@@ -11,6 +11,7 @@ mod cbor;
 mod chain;
 mod claims;
 mod document;
+mod error;
 mod explain;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,8 @@ use crate::{TrustAnchor, anchor::Pki};
 pub(crate) use appraise::appraise;
 pub use cbor::CborError;
 pub use claims::{NitroClaims, Pcr};
-pub use document::{
-    Attester, Document, DocumentError, MAX_DOCUMENT_BYTES, Optional, looks_like_document,
-};
+pub use document::{Attester, Document, MAX_DOCUMENT_BYTES, Optional, looks_like_document};
+pub use error::DocumentError;
 pub(crate) use explain::fields;
 
 /// What a policy asks of Nitro documents besides reference values.
