@@ -31,17 +31,16 @@ pub(crate) use explain::fields;
 ///
 /// A document is never older than its signer's certificate, which AWS issues for three hours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NitroPolicy {
+pub(crate) struct NitroPolicy {
     /// How old a document may be; without it, as old as its certificates let it be.
-    pub max_age: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
     /// Which attesters are accepted.
-    pub attesters: AcceptedAttesters,
+    pub(crate) attesters: AcceptedAttesters,
 }
 
 /// Whose documents are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AcceptedAttesters {
+pub(crate) enum AcceptedAttesters {
     /// Enclaves ([`crate::Tee::Nitro`]) and EC2 instances with a NitroTPM ([`crate::Tee::Tpm`]).
     ///
     /// Anybody can have AWS sign either, with any user data, so what tells a peer from a stranger

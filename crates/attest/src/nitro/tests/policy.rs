@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     Appraisal, CheckName, Collateral, Evidence, Policy, Reason, ReferenceValues, Refusal, appraise,
-    nitro::{AcceptedAttesters, NitroPolicy},
 };
 
 fn under(policy: &Policy, document: &[u8]) -> Result<Appraisal, Refusal> {
@@ -61,11 +60,9 @@ fn a_document_is_made_in_its_signers_time_and_not_later_than_now() {
 
 #[test]
 fn a_policy_bounds_the_age_of_documents() {
-    let mut policy = trusting().clone();
-    policy.nitro = NitroPolicy {
-        max_age: Some(Duration::from_secs(30)),
-        ..NitroPolicy::default()
-    };
+    let policy = trusting()
+        .clone()
+        .require_max_nitro_age(Duration::from_secs(30));
     let at = |now| judge_with(&good(), &Collateral::none(), &policy, now);
     at(NOW + 30).unwrap();
     refused(
@@ -107,8 +104,7 @@ fn a_policy_may_want_enclaves_only() {
         .with("nitrotpm_pcrs", pcrs(&good_pcrs()));
     let document = pki().document(&instance);
     judge(&document).unwrap();
-    let mut policy = trusting().clone();
-    policy.nitro.attesters = AcceptedAttesters::EnclavesOnly;
+    let policy = trusting().clone().require_nitro_enclaves();
     under(&policy, &good()).unwrap();
     refused(
         under(&policy, &document),
