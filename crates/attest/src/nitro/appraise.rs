@@ -11,7 +11,10 @@ use crate::{
     CheckName, Claims, Reason, Tee, TrustAnchor,
     anchor::Pki,
     appraise::Case,
-    judge::{date, join, judge_debug, judge_nonce, judge_references, judge_validity},
+    judge::{
+        date, join, judge_collateral_age, judge_debug, judge_nonce, judge_references,
+        judge_validity,
+    },
     ledger::{Failure, Fault, Holds, Ledger, hint_for},
     x509::Certificate,
 };
@@ -32,7 +35,12 @@ pub(crate) fn appraise(ledger: &mut Ledger, bytes: &[u8], case: &Case<'_>) {
     let chain = find_anchor(ledger, &document, case)
         .and_then(|anchor| prove(ledger, &document, anchor, case));
     match &chain {
-        Some(chain) => judge_validity(ledger, chain.validity, case.now),
+        Some(chain) => {
+            judge_validity(ledger, chain.validity, case.now);
+            if let Some(issued) = chain.crls_issued {
+                judge_collateral_age(ledger, issued, case.policy, case.now);
+            }
+        }
         None => skip_unproven(ledger),
     }
     judge_time(ledger, &document, chain.as_ref(), case);

@@ -412,6 +412,32 @@ fn crls_are_held_against_every_certificate() {
     );
 }
 
+#[test]
+fn a_policy_bounds_the_age_of_crls() {
+    let policy = trusting()
+        .clone()
+        .require_max_collateral_age(Duration::from_secs(DAY));
+    let judge_issued = |issued| {
+        let collateral = Collateral {
+            crls: vec![
+                crl(pki().root(), &[], NOW),
+                crl(&pki().authorities[1], &[], issued),
+            ],
+            ..Collateral::none()
+        };
+        judge_with(&good(), &collateral, &policy, NOW)
+    };
+    judge_issued(NOW - DAY).unwrap();
+    refused(
+        judge_issued(NOW - DAY - 1),
+        CheckName::CollateralAge,
+        Reason::Stale,
+        "older than the policy",
+    );
+    // Without CRLs there is no collateral that could be old.
+    judge_with(&good(), &Collateral::none(), &policy, NOW).unwrap();
+}
+
 /// A certificate that names no CRL needs none; one that is given counts.
 #[test]
 fn crls_of_strangers_harm_nobody() {
