@@ -57,7 +57,9 @@ impl Reader<'_> {
                 self.at += 1;
                 continue;
             }
-            if content.starts_with(['\t', '#', '%', '&', '*', '!', '{', '[', '@', '`', '?']) {
+            if content.starts_with(['\t', '#', '%', '&', '*', '!', '{', '[', '@', '`', '?'])
+                && !is_empty_collection(content)
+            {
                 return Err(self.error("this part of YAML is not supported"));
             }
             return Ok(Some(line.len() - content.len()));
@@ -69,6 +71,12 @@ impl Reader<'_> {
     fn node(&mut self, indent: usize, depth: usize) -> Result<Value, YamlError> {
         if depth == MAX_DEPTH {
             return Err(self.error("collections stand too deep in each other"));
+        }
+        let content = self.lines[self.at].trim();
+        if is_empty_collection(content) {
+            let value = scalar(content).map_err(|why| self.error(why));
+            self.at += 1;
+            return value;
         }
         if self.item(indent).is_some() {
             self.sequence(indent, depth)
@@ -246,6 +254,10 @@ fn split_key(line: &str) -> Option<(&str, &str)> {
         None if rest.trim_end().is_empty() => Some((key, "")),
         None => None,
     }
+}
+
+fn is_empty_collection(content: &str) -> bool {
+    ["[]", "{}"].contains(&content.trim_end())
 }
 
 fn scalar(text: &str) -> Result<Value, &'static str> {
