@@ -193,7 +193,10 @@ impl Reader<'_> {
             lines.pop();
         }
         let mut text = if style.folds {
-            if lines.iter().any(|line| line.is_empty() || line.starts_with(' ')) {
+            if lines
+                .iter()
+                .any(|line| line.is_empty() || line.starts_with(' '))
+            {
                 return Err(self.error("folded text of several paragraphs is not supported"));
             }
             lines.join(" ")
@@ -270,14 +273,16 @@ fn scalar(text: &str) -> Result<Value, &'static str> {
         _ => (),
     }
     if text.starts_with('"') {
-        return serde_json::from_str(text)
-            .map(Value::String)
-            .map_err(|_| "a quoted string is not closed, or has an escape that JSON does not know");
+        return serde_json::from_str(text).map(Value::String).map_err(
+            |_| "a quoted string is not closed, or has an escape that JSON does not know",
+        );
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0')) {
-        if let Ok(number) = text.parse::<u64>() {
-            return Ok(Value::Number(Number::from(number)));
-        }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number
+        && (text == "0" || !text.starts_with('0'))
+        && let Ok(number) = text.parse::<u64>()
+    {
+        return Ok(Value::Number(Number::from(number)));
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+/=.".contains(&byte);
     if text.bytes().all(is_plain) {

@@ -128,10 +128,10 @@ fn judge_pcr_digests(ledger: &mut Ledger, stated: &Stated) {
     for quote in &stated.quotes {
         let mut compared = describe_selection(quote);
         if quote.unsigned > 0 {
-            compared.push_str(&format!(
-                "; {} other values are given and not signed: they are left out",
+            compared = format!(
+                "{compared}; {} other values are given and not signed: they are left out",
                 quote.unsigned
-            ));
+            );
         }
         let with = format!("digest {}", hex::encode(&quote.attest.pcr_digest));
         if let Some((bank, index)) = quote.missing_pcr() {
@@ -189,7 +189,11 @@ fn judge_values(ledger: &mut Ledger, stated: &Stated, here: &ReferenceValues, ca
         .map(|(name, value)| (name.as_str(), value.as_slice()))
         .collect();
     measured.extend(user_data.map(|data| (USER_DATA, data)));
-    measured.extend(fingerprint.as_ref().map(|hash| (AK_SHA256, hash.as_slice())));
+    measured.extend(
+        fingerprint
+            .as_ref()
+            .map(|hash| (AK_SHA256, hash.as_slice())),
+    );
     judge_references(ledger, SECTION, &measured, case.policy, here);
 
     // A quote over fewer PCRs must not pass for one over those that the policy names.

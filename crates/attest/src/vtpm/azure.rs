@@ -35,7 +35,9 @@ pub(super) fn judge_snp(ledger: &mut Ledger, hcl: &HclReport, vek: &[Vec<u8>], c
             hint: hint_for(Reason::Forged),
         },
     );
-    let report_data = report.get(SNP_REPORT_DATA_AT..).and_then(<[u8]>::first_chunk);
+    let report_data = report
+        .get(SNP_REPORT_DATA_AT..)
+        .and_then(<[u8]>::first_chunk);
     judge_report_data(ledger, "SNP report", report_data, hcl);
 }
 
@@ -63,7 +65,9 @@ pub(super) fn judge_tdx(
                 hint: "have Azure's host turn the TD report into a TD quote, and add that",
             },
         );
-        let report_data = report.get(TD_REPORT_DATA_AT..).and_then(<[u8]>::first_chunk);
+        let report_data = report
+            .get(TD_REPORT_DATA_AT..)
+            .and_then(<[u8]>::first_chunk);
         judge_report_data(ledger, "TD report (unsigned)", report_data, hcl);
         return;
     };
@@ -132,7 +136,21 @@ const TD_REPORT_DATA_AT: usize = 128;
 /// Where a `TDREPORT_STRUCT` (Intel TDX Module ABI) has the fields of a quote's body, in their
 /// order there: `TEE_TCB_INFO` starts at 256, `TDINFO` at 512.
 const TD_REPORT_FIELDS: [usize; 15] = [
-    264, 280, 328, 376, 512, 520, 528, 576, 624, 672, 720, 768, 816, 864, TD_REPORT_DATA_AT,
+    264,
+    280,
+    328,
+    376,
+    512,
+    520,
+    528,
+    576,
+    624,
+    672,
+    720,
+    768,
+    816,
+    864,
+    TD_REPORT_DATA_AT,
 ];
 
 /// The hardware vouches for the runtime data, and with it for the attestation key: its report

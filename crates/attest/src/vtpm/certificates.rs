@@ -87,7 +87,10 @@ fn judge_chain(
         }
     };
     let spki = ak.to_spki();
-    let Some(leaf) = pool.iter().position(|certificate| certificate.spki() == spki) else {
+    let Some(leaf) = pool
+        .iter()
+        .position(|certificate| certificate.spki() == spki)
+    else {
         ledger.fault(
             join(pool.iter().map(Certificate::subject)),
             ak.describe(),
@@ -231,7 +234,11 @@ fn judge_revocation(
             "no CRL of these issuers was given",
         );
     } else {
-        ledger.passed(CheckName::Revocation, join(checked), "CRLs of their issuers");
+        ledger.passed(
+            CheckName::Revocation,
+            join(checked),
+            "CRLs of their issuers",
+        );
     }
     Some(validity)
 }

@@ -4,17 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    evidence::Stated,
-    key::AttestationKey,
-    tpm::Hash,
-};
-use crate::{
-    Claims,
-    dcap::TdxClaims,
-    nitro::NitroClaims,
-    snp::SnpClaims,
-};
+use super::{evidence::Stated, key::AttestationKey, tpm::Hash};
+use crate::{Claims, dcap::TdxClaims, nitro::NitroClaims, snp::SnpClaims};
 
 /// What a virtual TPM and what is below it say. In JSON the claims of SNP and TDX hardware stand
 /// beside the others, under their own names, and those of a Nitro document in `nitro`.
@@ -116,10 +107,7 @@ pub(super) fn signed_pcrs(stated: &Stated) -> (Option<Hash>, BTreeMap<u8, Vec<u8
         .unwrap_or_default()
 }
 
-fn by_name<S: Serializer>(
-    pcrs: &BTreeMap<u8, Vec<u8>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn by_name<S: Serializer>(pcrs: &BTreeMap<u8, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(pcrs.len()))?;
     for (index, value) in pcrs {
         map.serialize_entry(&format!("pcr{index}"), &hex::encode(value))?;

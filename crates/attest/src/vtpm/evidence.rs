@@ -285,7 +285,8 @@ impl TpmQuote {
     pub(super) fn missing_pcr(&self) -> Option<(Hash, u8)> {
         self.attest.selections.iter().find_map(|selection| {
             let values = self.pcrs.get(&selection.bank);
-            let is_missing = |index: &&u8| !values.is_some_and(|values| values.contains_key(*index));
+            let is_missing =
+                |index: &&u8| !values.is_some_and(|values| values.contains_key(*index));
             let index = selection.pcrs.iter().find(is_missing)?;
             Some((selection.bank, *index))
         })

@@ -140,7 +140,7 @@ impl File {
                 tdx_quote_base64,
                 tpm_attestation: Some(TpmAttestation { quote }),
                 ..
-            } => read_azure(report, None, tdx_quote_base64, Some(quote)),
+            } => read_azure(&report, None, tdx_quote_base64, Some(quote)),
             Self {
                 report: Some(report),
                 hcl_report: None,
@@ -156,7 +156,7 @@ impl File {
                 vcek,
                 td_quote,
                 ..
-            } => read_azure(report, vcek, td_quote, quote),
+            } => read_azure(&report, vcek, td_quote, quote),
             _ => Err(VtpmError::Form),
         }
     }
@@ -203,7 +203,7 @@ pub(super) enum SignatureForm {
 }
 
 fn read_azure(
-    report: Bytes,
+    report: &Bytes,
     vcek: Option<Bytes>,
     td_quote: Option<Bytes>,
     quote: Option<Quote>,
@@ -305,9 +305,10 @@ fn read_vaportpm(
 }
 
 fn pem_certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, VtpmError> {
-    let chain = PemChain::read(text, MAX_CERTIFICATES).map_err(|error| VtpmError::Certificates {
-        why: error.to_string(),
-    })?;
+    let chain =
+        PemChain::read(text, MAX_CERTIFICATES).map_err(|error| VtpmError::Certificates {
+            why: error.to_string(),
+        })?;
     Ok(chain.ders().map(<[u8]>::to_vec).collect())
 }
 

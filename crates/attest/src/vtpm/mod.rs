@@ -38,8 +38,8 @@ pub use evidence::{MAX_VTPM_EVIDENCE_BYTES, VtpmEvidence, looks_like_vtpm_eviden
 pub(crate) use explain::fields;
 pub use hcl::HclError;
 pub use key::KeyError;
-pub use policy::{AkFingerprintError, VtpmPolicy, ak_fingerprint};
 pub(crate) use policy::hardware_anchors;
+pub use policy::{AkFingerprintError, VtpmPolicy, ak_fingerprint};
 pub use protobuf::ProtobufError;
 pub use tpm::TpmError;
 

@@ -59,7 +59,10 @@ pub(super) fn judge(ledger: &mut Ledger, stated: &Stated, document: &[u8], case:
         CheckName::HardwareBinding,
         format!(
             "challenge of the document: {}",
-            document.nonce().bytes().map_or_else(|| "none".to_owned(), hex::encode)
+            document
+                .nonce()
+                .bytes()
+                .map_or_else(|| "none".to_owned(), hex::encode)
         ),
         "challenge of the TPM quote",
         Holds(nonce.is_some() && document.nonce().bytes() == nonce),

@@ -66,7 +66,9 @@ pub fn ak_fingerprint(key: &[u8]) -> Result<[u8; 32], AkFingerprintError> {
 #[non_exhaustive]
 pub enum AkFingerprintError {
     /// Neither a certificate nor a public key.
-    #[error("this is neither a certificate nor a public key; give the TPM's attestation key in PEM or DER")]
+    #[error(
+        "this is neither a certificate nor a public key; give the TPM's attestation key in PEM or DER"
+    )]
     NotAKey,
     /// A key that cannot be one of a TPM.
     #[error("this public key cannot be an attestation key: {0}")]

@@ -95,7 +95,9 @@ fn parse_pcrs(bytes: &[u8]) -> Result<Pcrs, ProtobufError> {
                     }
                 }
                 let index = u8::try_from(index.unwrap_or(0)).map_err(|_| ProtobufError::TooMany)?;
-                let value = value.ok_or(ProtobufError::Missing { field: "pcrs.value" })?;
+                let value = value.ok_or(ProtobufError::Missing {
+                    field: "pcrs.value",
+                })?;
                 if values.insert(index, value).is_some() {
                     return Err(ProtobufError::Twice);
                 }
