@@ -101,7 +101,7 @@ impl TrustAnchor {
         Self::hardware(Pki::Dcap, INTEL_SGX_ROOT)
     }
 
-    /// A compiled-in root of a hardware vendor.
+    /// A vendor's root that is compiled in.
     pub(crate) fn hardware(pki: Pki, root_der: &[u8]) -> Self {
         Self::of_root(pki, Standing::Hardware, root_der, None)
             .expect("a compiled-in root is a self-signed CA of its PKI, which a test holds")

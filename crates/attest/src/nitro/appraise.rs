@@ -11,7 +11,10 @@ use crate::{
     CheckName, Claims, Reason, Tee, TrustAnchor,
     anchor::Pki,
     appraise::Case,
-    judge::{date, join, judge_debug, judge_nonce, judge_references, judge_validity},
+    judge::{
+        date, join, judge_collateral_age, judge_debug, judge_nonce, judge_references,
+        judge_validity,
+    },
     ledger::{Failure, Fault, Holds, Ledger, hint_for},
     x509::Certificate,
 };
@@ -32,7 +35,12 @@ pub(crate) fn appraise(ledger: &mut Ledger, bytes: &[u8], case: &Case<'_>) {
     let chain = find_anchor(ledger, &document, case)
         .and_then(|anchor| prove(ledger, &document, anchor, case));
     match &chain {
-        Some(chain) => judge_validity(ledger, chain.validity, case.now),
+        Some(chain) => {
+            judge_validity(ledger, chain.validity, case.now);
+            if let Some(issued) = chain.crls_issued {
+                judge_collateral_age(ledger, issued, case.policy, case.now);
+            }
+        }
         None => skip_unproven(ledger),
     }
     judge_time(ledger, &document, chain.as_ref(), case);
@@ -264,29 +272,6 @@ fn judge_measurements(ledger: &mut Ledger, document: &Document<'_>, case: &Case<
         .map(|(name, value)| (name.as_str(), *value))
         .collect();
     judge_references(ledger, SECTION, &measured, case.policy, case.expected);
-    refuse_missing(ledger, &measured, case);
-}
-
-/// What the policy names and the document does not have is not as the policy wants it.
-fn refuse_missing(ledger: &mut Ledger, measured: &[(&str, &[u8])], case: &Case<'_>) {
-    let named = case.policy.references.keys();
-    let missing = named
-        .filter_map(|name| name.strip_prefix(SECTION)?.strip_prefix('.'))
-        .filter(|name| !measured.iter().any(|(found, _)| found == name));
-    for name in missing {
-        ledger.failed(
-            CheckName::ReferenceValue,
-            format!("{name} is not in the document"),
-            format!("the policy's values for {SECTION}.{name}"),
-            Failure {
-                reason: Reason::Mismatch,
-                why: format!(
-                    "the policy names values for `{SECTION}.{name}`, which this document does not have"
-                ),
-                hint: "compare the policy with the document's fields",
-            },
-        );
-    }
 }
 
 /// What the names of reference values in a policy start with.

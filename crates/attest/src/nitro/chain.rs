@@ -19,6 +19,8 @@ pub(super) struct Chain<'a> {
     pub(super) leaf: Certificate<'a>,
     /// When all its certificates, and the CRLs if there are any, are valid.
     pub(super) validity: Validity,
+    /// When the oldest of the CRLs was issued.
+    pub(super) crls_issued: Option<u64>,
 }
 
 /// Verifies the certificates of `document`, whose first is the root of `anchor`. Whether they are
@@ -45,13 +47,16 @@ pub(super) fn verify<'a>(
         .collect::<Result<Vec<_>, _>>()
         .map_err(of_chain)?;
     let certificates = check_chain(&chain, Leaf::Signer, ALGORITHM).map_err(of_chain)?;
-    let crls = check_revocation(&chain, &case.collateral.crls)?;
+    let given = parse_crls(&case.collateral.crls)?;
+    let crls = check_revocation(&chain, &given)?;
+    let crls_issued = given.iter().map(|crl| crl.validity().from).min();
     let of_issuers = known.unwrap_or_else(|| validity_of_issuers(&chain).and(crls));
     if known.is_none() && of_issuers.contains(case.now) {
         case.remember(key, Remembered::Chain(of_issuers));
     }
     let leaf = chain.swap_remove(0);
     Ok(Chain {
+        crls_issued,
         validity: certificates.and(of_issuers).and(crls),
         leaf,
     })
@@ -81,24 +86,26 @@ fn validity_of_issuers(chain: &[Certificate<'_>]) -> Validity {
     })
 }
 
+fn parse_crls(crls: &[Vec<u8>]) -> Result<Vec<Crl<'_>>, Fault> {
+    crls.iter()
+        .map(|der| Crl::parse(der))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Fault::of_x509(CheckName::Revocation, error))
+}
+
 /// Checks `chain`, leaf first, against `crls`, and says when those that count are valid.
 ///
 /// AWS publishes CRLs for those certificates that name one. If any CRL is given, each of them must
 /// be covered: a CRL of someone else leaves open what was asked.
-fn check_revocation(chain: &[Certificate<'_>], crls: &[Vec<u8>]) -> Result<Validity, Fault> {
+fn check_revocation(chain: &[Certificate<'_>], crls: &[Crl<'_>]) -> Result<Validity, Fault> {
     if crls.is_empty() {
         return Ok(Validity::ALWAYS);
     }
-    let crls = crls
-        .iter()
-        .map(|der| Crl::parse(der))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Fault::of_x509(CheckName::Revocation, error))?;
     let mut validity = Validity::ALWAYS;
     for pair in chain.windows(2) {
         let (certificate, issuer) = (&pair[0], &pair[1]);
         let mut is_covered = false;
-        for crl in &crls {
+        for crl in crls {
             if crl.check_issued_by(issuer, ALGORITHM).is_err() {
                 continue;
             }

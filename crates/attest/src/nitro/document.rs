@@ -326,9 +326,7 @@ impl<'a> Members<'a> {
                 read_optional("user_data", reader)
             }),
             "nonce" => once(key, &mut self.nonce, || read_optional("nonce", reader)),
-            _ => Err(DocumentError::UnknownKey {
-                key: key.chars().take(64).collect(),
-            }),
+            _ => Err(DocumentError::UnknownKey { key: shown(key) }),
         }
     }
 }
@@ -359,7 +357,7 @@ fn read_digest(reader: &mut Reader<'_>) -> Result<(), DocumentError> {
     match reader.text().map_err(in_payload)? {
         SHA384 => Ok(()),
         other => Err(DocumentError::Digest {
-            found: other.chars().take(64).collect(),
+            found: shown(other),
         }),
     }
 }
@@ -447,6 +445,11 @@ fn check_size(
         least,
         most,
     })
+}
+
+/// The start of a text that nobody has verified, so that it cannot steer a terminal.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(64).collect()
 }
 
 fn in_payload(source: CborError) -> DocumentError {

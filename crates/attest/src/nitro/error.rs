@@ -79,7 +79,7 @@ pub enum DocumentError {
         "a Nitro document has the unknown key `{key}`; if AWS has added it, this verifier must learn what it means first"
     )]
     UnknownKey {
-        /// The key, shortened.
+        /// The key, shortened, with control characters escaped.
         key: String,
     },
     /// A key is there twice.
@@ -116,7 +116,7 @@ pub enum DocumentError {
         "the PCRs of a Nitro document are made with `{found}` instead of `SHA384`; it does not come from AWS"
     )]
     Digest {
-        /// The name found, shortened.
+        /// The name found, shortened, with control characters escaped.
         found: String,
     },
     /// The time of the document is 1970.

@@ -9,6 +9,10 @@ use crate::hex_form;
 /// the order of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "these are the bits of the report, each by its name"
+)]
 pub struct SnpClaims {
     /// Version of the report.
     pub version: u32,

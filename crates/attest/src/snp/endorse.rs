@@ -1,9 +1,7 @@
 //! What vouches for a report: its VEK, the chain of the VEK, and AMD's revocation list.
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
-
 use super::{
-    Report, SigningKey, SnpProduct, roots,
+    Report, SigningKey, SnpProduct, binding, roots,
     vek::{Vek, VekError},
 };
 use crate::{
@@ -11,9 +9,8 @@ use crate::{
     anchor::Pki,
     appraise::Case,
     judge::{date, judge_validity},
-    ledger::{Failure, Fault, Holds, Ledger, hint_for},
+    ledger::{Failure, Fault, Ledger},
     memory::{Key, Remembered},
-    snp::policy::Concession,
     x509::{Algorithm, Certificate, Crl, Validity, X509Error, verify_chain},
 };
 
@@ -39,9 +36,7 @@ pub(super) fn endorse(
     };
     ledger.set_tee(anchor.tee_of(Tee::Snp));
     let validity = chain.verify(ledger, case)?;
-    judge_signature(ledger, report, &chain);
-    judge_platform_match(ledger, report, &chain.vek, case);
-    judge_csp(ledger, &chain.vek, case);
+    binding::judge_binding(ledger, report, &chain.vek, chain.leaf().public_key(), case);
     judge_validity(ledger, validity, case.now);
     Some(chain.vek.product)
 }
@@ -120,9 +115,16 @@ impl<'a> VekChain<'a> {
                     .map_err(|error| Fault::of_x509(CheckName::CollateralFormat, error))?,
             );
         }
-        // Root first is the order in which some tools write chains.
-        if certificates.first().and_then(Vek::kind_of).is_none() {
-            certificates.reverse();
+        // AMD's service gives the issuers apart from the VEK, and some tools write roots first: a
+        // VEK that comes last may follow its issuers in either order.
+        if certificates
+            .first()
+            .is_some_and(|first| Vek::kind_of(first).is_none())
+        {
+            certificates.rotate_right(1);
+            if certificates.get(1).is_some_and(is_named_root) {
+                certificates[1..].reverse();
+            }
         }
         let mut certificates = certificates.into_iter();
         let leaf = certificates.next().ok_or_else(|| {
@@ -233,11 +235,12 @@ impl<'a> VekChain<'a> {
         Ok(validity)
     }
 
-    /// One revocation list: of the root, current, and naming neither intermediate nor root. VEKs
+    /// One revocation list: of the root, current, the one that the intermediate names (AMD publishes
+    /// one for VCEKs and one for VLEKs), and naming neither intermediate nor root as revoked. VEKs
     /// are not in it: AMD withdraws those of a TCB version by raising what a policy asks for.
     fn check_crl(&self, der: &[u8], now: u64) -> Result<Validity, Fault> {
         let fault = |error: X509Error| Fault::of_x509(CheckName::Revocation, error);
-        let crl = Crl::parse(der).map_err(fault)?;
+        let crl = Crl::parse_for(der, self.intermediate()).map_err(fault)?;
         crl.check_issued_by(self.root(), Algorithm::RsaPssSha384)
             .map_err(fault)?;
         let validity = crl.validity();
@@ -285,135 +288,6 @@ impl<'a> VekChain<'a> {
                 format!("the CRL of {}", name(self.root())),
             ),
         }
-    }
-}
-
-/// The report's own signature.
-fn judge_signature(ledger: &mut Ledger, report: &Report<'_>, chain: &VekChain<'_>) {
-    let signature = report.signature();
-    let is_signed = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.leaf().public_key())
-        .verify(report.signed(), &signature)
-        .is_ok();
-    ledger.compare(
-        CheckName::QuoteSignature,
-        "signature of the report",
-        format!("the key of the {}", chain.vek.kind),
-        Holds(is_signed),
-        || Failure {
-            reason: Reason::Forged,
-            why: if signature == [0; 96] {
-                "the report has no signature: the host keeps firmware from signing".to_owned()
-            } else {
-                format!("the report is not signed with the key of this {}", chain.vek.kind)
-            },
-            hint: "it was changed, or the certificate is one of another chip or TCB version: give the one of this report",
-        },
-    );
-}
-
-/// The VEK is the one of this chip at this TCB version.
-fn judge_platform_match(ledger: &mut Ledger, report: &Report<'_>, vek: &Vek, case: &Case<'_>) {
-    judge_product(ledger, report, vek);
-    match vek.kind {
-        SigningKey::Vlek => ledger.skipped(
-            CheckName::PlatformMatch,
-            format!("chip {}", short(report.chip_id())),
-            "a VLEK is not bound to a chip: it is the provider's, for all of its chips",
-        ),
-        _ if report.is_chip_id_masked() => judge_masked(ledger, vek, case),
-        _ => ledger.compare(
-            CheckName::PlatformMatch,
-            format!("chip {}", short(report.chip_id())),
-            format!(
-                "chip {} of the VCEK",
-                vek.hwid.as_deref().map_or_else(String::new, short)
-            ),
-            Holds(vek.is_of_chip(report.chip_id())),
-            || mismatch("the VCEK is one of another chip"),
-        ),
-    }
-    ledger.compare(
-        CheckName::PlatformMatch,
-        format!("reported TCB {}", hex::encode(report.reported_tcb())),
-        format!("TCB {} of the {}", hex::encode(vek.tcb), vek.kind),
-        Holds(*report.reported_tcb() == vek.tcb),
-        || mismatch("the certificate is for another TCB version than the report states"),
-    );
-}
-
-fn judge_product(ledger: &mut Ledger, report: &Report<'_>, vek: &Vek) {
-    let cpuid = hex::encode(report.cpuid());
-    let found = SnpProduct::of_cpuid(*report.cpuid());
-    match found {
-        _ if report.version() < 3 => ledger.skipped(
-            CheckName::PlatformMatch,
-            format!("product {}", vek.product),
-            "reports before version 3 do not name their CPU",
-        ),
-        None => ledger.skipped(
-            CheckName::PlatformMatch,
-            format!("CPUID {cpuid}"),
-            "the CPU model is not known here; its certificates name the product",
-        ),
-        Some(found) => ledger.compare(
-            CheckName::PlatformMatch,
-            format!("{found} (CPUID {cpuid})"),
-            format!("{} of the {}", vek.product, vek.kind),
-            Holds(found == vek.product),
-            || mismatch("the certificate is for another product than the report"),
-        ),
-    }
-}
-
-/// A VCEK's signature names its chip even so; but what the report says does not, and a host that
-/// hides its chip usually signs with a VLEK.
-fn judge_masked(ledger: &mut Ledger, vek: &Vek, case: &Case<'_>) {
-    let chip = vek.hwid.as_deref().map_or_else(String::new, short);
-    if case.policy.snp.concedes(Concession::MaskedChip) {
-        ledger.tolerated(
-            CheckName::PlatformMatch,
-            "chip id masked by the host".into(),
-            format!("chip {chip} of the VCEK"),
-            "the policy allows it: only the VCEK's key says which chip it is".into(),
-        );
-        return;
-    }
-    ledger.failed(
-        CheckName::PlatformMatch,
-        "chip id masked by the host".into(),
-        format!("chip {chip} of the VCEK"),
-        Failure {
-            reason: Reason::Policy,
-            why: "the report does not say on which chip it was made".into(),
-            hint: "have the host show it (MASK_CHIP_ID off), or allow masked chip ids",
-        },
-    );
-}
-
-/// The provider to which a VLEK was given, if the policy names some.
-fn judge_csp(ledger: &mut Ledger, vek: &Vek, case: &Case<'_>) {
-    let accepted = &case.policy.snp.csp_ids;
-    let (Some(found), false) = (&vek.csp_id, accepted.is_empty()) else {
-        return;
-    };
-    ledger.compare(
-        CheckName::PlatformMatch,
-        format!("VLEK of {found}"),
-        crate::judge::join(accepted),
-        Holds(accepted.contains(found)),
-        || Failure {
-            reason: Reason::Policy,
-            why: "the VLEK is one of a provider that the policy does not name".into(),
-            hint: "name the provider in the policy only if you mean to trust it",
-        },
-    );
-}
-
-fn mismatch(why: &str) -> Failure {
-    Failure {
-        reason: Reason::Mismatch,
-        why: why.into(),
-        hint: hint_for(Reason::Mismatch),
     }
 }
 
@@ -499,15 +373,16 @@ fn expect_name(
     Err(Fault::forged(CheckName::CertificateChains, why))
 }
 
+fn is_named_root(certificate: &Certificate<'_>) -> bool {
+    certificate
+        .common_name()
+        .is_some_and(|name| name.starts_with("ARK-"))
+}
+
 fn name(certificate: &Certificate<'_>) -> String {
     certificate
         .common_name()
         .map_or_else(|| certificate.subject(), str::to_owned)
-}
-
-/// The first bytes of a chip id, enough to tell chips apart in a message.
-fn short(chip_id: &[u8]) -> String {
-    format!("{}…", hex::encode(chip_id.get(..8).unwrap_or(chip_id)))
 }
 
 fn skip(ledger: &mut Ledger, checks: &[CheckName]) {

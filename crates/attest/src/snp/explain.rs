@@ -5,183 +5,211 @@ use crate::Field;
 
 /// The fields of `report` in the order of its bytes.
 pub(crate) fn fields(report: &Report<'_>) -> Vec<Field> {
-    let mut list = Vec::new();
-    let mut add = |name: &str, value: String, meaning: &'static str| {
-        list.push(Field {
+    let mut list = List(Vec::new());
+    list.launch(report);
+    list.state(report);
+    list.measured(report);
+    list.versions(report);
+    list.0
+}
+
+struct List(Vec<Field>);
+
+impl List {
+    /// What the owner and the host set at launch, and who asked for the report.
+    fn launch(&mut self, report: &Report<'_>) {
+        self.add(
+            "version",
+            report.version().to_string(),
+            "form of the report: 3 adds the CPU's model, 5 the mitigation vectors",
+        );
+        self.add(
+            "guest_svn",
+            report.guest_svn().to_string(),
+            "security version of the guest, from the signed ID block its owner gave at launch",
+        );
+        self.add(
+            "policy",
+            format!("{:#x}", report.policy().0),
+            "conditions that the guest's owner set at launch; firmware enforces them, bit by bit:",
+        );
+        for (name, value, meaning) in POLICY_FIELDS {
+            self.add(&format!("policy.{name}"), value(report.policy()), meaning);
+        }
+        self.add(
+            "family_id",
+            hex::encode(report.family_id()),
+            "family of the image, chosen by the owner in the ID block",
+        );
+        self.add(
+            "image_id",
+            hex::encode(report.image_id()),
+            "the image, chosen by the owner in the ID block",
+        );
+        self.add(
+            "vmpl",
+            report.vmpl().to_string(),
+            "privilege level in the guest that asked for the report: 0 is the most privileged, 3 the least; 4294967295: the host asked",
+        );
+        self.add(
+            "signature_algo",
+            "1".into(),
+            "1: ECDSA on P-384 with SHA-384",
+        );
+    }
+
+    /// What the platform is, and how the report is signed.
+    fn state(&mut self, report: &Report<'_>) {
+        self.add(
+            "current_tcb",
+            parts(report, *report.current_tcb()),
+            "security versions of the firmware and microcode that run now",
+        );
+        self.add(
+            "platform_info",
+            format!("{:#x}", report.platform_info().0),
+            "what the platform is and does, bit by bit:",
+        );
+        for (name, value, meaning) in PLATFORM_FIELDS {
+            self.add(
+                &format!("platform_info.{name}"),
+                value(report.platform_info()).to_string(),
+                meaning,
+            );
+        }
+        self.add(
+            "author_key_en",
+            report.author_key_en().to_string(),
+            "the key that signed the ID block was itself signed by an author key",
+        );
+        self.add(
+            "mask_chip_key",
+            report.mask_chip_key().to_string(),
+            "the host keeps firmware from signing with the chip's own key",
+        );
+        self.add(
+            "signing_key",
+            report.signing_key().to_string(),
+            "VCEK: a key of this chip at the reported TCB version; VLEK: a key that AMD derived for a cloud provider; none: not signed",
+        );
+    }
+
+    /// What was measured and chosen.
+    fn measured(&mut self, report: &Report<'_>) {
+        self.add(
+            "report_data",
+            hex::encode(report.report_data()),
+            "64 bytes that the guest chose: here they bind the evidence to keys and to a connection",
+        );
+        self.add(
+            "measurement",
+            hex::encode(report.measurement()),
+            "launch measurement: the memory and CPU state that the guest started with (firmware, and with direct boot the hashes of kernel, initrd and command line)",
+        );
+        self.add(
+            "host_data",
+            hex::encode(report.host_data()),
+            "32 bytes that the host chose at launch, for instance the digest of a policy for the guest",
+        );
+        self.add(
+            "id_key_digest",
+            hex::encode(report.id_key_digest()),
+            "SHA-384 of the key that signed the ID block: who owns the guest; zero without an ID block",
+        );
+        self.add(
+            "author_key_digest",
+            hex::encode(report.author_key_digest()),
+            "SHA-384 of the key that signed the ID key; zero if `author_key_en` is false",
+        );
+        self.add(
+            "report_id",
+            hex::encode(report.report_id()),
+            "id of this guest, new at each launch",
+        );
+        self.add(
+            "report_id_ma",
+            hex::encode(report.report_id_ma()),
+            "id of the migration agent that can move the guest; all ones: there is none",
+        );
+    }
+
+    /// Versions of the platform, the CPU and the signature.
+    fn versions(&mut self, report: &Report<'_>) {
+        self.add(
+            "reported_tcb",
+            parts(report, *report.reported_tcb()),
+            "the TCB version that the VEK was derived for: its certificate must state the same",
+        );
+        if report.version() >= 3 {
+            let [family, model, stepping] = *report.cpuid();
+            let product =
+                SnpProduct::of_cpuid(*report.cpuid()).map_or("unknown", SnpProduct::as_str);
+            self.add(
+                "cpuid",
+                format!("family {family:#x}, model {model:#x}, stepping {stepping} ({product})"),
+                "the CPU's model: its product line must be that of the VEK",
+            );
+        }
+        self.add(
+            "chip_id",
+            hex::encode(report.chip_id()),
+            "id of the chip: the VCEK's certificate must state the same; zero if the host masks it",
+        );
+        self.add(
+            "committed_tcb",
+            parts(report, *report.committed_tcb()),
+            "security versions below which the platform cannot be rolled back",
+        );
+        self.add(
+            "current_version",
+            report.current_version().to_string(),
+            "SEV firmware that runs now: major, minor, build",
+        );
+        self.add(
+            "committed_version",
+            report.committed_version().to_string(),
+            "SEV firmware below which the platform cannot be rolled back",
+        );
+        self.add(
+            "launch_tcb",
+            parts(report, *report.launch_tcb()),
+            "security versions when the guest was launched or moved here: an older one may have leaked its secrets",
+        );
+        for (name, vector, meaning) in [
+            (
+                "launch_mit_vector",
+                report.launch_mit_vector(),
+                "mitigations that firmware had verified when the guest was launched, one bit each",
+            ),
+            (
+                "current_mit_vector",
+                report.current_mit_vector(),
+                "mitigations that firmware has verified now, one bit each",
+            ),
+        ] {
+            if let Some(vector) = vector {
+                self.add(name, format!("{vector:#x}"), meaning);
+            }
+        }
+        self.add(
+            "signature",
+            hex::encode(report.signature()),
+            "over all of the above, by the VEK (r, then s; turned to big-endian)",
+        );
+    }
+
+    fn add(&mut self, name: &str, value: String, meaning: &'static str) {
+        self.0.push(Field {
             name: name.to_owned(),
             value,
             meaning,
         });
-    };
-    let layout = layout_of(report);
-    let tcb = |raw: &[u8; 8]| format!("{} ({})", hex::encode(raw), layout.tcb(raw));
+    }
+}
 
-    add(
-        "version",
-        report.version().to_string(),
-        "form of the report: 3 adds the CPU's model, 5 the mitigation vectors",
-    );
-    add(
-        "guest_svn",
-        report.guest_svn().to_string(),
-        "security version of the guest, from the signed ID block its owner gave at launch",
-    );
-    add(
-        "policy",
-        format!("{:#x}", report.policy().0),
-        "conditions that the guest's owner set at launch; firmware enforces them, bit by bit:",
-    );
-    for (name, value, meaning) in POLICY_FIELDS {
-        add(&format!("policy.{name}"), value(report.policy()), meaning);
-    }
-    add(
-        "family_id",
-        hex::encode(report.family_id()),
-        "family of the image, chosen by the owner in the ID block",
-    );
-    add(
-        "image_id",
-        hex::encode(report.image_id()),
-        "the image, chosen by the owner in the ID block",
-    );
-    add(
-        "vmpl",
-        report.vmpl().to_string(),
-        "privilege level in the guest that asked for the report: 0 is the most privileged, 3 the least; 4294967295: the host asked",
-    );
-    add(
-        "signature_algo",
-        "1".into(),
-        "1: ECDSA on P-384 with SHA-384",
-    );
-    add(
-        "current_tcb",
-        tcb(report.current_tcb()),
-        "security versions of the firmware and microcode that run now",
-    );
-    add(
-        "platform_info",
-        format!("{:#x}", report.platform_info().0),
-        "what the platform is and does, bit by bit:",
-    );
-    for (name, value, meaning) in PLATFORM_FIELDS {
-        add(
-            &format!("platform_info.{name}"),
-            value(report.platform_info()).to_string(),
-            meaning,
-        );
-    }
-    add(
-        "author_key_en",
-        report.author_key_en().to_string(),
-        "the key that signed the ID block was itself signed by an author key",
-    );
-    add(
-        "mask_chip_key",
-        report.mask_chip_key().to_string(),
-        "the host keeps firmware from signing with the chip's own key",
-    );
-    add(
-        "signing_key",
-        report.signing_key().to_string(),
-        "VCEK: a key of this chip at the reported TCB version; VLEK: a key that AMD derived for a cloud provider; none: not signed",
-    );
-    add(
-        "report_data",
-        hex::encode(report.report_data()),
-        "64 bytes that the guest chose: here they bind the evidence to keys and to a connection",
-    );
-    add(
-        "measurement",
-        hex::encode(report.measurement()),
-        "launch measurement: the memory and CPU state that the guest started with (firmware, and with direct boot the hashes of kernel, initrd and command line)",
-    );
-    add(
-        "host_data",
-        hex::encode(report.host_data()),
-        "32 bytes that the host chose at launch, for instance the digest of a policy for the guest",
-    );
-    add(
-        "id_key_digest",
-        hex::encode(report.id_key_digest()),
-        "SHA-384 of the key that signed the ID block: who owns the guest; zero without an ID block",
-    );
-    add(
-        "author_key_digest",
-        hex::encode(report.author_key_digest()),
-        "SHA-384 of the key that signed the ID key; zero if `author_key_en` is false",
-    );
-    add(
-        "report_id",
-        hex::encode(report.report_id()),
-        "id of this guest, new at each launch",
-    );
-    add(
-        "report_id_ma",
-        hex::encode(report.report_id_ma()),
-        "id of the migration agent that can move the guest; all ones: there is none",
-    );
-    add(
-        "reported_tcb",
-        tcb(report.reported_tcb()),
-        "the TCB version that the VEK was derived for: its certificate must state the same",
-    );
-    if report.version() >= 3 {
-        let [family, model, stepping] = *report.cpuid();
-        let product = SnpProduct::of_cpuid(*report.cpuid()).map_or("unknown", SnpProduct::as_str);
-        add(
-            "cpuid",
-            format!("family {family:#x}, model {model:#x}, stepping {stepping} ({product})"),
-            "the CPU's model: its product line must be that of the VEK",
-        );
-    }
-    add(
-        "chip_id",
-        hex::encode(report.chip_id()),
-        "id of the chip: the VCEK's certificate must state the same; zero if the host masks it",
-    );
-    add(
-        "committed_tcb",
-        tcb(report.committed_tcb()),
-        "security versions below which the platform cannot be rolled back",
-    );
-    add(
-        "current_version",
-        report.current_version().to_string(),
-        "SEV firmware that runs now: major, minor, build",
-    );
-    add(
-        "committed_version",
-        report.committed_version().to_string(),
-        "SEV firmware below which the platform cannot be rolled back",
-    );
-    add(
-        "launch_tcb",
-        tcb(report.launch_tcb()),
-        "security versions when the guest was launched or moved here: an older one may have leaked its secrets",
-    );
-    for (name, vector, meaning) in [
-        (
-            "launch_mit_vector",
-            report.launch_mit_vector(),
-            "mitigations that firmware had verified when the guest was launched, one bit each",
-        ),
-        (
-            "current_mit_vector",
-            report.current_mit_vector(),
-            "mitigations that firmware has verified now, one bit each",
-        ),
-    ] {
-        if let Some(vector) = vector {
-            add(name, format!("{vector:#x}"), meaning);
-        }
-    }
-    add(
-        "signature",
-        hex::encode(report.signature()),
-        "over all of the above, by the VEK (r, then s; turned to big-endian)",
-    );
-    list
+/// A TCB version, raw and part by part.
+fn parts(report: &Report<'_>, raw: [u8; 8]) -> String {
+    format!("{} ({})", hex::encode(raw), layout_of(report).tcb(&raw))
 }
 
 /// The layout of TCB versions. Before version 3 a report does not name its CPU; then a chip id of

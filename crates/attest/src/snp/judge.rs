@@ -56,12 +56,12 @@ pub(super) fn judge_platform(
                 format!("{name} TCB {}", product.tcb(version)),
                 "the policy asks for none of this product",
             ),
-            Some((product, Some(floor))) => judge_floor(ledger, name, product.tcb(version), floor),
+            Some((product, Some(floor))) => judge_floor(ledger, name, product.tcb(version), *floor),
         }
     }
 }
 
-fn judge_floor(ledger: &mut Ledger, name: &str, found: SnpTcb, floor: &SnpTcb) {
+fn judge_floor(ledger: &mut Ledger, name: &str, found: SnpTcb, floor: SnpTcb) {
     let below = found.below(floor);
     ledger.compare(
         CheckName::MinimumTcb,

@@ -9,6 +9,7 @@
 //! Specifications: AMD 56860 *SEV-SNP Firmware ABI* (report), AMD 57230 *VCEK Certificate and KDS
 //! Interface* (certificates, CRLs).
 
+mod binding;
 mod bits;
 mod claims;
 mod endorse;
@@ -33,7 +34,11 @@ use crate::{CheckName, Claims, appraise::Case, ledger::Ledger};
 
 /// Appraises a report: all that [`crate::appraise`] promises, in its order.
 pub(crate) fn appraise(ledger: &mut Ledger, raw: &[u8], case: &Case<'_>) {
-    let report = match Report::parse(raw) {
+    let report = Report::parse(raw);
+    if let Ok(report) = &report {
+        ledger.set_claims(Claims::Snp(Box::new(SnpClaims::of(report))));
+    }
+    let report = match report.and_then(|report| report.check_version().map(|()| report)) {
         Ok(report) => report,
         Err(error) => {
             ledger.malformed(
@@ -50,7 +55,6 @@ pub(crate) fn appraise(ledger: &mut Ledger, raw: &[u8], case: &Case<'_>) {
         format!("SNP report of version {}", report.version()),
         LAYOUT,
     );
-    ledger.set_claims(Claims::Snp(Box::new(SnpClaims::of(&report))));
 
     let product = endorse::endorse(ledger, &report, case);
     judge::judge_platform(ledger, &report, product, case);

@@ -104,7 +104,7 @@ pub struct SnpTcb {
 
 impl SnpTcb {
     /// Name, version found and version asked for of the first part that is below `floor`.
-    pub(super) fn below(&self, floor: &Self) -> Option<(&'static str, u8, u8)> {
+    pub(super) fn below(self, floor: Self) -> Option<(&'static str, u8, u8)> {
         [
             ("fmc", self.fmc, floor.fmc),
             ("bootloader", self.bootloader, floor.bootloader),
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     fn every_part_has_its_own_floor() {
         let tcb = SnpProduct::Turin.tcb(&[5, 5, 5, 5, 0, 0, 0, 5]);
-        assert_eq!(tcb.below(&tcb), None);
+        assert_eq!(tcb.below(tcb), None);
         for at in [0, 1, 2, 3, 7] {
             let mut raw = [0; 8];
             raw[at] = 6;
             let floor = SnpProduct::Turin.tcb(&raw);
-            assert!(matches!(tcb.below(&floor), Some((_, 5, 6))), "{at}");
+            assert!(matches!(tcb.below(floor), Some((_, 5, 6))), "{at}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Layout of SEV-SNP attestation reports, versions 2 to 5.
+//! Layout of SEV-SNP attestation reports: versions 2 to 5, and 1 to look at.
 //!
 //! Follows AMD's *SEV Secure Nested Paging Firmware ABI Specification* (56860), table
 //! `ATTESTATION_REPORT`: 672 signed bytes, then the signature in 512. Integers are little-endian.
@@ -16,12 +16,15 @@ pub const REPORT_BYTES: usize = 1184;
 const SIGNED_BYTES: usize = 0x2a0;
 
 /// An attestation report of the exact layout, borrowed from its bytes. Nothing vouches for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Report<'a>(&'a [u8; REPORT_BYTES]);
 
 impl<'a> Report<'a> {
-    /// Reads one report: exactly [`REPORT_BYTES`], version 2 to 5, signature algorithm 1, and zero
+    /// Reads one report: exactly [`REPORT_BYTES`], version 1 to 5, signature algorithm 1, and zero
     /// wherever the ABI reserves bytes in that version.
+    ///
+    /// Version 1 is of firmware before its first release and of made-up samples. It is read so
+    /// that it can be shown; no appraisal accepts it.
     ///
     /// The mitigation vectors came with version 5, and some firmware fills them in reports that
     /// say version 4: both versions may hold them.
@@ -31,7 +34,7 @@ impl<'a> Report<'a> {
             .map_err(|_| ReportError::Size { size: bytes.len() })?;
         let report = Self(report);
         let version = report.version();
-        if !(2..=5).contains(&version) {
+        if !(1..=5).contains(&version) {
             return Err(ReportError::Version { version });
         }
         let algorithm = u32::from_le_bytes(*report.part::<0x34, 4>());
@@ -108,6 +111,14 @@ impl<'a> Report<'a> {
     /// Whether the host keeps firmware from using the chip's own key.
     pub fn mask_chip_key(&self) -> bool {
         self.flags() & 2 != 0
+    }
+
+    /// Whether the version is one that firmware in use writes.
+    pub(super) fn check_version(&self) -> Result<(), ReportError> {
+        match self.version() {
+            2.. => Ok(()),
+            version => Err(ReportError::Version { version }),
+        }
     }
 
     /// Which key signed the report.
@@ -308,7 +319,9 @@ pub enum ReportError {
         size: usize,
     },
     /// Of a version whose fields are not known.
-    #[error("version `{version}` of an SNP report is not supported; 2 to 5 are")]
+    #[error(
+        "version `{version}` of an SNP report is not supported; 2 to 5 are: update firmware or verifier"
+    )]
     Version {
         /// The version found.
         version: u32,
@@ -353,154 +366,17 @@ const S: usize = R + 72;
 struct Reserved(&'static str, usize, usize, std::ops::RangeInclusive<u32>);
 
 const RESERVED: &[Reserved] = &[
-    Reserved("reserved (0x4c)", 0x4c, 0x50, 2..=5),
-    Reserved("reserved (0x188)", 0x188, 0x1a0, 2..=2),
+    Reserved("reserved (0x4c)", 0x4c, 0x50, 1..=5),
+    Reserved("reserved (0x188)", 0x188, 0x1a0, 1..=2),
     Reserved("reserved (0x18b)", 0x18b, 0x1a0, 3..=5),
-    Reserved("reserved (0x1eb)", 0x1eb, 0x1ec, 2..=5),
-    Reserved("reserved (0x1ef)", 0x1ef, 0x1f0, 2..=5),
-    Reserved("reserved (0x1f8)", 0x1f8, 0x208, 2..=3),
-    Reserved("reserved (0x208)", 0x208, SIGNED_BYTES, 2..=5),
-    Reserved("signature.r", R + 48, S, 2..=5),
-    Reserved("signature.s", S + 48, S + 72, 2..=5),
-    Reserved("signature.reserved", S + 72, REPORT_BYTES, 2..=5),
+    Reserved("reserved (0x1eb)", 0x1eb, 0x1ec, 1..=5),
+    Reserved("reserved (0x1ef)", 0x1ef, 0x1f0, 1..=5),
+    Reserved("reserved (0x1f8)", 0x1f8, 0x208, 1..=3),
+    Reserved("reserved (0x208)", 0x208, SIGNED_BYTES, 1..=5),
+    Reserved("signature.r", R + 48, S, 1..=5),
+    Reserved("signature.s", S + 48, S + 72, 1..=5),
+    Reserved("signature.reserved", S + 72, REPORT_BYTES, 1..=5),
 ];
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A report that parses, of `version`.
-    fn report(version: u8) -> [u8; REPORT_BYTES] {
-        let mut report = [0; REPORT_BYTES];
-        report[0] = version;
-        report[0x34] = 1;
-        report
-    }
-
-    #[test]
-    fn versions_2_to_5_are_read() {
-        for version in 0..=u8::MAX {
-            let raw = report(version);
-            let expected = if (2..=5).contains(&version) {
-                None
-            } else {
-                Some(ReportError::Version {
-                    version: version.into(),
-                })
-            };
-            assert_eq!(Report::parse(&raw).err(), expected, "{version}");
-        }
-    }
-
-    #[test]
-    fn nothing_may_be_cut_off_or_follow() {
-        let mut raw = report(2).to_vec();
-        raw.push(0);
-        for size in [0, 1, 4, REPORT_BYTES - 1, REPORT_BYTES + 1] {
-            assert_eq!(
-                Report::parse(&raw[..size]).err(),
-                Some(ReportError::Size { size })
-            );
-        }
-    }
-
-    #[test]
-    fn only_ecdsa_on_p384_signs() {
-        for algorithm in [0, 2, 255] {
-            let mut raw = report(3);
-            raw[0x34] = algorithm;
-            assert_eq!(
-                Report::parse(&raw).err(),
-                Some(ReportError::SignatureAlgorithm {
-                    algorithm: algorithm.into()
-                })
-            );
-        }
-    }
-
-    #[test]
-    fn signing_keys_without_meaning_are_refused() {
-        for value in 0..8 {
-            let mut raw = report(3);
-            raw[0x48] = value << 2;
-            let parsed = Report::parse(&raw);
-            match value {
-                0 => assert_eq!(parsed.unwrap().signing_key(), SigningKey::Vcek),
-                1 => assert_eq!(parsed.unwrap().signing_key(), SigningKey::Vlek),
-                7 => assert_eq!(parsed.unwrap().signing_key(), SigningKey::None),
-                _ => assert_eq!(parsed.err(), Some(ReportError::SigningKey { value })),
-            }
-        }
-    }
-
-    #[test]
-    fn each_reserved_byte_must_be_zero() {
-        for version in 2..=5_u8 {
-            for Reserved(field, from, until, versions) in RESERVED {
-                for at in *from..*until {
-                    let mut raw = report(version);
-                    raw[at] = 1;
-                    let refused = Report::parse(&raw).err();
-                    if versions.contains(&version.into()) {
-                        assert_eq!(refused, Some(ReportError::Reserved { field }), "{at:#x}");
-                    }
-                }
-            }
-            for at in [0x48, 0x49, 0x4b] {
-                let mut raw = report(version);
-                raw[at] = 0x80;
-                let refused = Report::parse(&raw).err();
-                assert_eq!(refused, Some(ReportError::Reserved { field: "flags" }));
-            }
-        }
-    }
-
-    #[test]
-    fn fields_of_newer_versions_are_theirs() {
-        for version in 2..=5_u8 {
-            let mut raw = report(version);
-            raw[0x188] = 0x19;
-            assert_eq!(Report::parse(&raw).is_ok(), version >= 3, "{version}");
-            let mut raw = report(version);
-            raw[0x1f8] = 7;
-            let parsed = Report::parse(&raw);
-            assert_eq!(parsed.is_ok(), version >= 4, "{version}");
-            assert_eq!(
-                parsed.ok().and_then(|report| report.launch_mit_vector()),
-                (version >= 4).then_some(7)
-            );
-        }
-    }
-
-    #[test]
-    fn the_signature_is_turned_round() {
-        let mut raw = report(2);
-        raw[R] = 1;
-        raw[S + 47] = 2;
-        let signature = Report::parse(&raw).unwrap().signature();
-        assert_eq!((signature[47], signature[48]), (1, 2));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
-            let _ = Report::parse(&bytes);
-        }
-
-        #[test]
-        fn no_report_makes_its_description_panic(
-            version in 2..=5_u8,
-            changes in proptest::collection::vec((0..REPORT_BYTES, any::<u8>()), 0..64),
-        ) {
-            let mut raw = report(version);
-            for (at, byte) in changes {
-                raw[at] = byte;
-            }
-            if let Ok(report) = Report::parse(&raw) {
-                let _ = crate::snp::fields(&report);
-            }
-        }
-    }
-}
+mod tests;

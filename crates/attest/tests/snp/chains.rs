@@ -2,10 +2,10 @@
 
 use mse_attest::{CheckName, Outcome, Policy, Reason, Tee, TrustAnchor, Verifier};
 
-use super::der::{integer, sequence};
+use super::der::{element, integer, sequence};
 use super::pki::{
     ASK_SERIAL, Case, CrlDraft, Draft, Extension, KEYS, P256, P384, Scheme, amd, ark, ask, asvk,
-    ec_spki, trusting,
+    ec_spki, published_at, trusting,
 };
 
 #[test]
@@ -326,4 +326,38 @@ fn a_verifier_that_remembers_answers_the_same() {
         appraise(&other_root).unwrap_err().failed,
         CheckName::RootOfTrust
     );
+}
+
+#[test]
+fn a_crl_that_says_where_it_is_published_is_the_one_of_its_certificate() {
+    const HERE: &str = "https://kdsintf.example/vcek/v1/Milan/crl";
+    const THERE: &str = "https://kdsintf.example/vlek/v1/Milan/crl";
+    let mut case = Case::good();
+    let mut ask = Draft::ca("SEV-Milan", "ARK-Milan", ASK_SERIAL, &KEYS.ask, Some(0));
+    let points = sequence(&[&sequence(&[&published_at(HERE)])]);
+    ask.extensions
+        .push(Extension("2.5.29.31".into(), false, points));
+    case.certificates[1] = ask.sign(&KEYS.ark);
+    let crl = |point: Vec<u8>, revoked: &[u32]| {
+        let mut crl = CrlDraft::of(revoked);
+        crl.published = Some(sequence(&[&point]));
+        crl.sign(&KEYS.ark)
+    };
+    case.crls = vec![crl(published_at(HERE), &[])];
+    case.accepted();
+    case.crls = vec![crl(published_at(HERE), &[ASK_SERIAL])];
+    case.refused(CheckName::Revocation, "AMD has revoked");
+    // That of other certificates says nothing about this one.
+    case.crls = vec![crl(published_at(THERE), &[])];
+    case.refused(CheckName::Revocation, "is not the one that");
+    // Nor does one of some certificates or reasons only.
+    let only_users = [published_at(HERE), element(0x81, &[0xff])].concat();
+    case.crls = vec![crl(only_users, &[])];
+    case.refused(CheckName::Revocation, "is not the one that");
+    case.crls = vec![crl(Vec::new(), &[])];
+    case.refused(CheckName::Revocation, "is not the one that");
+    // A certificate that names no place has the list without one.
+    let mut case = Case::good();
+    case.crls = vec![crl(published_at(HERE), &[])];
+    case.refused(CheckName::Revocation, "is not the one that");
 }

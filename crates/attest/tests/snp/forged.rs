@@ -1,9 +1,10 @@
 //! Reports and VEK certificates that do not belong together, or are not as AMD makes them.
 
 use mse_attest::{CheckName, Outcome, Policy, Reason};
+use proptest::prelude::*;
 
 use super::der::{ia5, integer, octets};
-use super::pki::{CHIP_ID, Case, Draft, KEYS, amd, report, sign_report};
+use super::pki::{CHIP_ID, Case, CrlDraft, Draft, KEYS, amd, report, sign_report};
 
 #[test]
 fn the_signature_is_one_of_this_vek_over_this_report() {
@@ -52,7 +53,14 @@ fn a_report_is_of_the_exact_layout() {
         (0x1f8, 1, "reserved (0x1f8)"),
         (0x29f, 1, "reserved (0x208)"),
     ] {
-        Case::with_report(|report| report[at] = byte).refused(CheckName::EvidenceFormat, why);
+        let case = Case::with_report(|report| {
+            report[at] = byte;
+            if at == 0 {
+                // Version 1 has no CPUID.
+                report[0x188..0x18b].fill(0);
+            }
+        });
+        case.refused(CheckName::EvidenceFormat, why);
     }
     for (at, why) in [
         (0x2d0, "signature.r"),
@@ -310,4 +318,41 @@ fn what_is_not_of_amds_arc_is_ignored() {
             .any(|check| matches!(check.outcome, Outcome::Failed { .. }))
     );
     assert!(amd("3.1").len() < amd("3.10").len());
+}
+
+#[test]
+fn every_bit_of_a_vek_certificate_matters() {
+    let good = Case::good();
+    for at in 0..good.certificates[0].len() {
+        let mut case = good.clone();
+        case.certificates[0][at] ^= 1 << (at % 8);
+        assert!(case.appraise().is_err(), "{at}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_collateral_makes_it_panic(
+        which in 0_usize..4,
+        at in any::<prop::sample::Index>(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        cut in any::<bool>(),
+    ) {
+        let mut case = Case::good();
+        case.crls = vec![CrlDraft::of(&[7]).sign(&KEYS.ark)];
+        let document = match which {
+            3 => &mut case.crls[0],
+            place => &mut case.certificates[place],
+        };
+        let at = at.index(document.len());
+        for (to, from) in document[at..].iter_mut().zip(&bytes) {
+            *to = *from;
+        }
+        if cut {
+            document.truncate(at);
+        }
+        let _ = case.appraise();
+    }
 }

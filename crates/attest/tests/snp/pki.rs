@@ -230,6 +230,8 @@ pub(crate) struct CrlDraft {
     pub(crate) this_update: &'static str,
     pub(crate) next_update: &'static str,
     pub(crate) revoked: Vec<u32>,
+    /// Issuing distribution point.
+    pub(crate) published: Option<Vec<u8>>,
 }
 
 impl CrlDraft {
@@ -240,6 +242,7 @@ impl CrlDraft {
             this_update: "20261101000000Z",
             next_update: "20271101000000Z",
             revoked: revoked.to_vec(),
+            published: None,
         }
     }
 
@@ -254,7 +257,10 @@ impl CrlDraft {
             0 => Vec::new(),
             _ => element(0x30, &entries.concat()),
         };
-        let number = sequence(&[&oid("2.5.29.20"), &octets(&integer(1))]);
+        let mut extensions = sequence(&[&oid("2.5.29.20"), &octets(&integer(1))]);
+        if let Some(point) = &self.published {
+            extensions.extend(sequence(&[&oid("2.5.29.28"), &TRUE, &octets(point)]));
+        }
         let tbs = sequence(&[
             &integer(1),
             &algorithm,
@@ -262,7 +268,7 @@ impl CrlDraft {
             &time(self.this_update),
             &time(self.next_update),
             &entries,
-            &explicit(0, &sequence(&[&number])),
+            &explicit(0, &sequence(&[&extensions])),
         ]);
         signed(&tbs, &algorithm, Scheme::Pss, key)
     }
@@ -439,6 +445,11 @@ pub(crate) fn sign_report(report: &[u8; REPORT_BYTES], key: &EcdsaKeyPair) -> Ve
         }
     }
     signed
+}
+
+/// The inside of a distribution point that names one place.
+pub(crate) fn published_at(url: &str) -> Vec<u8> {
+    explicit(0, &explicit(0, &element(0x86, url.as_bytes())))
 }
 
 pub(crate) fn amd(arc: &str) -> String {

@@ -2,40 +2,18 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use rcgen::{
-    CertificateRevocationListParams, CustomExtension, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
-};
+use rcgen::{CustomExtension, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 
 use super::{
     forge::{
         Authority, NOW, PROTECTED, Payload, Pki, bytes, ca, document, message, sig_structure,
-        signer, with_crl,
+        signed_by, signer,
     },
-    good, judge, judge_with, pki, refused, trusting,
+    good, judge, judge_with, pki, refused, trusting, under_root,
 };
 use crate::{
-    CheckName, Collateral, Evidence, Outcome, Policy, Reason, ReferenceValues, Tee, TrustAnchor,
-    Verifier, nitro::hardware_anchors, x509::Certificate,
+    CheckName, Collateral, Outcome, Policy, Reason, Tee, TrustAnchor, nitro::hardware_anchors,
 };
-
-/// The good payload, signed by `signer`, which its bundle vouches for.
-fn signed_by(signer: &Authority, bundle: &[Vec<u8>]) -> Vec<u8> {
-    document(
-        signer,
-        PROTECTED,
-        &Payload::of(&signer.der, bundle).encode(),
-    )
-}
-
-/// The document of a chain under the trusted root: its CAs below the root, then the signer.
-fn under_root(authorities: &[&Authority], signer: &Authority) -> Vec<u8> {
-    let bundle: Vec<_> = std::iter::once(pki().root())
-        .chain(authorities.iter().copied())
-        .map(|ca| ca.der.clone())
-        .collect();
-    signed_by(signer, &bundle)
-}
 
 #[track_caller]
 fn forged_chain(document: &[u8], why: &str) {
@@ -344,191 +322,6 @@ fn certificates_are_valid_at_the_given_time() {
     );
 }
 
-#[test]
-fn crls_are_held_against_every_certificate() {
-    let [root, region, zone, instance] = pki().authorities.as_slice() else {
-        panic!("four authorities");
-    };
-    let judge_crls = |crls: Vec<Vec<u8>>| {
-        let collateral = Collateral {
-            crls,
-            ..Collateral::none()
-        };
-        judge_with(&good(), &collateral, trusting(), NOW)
-    };
-    let (of_root, of_region) = (crl(root, &[], NOW), crl(region, &[], NOW));
-    let appraisal = judge_crls(vec![of_root.clone(), of_region.clone()]).unwrap();
-    assert!(
-        appraisal.checks.iter().any(|check| {
-            check.name == CheckName::Revocation && check.outcome == Outcome::Passed
-        })
-    );
-    // One is missing, or is of someone else with that name.
-    let impostor = Authority::self_signed(ca("region", Some(2)));
-    for crls in [
-        vec![of_root.clone()],
-        vec![of_region.clone()],
-        vec![of_root.clone(), crl(&impostor, &[], NOW)],
-        vec![of_root.clone(), crl(zone, &[], NOW)],
-    ] {
-        refused(
-            judge_crls(crls),
-            CheckName::Revocation,
-            Reason::Mismatch,
-            "unknown",
-        );
-    }
-    for (issuer, revoked) in [
-        (root, &region.der),
-        (region, &zone.der),
-        (zone, &instance.der),
-        (instance, &pki().signer.der),
-    ] {
-        let crls = vec![
-            of_root.clone(),
-            of_region.clone(),
-            crl(issuer, &[revoked], NOW),
-        ];
-        refused(
-            judge_crls(crls),
-            CheckName::Revocation,
-            Reason::Revoked,
-            "revoked",
-        );
-    }
-    for issued in [NOW - 8 * DAY, NOW + 1] {
-        refused(
-            judge_crls(vec![of_root.clone(), crl(region, &[], issued)]),
-            CheckName::CollateralValidity,
-            Reason::Stale,
-            "not valid",
-        );
-    }
-    refused(
-        judge_crls(vec![of_root.clone(), of_region, b"no CRL".to_vec()]),
-        CheckName::Revocation,
-        Reason::Malformed,
-        "CRL",
-    );
-}
-
-/// A certificate that names no CRL needs none; one that is given counts.
-#[test]
-fn crls_of_strangers_harm_nobody() {
-    let document = under_root(&[], &pki().root().issue(signer()));
-    let stranger = Authority::self_signed(ca("stranger", None));
-    let collateral = Collateral {
-        crls: vec![crl(&stranger, &[], NOW)],
-        ..Collateral::none()
-    };
-    judge_with(&document, &collateral, trusting(), NOW).unwrap();
-    let named = pki().root().issue(with_crl(signer()));
-    refused(
-        judge_with(&under_root(&[], &named), &collateral, trusting(), NOW),
-        CheckName::Revocation,
-        Reason::Mismatch,
-        "unknown",
-    );
-}
-
-#[test]
-fn a_warm_verifier_lets_no_more_pass() {
-    let verifier = Verifier::new(trusting().clone());
-    let judge = |document: &[u8], crls: Vec<Vec<u8>>, now: u64| {
-        verifier.appraise(
-            &Evidence::Nitro(document.to_vec()),
-            &Collateral {
-                crls,
-                ..Collateral::none()
-            },
-            &ReferenceValues::default(),
-            super::at(now),
-        )
-    };
-    judge(&good(), vec![], NOW).unwrap();
-    judge(&good(), vec![], NOW).unwrap();
-
-    // A signer that the remembered issuers have not certified, or may not.
-    let bundle = pki().bundle();
-    let stranger = Authority::self_signed(signer());
-    for (document, why) in [
-        (signed_by(&stranger, &bundle), "was issued by"),
-        (
-            signed_by(&pki().instance().issue(ca("below", None)), &bundle),
-            "is a CA",
-        ),
-        (signed_by(&pki().signer, &bundle[..3]), "was issued by"),
-    ] {
-        refused(
-            judge(&document, vec![], NOW),
-            CheckName::CertificateChains,
-            Reason::Forged,
-            why,
-        );
-    }
-    let mut tampered = good();
-    let last = tampered.len() - 1;
-    tampered[last] ^= 1;
-    refused(
-        judge(&tampered, vec![], NOW),
-        CheckName::QuoteSignature,
-        Reason::Forged,
-        "",
-    );
-    // Its signer or its issuers are not valid any more.
-    for now in [NOW + 4 * 3600, NOW + 2 * DAY] {
-        refused(
-            judge(&good(), vec![], now),
-            CheckName::CollateralValidity,
-            Reason::Stale,
-            "",
-        );
-    }
-    // CRLs that were not there before, and then are.
-    let crls = |revoked: &[&Vec<u8>]| {
-        vec![
-            crl(pki().root(), &[], NOW),
-            crl(&pki().authorities[1], &[], NOW),
-            crl(pki().instance(), revoked, NOW),
-        ]
-    };
-    let fine = crls(&[]);
-    judge(&good(), fine.clone(), NOW).unwrap();
-    judge(&good(), fine, NOW).unwrap();
-    let revoking = crls(&[&pki().signer.der]);
-    for _ in 0..2 {
-        refused(
-            judge(&good(), revoking.clone(), NOW),
-            CheckName::Revocation,
-            Reason::Revoked,
-            "revoked",
-        );
-    }
-}
-
-/// A CRL of `issuer`, valid for a week.
-fn crl(issuer: &Authority, revoked: &[&Vec<u8>], issued: u64) -> Vec<u8> {
-    let time = |seconds| (UNIX_EPOCH + Duration::from_secs(seconds)).into();
-    let revoked_certs = revoked
-        .iter()
-        .map(|der| RevokedCertParams {
-            serial_number: SerialNumber::from(Certificate::parse(der).unwrap().serial().to_vec()),
-            revocation_time: time(issued),
-            reason_code: None,
-            invalidity_date: None,
-        })
-        .collect();
-    let params = CertificateRevocationListParams {
-        this_update: time(issued),
-        next_update: time(issued + 7 * DAY),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs,
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    params.signed_by(&issuer.issuer()).unwrap().der().to_vec()
-}
-
 fn subtract(from: &[u8; 48], what: &[u8]) -> Vec<u8> {
     let mut result = vec![0; 48];
     let mut borrow = 0;
@@ -546,5 +339,3 @@ const ORDER_OF_P384: [u8; 48] = [
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xc7, 0x63, 0x4d, 0x81, 0xf4, 0x37, 0x2d, 0xdf,
     0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
-
-const DAY: u64 = 24 * 3600;

@@ -162,6 +162,15 @@ pub(super) fn document(signer: &Authority, protected: &[u8], payload: &[u8]) -> 
     )
 }
 
+/// The good payload, signed by `signer`, which its bundle vouches for.
+pub(super) fn signed_by(signer: &Authority, bundle: &[Vec<u8>]) -> Vec<u8> {
+    document(
+        signer,
+        PROTECTED,
+        &Payload::of(&signer.der, bundle).encode(),
+    )
+}
+
 /// The message of these four encoded items.
 pub(super) fn message(
     protected: &[u8],

@@ -3,18 +3,21 @@
 mod chain;
 mod forge;
 mod form;
+mod members;
 mod policy;
+mod revocation;
 
 use std::{
     sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use forge::{NOW, Payload, Pki};
+use forge::{Authority, NOW, PROTECTED, Payload, Pki, document, signed_by};
 
 use crate::{
     Appraisal, CheckName, Collateral, Evidence, Policy, Reason, ReferenceValues, Refusal,
     TrustAnchor, appraise,
+    nitro::{Document, DocumentError},
 };
 
 /// The platform that the tests trust.
@@ -53,6 +56,36 @@ fn judge_with(
         &ReferenceValues::default(),
         at(now),
     )
+}
+
+/// The document of a chain under the trusted root: its CAs below the root, then the signer.
+fn under_root(authorities: &[&Authority], signer: &Authority) -> Vec<u8> {
+    let bundle: Vec<_> = std::iter::once(pki().root())
+        .chain(authorities.iter().copied())
+        .map(|ca| ca.der.clone())
+        .collect();
+    signed_by(signer, &bundle)
+}
+
+fn good_payload() -> Payload {
+    Payload::good(pki())
+}
+
+/// The error of the document with this payload, which is signed all right.
+fn error_of(payload: &Payload) -> DocumentError {
+    error_of_bytes(&payload.encode())
+}
+
+fn error_of_bytes(payload: &[u8]) -> DocumentError {
+    let document = document(&pki().signer, PROTECTED, payload);
+    let error = Document::parse(&document).unwrap_err();
+    refused(
+        judge(&document),
+        CheckName::EvidenceFormat,
+        Reason::Malformed,
+        &error.to_string(),
+    );
+    error
 }
 
 fn at(seconds: u64) -> SystemTime {
