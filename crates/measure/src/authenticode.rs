@@ -87,8 +87,7 @@ impl Layout {
         }
         let field = |name: &'static str| AuthenticodeError::Truncated { field: name };
         let count = u16_at(head, file_header + 2).ok_or(field("NumberOfSections"))?;
-        let optional_size =
-            u16_at(head, file_header + 16).ok_or(field("SizeOfOptionalHeader"))?;
+        let optional_size = u16_at(head, file_header + 16).ok_or(field("SizeOfOptionalHeader"))?;
         let optional = file_header + 20;
         let directories = match u16_at(head, optional).ok_or(field("Magic"))? {
             0x10b => optional + 96,
@@ -96,8 +95,7 @@ impl Layout {
             magic => return Err(AuthenticodeError::Magic { magic }),
         };
         let headers = u32_at(head, optional + 60).ok_or(field("SizeOfHeaders"))?;
-        let directory_count =
-            u32_at(head, directories - 4).ok_or(field("NumberOfRvaAndSizes"))?;
+        let directory_count = u32_at(head, directories - 4).ok_or(field("NumberOfRvaAndSizes"))?;
         let certificates = match usize::try_from(directory_count) {
             Ok(count) if count <= CERTIFICATES => None,
             _ => {
@@ -132,9 +130,7 @@ impl Layout {
             .certificates
             .map_or(self.checksum + 4, |(at, _)| at + 8);
         if self.headers < after_fields || self.headers > size {
-            return Err(AuthenticodeError::Headers {
-                size: self.headers,
-            });
+            return Err(AuthenticodeError::Headers { size: self.headers });
         }
         let mut end_before = self.headers;
         for &(start, end) in &self.sections {
@@ -183,7 +179,11 @@ struct Rest<'a, R> {
 
 impl<R: Read + Seek> Rest<'_, R> {
     fn hash(&mut self, hash: &mut Sha384, start: u64, end: u64) -> Result<(), AuthenticodeError> {
-        let in_head = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.head.len());
+        let in_head = |at: u64| {
+            usize::try_from(at)
+                .unwrap_or(usize::MAX)
+                .min(self.head.len())
+        };
         let (from, to) = (in_head(start), in_head(end));
         hash.update(self.head.get(from..to).unwrap_or_default());
         let mut at = start.max(self.head.len() as u64);
@@ -193,7 +193,9 @@ impl<R: Read + Seek> Rest<'_, R> {
         self.reader.seek(SeekFrom::Start(at)).map_err(unreadable)?;
         let mut buffer = vec![0; 64 * 1024];
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let wanted = usize::try_from(end - at)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
             let piece = buffer.get_mut(..wanted).unwrap_or_default();
             match self.reader.read(piece) {
                 Ok(0) => return Err(unreadable(ErrorKind::UnexpectedEof.into())),
@@ -235,7 +237,9 @@ pub enum AuthenticodeError {
         field: &'static str,
     },
     /// Neither PE32 nor PE32+.
-    #[error("the program has the unknown magic `{magic:#x}` (PE32 is 0x10b, PE32+ is 0x20b): the file is damaged")]
+    #[error(
+        "the program has the unknown magic `{magic:#x}` (PE32 is 0x10b, PE32+ is 0x20b): the file is damaged"
+    )]
     Magic {
         /// The magic it has.
         magic: u16,
@@ -257,10 +261,11 @@ pub enum AuthenticodeError {
         end: u64,
     },
     /// More certificates than file.
-    #[error("the program's certificate table of `{size}` bytes does not fit behind its sections: the file is damaged")]
+    #[error(
+        "the program's certificate table of `{size}` bytes does not fit behind its sections: the file is damaged"
+    )]
     Certificates {
         /// The size it gives.
         size: u64,
     },
 }
-

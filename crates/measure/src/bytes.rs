@@ -13,10 +13,6 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array(bytes, at).map(u64::from_le_bytes)
-}
-
 /// Reads one thing after the other.
 #[derive(Clone)]
 pub(crate) struct Cursor<'a> {

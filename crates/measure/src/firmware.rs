@@ -22,7 +22,12 @@ const FOUR_GIB: u64 = 1 << 32;
 const AFTER_TABLE: usize = 32;
 /// Size and GUID of an entry.
 const ENTRY_HEADER: usize = 18;
-const FOOTER: Guid = Guid::new(0x96b5_82de, 0x1fb2, 0x45f7, *b"\xba\xea\xa3\x66\xc5\x5a\x08\x2d");
+const FOOTER: Guid = Guid::new(
+    0x96b5_82de,
+    0x1fb2,
+    0x45f7,
+    *b"\xba\xea\xa3\x66\xc5\x5a\x08\x2d",
+);
 
 /// A firmware image with its table.
 #[derive(Clone, Debug)]
@@ -216,7 +221,9 @@ pub enum FirmwareError {
         guid: Guid,
     },
     /// An entry is too short for what it should hold.
-    #[error("the entry `{guid}` of the firmware's table has only `{size}` bytes: the image is damaged")]
+    #[error(
+        "the entry `{guid}` of the firmware's table has only `{size}` bytes: the image is damaged"
+    )]
     EntryData {
         /// Which.
         guid: Guid,

@@ -5,7 +5,9 @@ mod common;
 use common::{AMD_SEV, HASHES_TABLE, OVMF_X64, filler, sev_image, vectors};
 use mse_measure::Sha384Digest;
 use mse_measure::firmware::Firmware;
-use mse_measure::snp::{GuestFeatures, KernelHashes, SnpError, SnpLaunch, Vmm, ovmf_hash};
+use mse_measure::snp::{
+    GuestFeatures, KernelHashes, SevMetadata, SevMetadataError, SnpError, SnpLaunch, Vmm, ovmf_hash,
+};
 
 fn hex(text: &str) -> u64 {
     u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
@@ -27,8 +29,15 @@ fn published_measurements() {
         let [firmware, vcpus, vmm, features, kernel, expected] = &words[..] else {
             panic!("{words:?}");
         };
-        let (_, seed) = ovmf_hashes.iter().find(|(name, _)| name == firmware).unwrap();
-        let image = if firmware == "AmdSev" { &amd_sev } else { &ovmf_x64 };
+        let (_, seed) = ovmf_hashes
+            .iter()
+            .find(|(name, _)| name == firmware)
+            .unwrap();
+        let image = if firmware == "AmdSev" {
+            &amd_sev
+        } else {
+            &ovmf_x64
+        };
         let launch = SnpLaunch {
             vcpus: vcpus.parse().unwrap(),
             cpu: "EPYC-v4".parse().unwrap(),
@@ -106,7 +115,9 @@ fn each_refusal_has_its_error() {
     };
     for vcpus in [0, 4097] {
         launch.vcpus = vcpus;
-        assert!(matches!(launch.measure(&firmware), Err(SnpError::Vcpus { vcpus: v }) if v == vcpus));
+        assert!(
+            matches!(launch.measure(&firmware), Err(SnpError::Vcpus { vcpus: v }) if v == vcpus)
+        );
     }
     launch.vcpus = 1;
     launch.kernel = Some(KernelHashes::of(&b"kernel"[..], None::<&[u8]>, "").unwrap());
@@ -114,20 +125,86 @@ fn each_refusal_has_its_error() {
         launch.measure(&firmware),
         Err(SnpError::NoKernelHashes)
     ));
-    for table in [[0, 0], [0x80_f000, 0x400], [0x81_0f80, 0x400], [0x81_0c00, 0x80]] {
+    for table in [
+        [0, 0],
+        [0x80_f000, 0x400],
+        [0x81_0f80, 0x400],
+        [0x81_0c00, 0x80],
+    ] {
         let image = sev_image(1, &AMD_SEV, table);
-        let error = launch.measure(&Firmware::parse(&image).unwrap()).unwrap_err();
-        assert!(matches!(error, SnpError::KernelHashes(_)), "{table:x?}: {error}");
+        let error = launch
+            .measure(&Firmware::parse(&image).unwrap())
+            .unwrap_err();
+        assert!(
+            matches!(error, SnpError::KernelHashes(_)),
+            "{table:x?}: {error}"
+        );
     }
     // Without a reset block only one virtual CPU can start.
     let mut image = common::image(1, &[(common::SEV_METADATA, common::words(&[0x800]))]);
-    common::put(&mut image, common::SEV_DESCRIPTOR, &common::sev_descriptor(&OVMF_X64));
+    common::put(
+        &mut image,
+        common::SEV_DESCRIPTOR,
+        &common::sev_descriptor(&OVMF_X64),
+    );
     let firmware = Firmware::parse(&image).unwrap();
     launch.kernel = None;
     launch.measure(&firmware).unwrap();
     launch.vcpus = 2;
-    assert!(matches!(launch.measure(&firmware), Err(SnpError::NoApReset)));
+    assert!(matches!(
+        launch.measure(&firmware),
+        Err(SnpError::NoApReset)
+    ));
     for line in ["a\0b", &"x".repeat(65_537)] {
         KernelHashes::of(&[][..], None::<&[u8]>, line).unwrap_err();
     }
+}
+
+#[test]
+fn damaged_metadata_has_its_error() {
+    let with = |descriptor: &[u8]| {
+        let mut image = sev_image(1, &AMD_SEV, HASHES_TABLE);
+        common::put(&mut image, common::SEV_DESCRIPTOR, descriptor);
+        SevMetadata::parse(&Firmware::parse(&image).unwrap()).unwrap_err()
+    };
+    let header =
+        |length, version, count| [&b"ASEV"[..], &common::words(&[length, version, count])].concat();
+    assert!(matches!(with(b"TDVF"), SevMetadataError::Signature { .. }));
+    assert_eq!(
+        with(&header(28, 2, 1)),
+        SevMetadataError::Version { version: 2 }
+    );
+    for (length, count) in [(16, 0), (27, 1), (784, 65), (0, 0x1555_5555)] {
+        assert_eq!(
+            with(&header(length, 1, count)),
+            SevMetadataError::Count { count, length }
+        );
+    }
+    let section = |address, size, kind| with(&common::sev_descriptor(&[[address, size, kind]]));
+    assert_eq!(
+        section(0, 0x1000, 5),
+        SevMetadataError::Kind { index: 0, kind: 5 }
+    );
+    for (address, size, kind) in [
+        (1, 0x1000, 1),
+        (0, 0x1001, 1),
+        (0, 0, 1),
+        (0, 0x2000, 2),
+        (0, 0x2000, 3),
+        (0, 0x2000, 0x10),
+    ] {
+        assert_eq!(
+            section(address, size, kind),
+            SevMetadataError::Range {
+                index: 0,
+                address,
+                size
+            }
+        );
+    }
+    assert_eq!(section(0, 0x1000_1000, 1), SevMetadataError::Memory);
+    let image = common::image(1, &[(common::SEV_METADATA, common::words(&[15]))]);
+    let parse = |image: &[u8]| SevMetadata::parse(&Firmware::parse(image).unwrap()).unwrap_err();
+    assert_eq!(parse(&image), SevMetadataError::Truncated);
+    assert_eq!(parse(&common::image(1, &[])), SevMetadataError::Missing);
 }

@@ -273,7 +273,9 @@ fn is_unused(rest: &[u8]) -> bool {
 #[non_exhaustive]
 pub enum EventLogError {
     /// Larger than any log.
-    #[error("the event log has `{size}` bytes, more than 16 MiB: give the file `CCEL` of the guest")]
+    #[error(
+        "the event log has `{size}` bytes, more than 16 MiB: give the file `CCEL` of the guest"
+    )]
     TooLarge {
         /// Its size in bytes.
         size: usize,
@@ -287,10 +289,14 @@ pub enum EventLogError {
     #[error("the header of the event log lists impossible digest algorithms: the log is damaged")]
     Algorithms,
     /// No SHA-384.
-    #[error("the event log has no SHA-384 digests, which TDX extends: give the log of a TDX guest (`CCEL`), not that of a TPM")]
+    #[error(
+        "the event log has no SHA-384 digests, which TDX extends: give the log of a TDX guest (`CCEL`), not that of a TPM"
+    )]
     NoSha384,
     /// An event goes beyond the end.
-    #[error("event {index} at byte `{offset}` goes beyond the end of the event log: the log is damaged")]
+    #[error(
+        "event {index} at byte `{offset}` goes beyond the end of the event log: the log is damaged"
+    )]
     Truncated {
         /// Which event, from 0.
         index: usize,
@@ -298,7 +304,9 @@ pub enum EventLogError {
         offset: usize,
     },
     /// A register that TDX does not have.
-    #[error("event {index} is for the register `{register}`, TDX has 1 to 4: give the log of a TDX guest (`CCEL`), not that of a TPM")]
+    #[error(
+        "event {index} is for the register `{register}`, TDX has 1 to 4: give the log of a TDX guest (`CCEL`), not that of a TPM"
+    )]
     Register {
         /// Which event, from 0.
         index: usize,
@@ -306,13 +314,17 @@ pub enum EventLogError {
         register: u32,
     },
     /// Something that was not informative, for MRTD.
-    #[error("event {index} would be extended into MRTD, which is not possible: the log is damaged or forged")]
+    #[error(
+        "event {index} would be extended into MRTD, which is not possible: the log is damaged or forged"
+    )]
     ExtendedMrtd {
         /// Which event, from 0.
         index: usize,
     },
     /// More digests than algorithms, or two of one.
-    #[error("event {index} has `{count}` digests, more than the log has algorithms or two of one: the log is damaged")]
+    #[error(
+        "event {index} has `{count}` digests, more than the log has algorithms or two of one: the log is damaged"
+    )]
     Digests {
         /// Which event, from 0.
         index: usize,
@@ -320,7 +332,9 @@ pub enum EventLogError {
         count: u32,
     },
     /// A digest of an algorithm that the header does not list.
-    #[error("event {index} has a digest of the algorithm `{algorithm:#06x}`, which the log's header does not list: the log is damaged")]
+    #[error(
+        "event {index} has a digest of the algorithm `{algorithm:#06x}`, which the log's header does not list: the log is damaged"
+    )]
     Algorithm {
         /// Which event, from 0.
         index: usize,
@@ -328,7 +342,9 @@ pub enum EventLogError {
         algorithm: u16,
     },
     /// An extended event without the digest that was extended.
-    #[error("event {index} has no SHA-384 digest, so nothing tells what was extended: the log is damaged")]
+    #[error(
+        "event {index} has no SHA-384 digest, so nothing tells what was extended: the log is damaged"
+    )]
     NoDigest {
         /// Which event, from 0.
         index: usize,
@@ -337,4 +353,3 @@ pub enum EventLogError {
     #[error("the event log has more than 65536 events: the log is damaged")]
     TooManyEvents,
 }
-

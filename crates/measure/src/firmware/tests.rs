@@ -7,7 +7,11 @@ fn image(table: &[u8]) -> Vec<u8> {
     let mut image = vec![0xAA; PAGE];
     let end = PAGE - AFTER_TABLE;
     let mut whole = table.to_vec();
-    whole.extend(u16::try_from(table.len() + ENTRY_HEADER).unwrap().to_le_bytes());
+    whole.extend(
+        u16::try_from(table.len() + ENTRY_HEADER)
+            .unwrap()
+            .to_le_bytes(),
+    );
     whole.extend(FOOTER.0);
     image[end - whole.len()..end].copy_from_slice(&whole);
     image
@@ -15,7 +19,11 @@ fn image(table: &[u8]) -> Vec<u8> {
 
 fn entry(guid: Guid, data: &[u8]) -> Vec<u8> {
     let mut entry = data.to_vec();
-    entry.extend(u16::try_from(data.len() + ENTRY_HEADER).unwrap().to_le_bytes());
+    entry.extend(
+        u16::try_from(data.len() + ENTRY_HEADER)
+            .unwrap()
+            .to_le_bytes(),
+    );
     entry.extend(guid.0);
     entry
 }
@@ -44,7 +52,10 @@ fn each_defect_has_its_error() {
     assert_eq!(refused(&[0; 100]), FirmwareError::Unaligned { size: 100 });
     assert_eq!(refused(&[0; PAGE]), FirmwareError::NoTable);
     let large = vec![0; MAX_FIRMWARE + PAGE];
-    assert_eq!(refused(&large), FirmwareError::TooLarge { size: large.len() });
+    assert_eq!(
+        refused(&large),
+        FirmwareError::TooLarge { size: large.len() }
+    );
 
     let mut bad = image(&[]);
     let at = PAGE - AFTER_TABLE - ENTRY_HEADER;
@@ -71,7 +82,10 @@ fn each_defect_has_its_error() {
         );
     }
     let twice = [entry(ONE, b""), entry(ONE, b"x")].concat();
-    assert_eq!(refused(&image(&twice)), FirmwareError::Duplicate { guid: ONE });
+    assert_eq!(
+        refused(&image(&twice)),
+        FirmwareError::Duplicate { guid: ONE }
+    );
     let many: Vec<u8> = (0..65)
         .flat_map(|n| entry(Guid::new(n, 0, 0, [0; 8]), b""))
         .collect();

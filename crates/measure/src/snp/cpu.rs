@@ -116,15 +116,24 @@ mod tests {
             ("6/42/7", 0x0002_06a7),
             ("0xa00f11", 0x00a0_0f11),
         ] {
-            assert_eq!(text.parse::<CpuSignature>(), Ok(CpuSignature(signature)), "{text}");
+            assert_eq!(
+                text.parse::<CpuSignature>(),
+                Ok(CpuSignature(signature)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_processor() {
-        for text in ["", "EPYC-", "EPYC-vx", "EPYC-v", "Skylake", "1/2", "1/2/16", "999/1/1", "0x", "0xg"] {
+        for text in [
+            "", "EPYC-", "EPYC-vx", "EPYC-v", "Skylake", "1/2", "1/2/16", "999/1/1", "0x", "0xg",
+        ] {
             let error = text.parse::<CpuSignature>().unwrap_err();
-            assert!(error.to_string().starts_with(&format!("`{text}`")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("`{text}`")),
+                "{error}"
+            );
         }
     }
 }

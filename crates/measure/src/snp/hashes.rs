@@ -14,12 +14,32 @@ use crate::digest::{InputError, sha256, sha256_of_reader};
 use crate::firmware::Guid;
 
 /// The longest command line, in bytes.
-pub const MAX_COMMAND_LINE: usize = 64 * 1024;
+const MAX_COMMAND_LINE: usize = 64 * 1024;
 
-const TABLE: Guid = Guid::new(0x9438_d606, 0x4f22, 0x4cc9, *b"\xb4\x79\xa7\x93\xd4\x11\xfd\x21");
-const COMMAND_LINE: Guid = Guid::new(0x97d0_2dd8, 0xbd20, 0x4c94, *b"\xaa\x78\xe7\x71\x4d\x36\xab\x2a");
-const INITRD: Guid = Guid::new(0x44ba_f731, 0x3a2f, 0x4bd7, *b"\x9a\xf1\x41\xe2\x91\x69\x78\x1d");
-const KERNEL: Guid = Guid::new(0x4de7_9437, 0xabd2, 0x427f, *b"\xb8\x35\xd5\xb1\x72\xd2\x04\x5b");
+const TABLE: Guid = Guid::new(
+    0x9438_d606,
+    0x4f22,
+    0x4cc9,
+    *b"\xb4\x79\xa7\x93\xd4\x11\xfd\x21",
+);
+const COMMAND_LINE: Guid = Guid::new(
+    0x97d0_2dd8,
+    0xbd20,
+    0x4c94,
+    *b"\xaa\x78\xe7\x71\x4d\x36\xab\x2a",
+);
+const INITRD: Guid = Guid::new(
+    0x44ba_f731,
+    0x3a2f,
+    0x4bd7,
+    *b"\x9a\xf1\x41\xe2\x91\x69\x78\x1d",
+);
+const KERNEL: Guid = Guid::new(
+    0x4de7_9437,
+    0xabd2,
+    0x427f,
+    *b"\xb8\x35\xd5\xb1\x72\xd2\x04\x5b",
+);
 
 /// GUID, length, hash.
 const ENTRY: usize = 16 + 2 + 32;

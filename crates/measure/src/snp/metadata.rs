@@ -13,9 +13,24 @@ const MAX_SECTIONS: u32 = 64;
 /// The most memory that all sections may have together: 256 MiB. OVMF's have 128 KiB.
 const MAX_MEMORY: u64 = 256 << 20;
 
-const SEV_METADATA: Guid = Guid::new(0xdc88_6566, 0x984a, 0x4798, *b"\xa7\x5e\x55\x85\xa7\xbf\x67\xcc");
-const SEV_HASHES: Guid = Guid::new(0x7255_371f, 0x3a3b, 0x4b04, *b"\x92\x7b\x1d\xa6\xef\xa8\xd4\x54");
-const SEV_ES_RESET: Guid = Guid::new(0x00f7_71de, 0x1a7e, 0x4fcb, *b"\x89\x0e\x68\xc7\x7e\x2f\xb4\x4e");
+const SEV_METADATA: Guid = Guid::new(
+    0xdc88_6566,
+    0x984a,
+    0x4798,
+    *b"\xa7\x5e\x55\x85\xa7\xbf\x67\xcc",
+);
+const SEV_HASHES: Guid = Guid::new(
+    0x7255_371f,
+    0x3a3b,
+    0x4b04,
+    *b"\x92\x7b\x1d\xa6\xef\xa8\xd4\x54",
+);
+const SEV_ES_RESET: Guid = Guid::new(
+    0x00f7_71de,
+    0x1a7e,
+    0x4fcb,
+    *b"\x89\x0e\x68\xc7\x7e\x2f\xb4\x4e",
+);
 
 /// The SEV metadata of a firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +92,12 @@ impl SevMetadata {
 
 fn sections_of(descriptor: &[u8]) -> Result<Vec<Section>, SevMetadataError> {
     let mut cursor = Cursor::new(descriptor);
-    let header = (cursor.array::<4>(), cursor.u32(), cursor.u32(), cursor.u32());
+    let header = (
+        cursor.array::<4>(),
+        cursor.u32(),
+        cursor.u32(),
+        cursor.u32(),
+    );
     let (Some(signature), Some(length), Some(version), Some(count)) = header else {
         return Err(SevMetadataError::Truncated);
     };
@@ -184,7 +204,9 @@ pub enum SevMetadataError {
     #[error("the SEV metadata ends before its last section: the firmware is damaged")]
     Truncated,
     /// Wrong signature.
-    #[error("the SEV metadata begins with `{found}` instead of `41534556` (ASEV): the firmware is damaged")]
+    #[error(
+        "the SEV metadata begins with `{found}` instead of `41534556` (ASEV): the firmware is damaged"
+    )]
     Signature {
         /// In hex.
         found: String,
@@ -196,7 +218,9 @@ pub enum SevMetadataError {
         version: u32,
     },
     /// An impossible number of sections.
-    #[error("the SEV metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged")]
+    #[error(
+        "the SEV metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged"
+    )]
     Count {
         /// The number it gives.
         count: u32,

@@ -9,12 +9,7 @@ use crate::PAGE;
 
 /// The VMSA page of a virtual CPU that starts at `reset`: 0xfffffff0 for the first one, the
 /// firmware's address for the others.
-pub fn vmsa_page(
-    reset: u32,
-    vmm: Vmm,
-    cpu: CpuSignature,
-    features: GuestFeatures,
-) -> [u8; PAGE] {
+pub fn vmsa_page(reset: u32, vmm: Vmm, cpu: CpuSignature, features: GuestFeatures) -> [u8; PAGE] {
     let registers = Registers::of(vmm, reset == super::BOOT_CPU_RESET, cpu);
     let mut page = Page([0; PAGE]);
     for segment in [ES, DS, FS, GS] {

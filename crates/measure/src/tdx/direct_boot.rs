@@ -69,7 +69,10 @@ impl DirectBoot {
         let mut initrd_size = 0;
         let initrd = match initrd {
             Some(initrd) => {
-                let mut counting = Counting { inner: initrd, count: &mut initrd_size };
+                let mut counting = Counting {
+                    inner: initrd,
+                    count: &mut initrd_size,
+                };
                 Some(sha384_of_reader(&mut counting, "initrd")?)
             }
             None => None,

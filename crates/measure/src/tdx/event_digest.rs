@@ -15,11 +15,19 @@ pub const EXIT_BOOT_SERVICES: &str = "Exit Boot Services Invocation";
 pub const EXITED_BOOT_SERVICES: &str = "Exit Boot Services Returned with Success";
 
 /// The namespace of `SecureBoot`, `PK`, `KEK` and boot options.
-pub const EFI_GLOBAL_VARIABLE: Guid =
-    Guid::new(0x8be4_df61, 0x93ca, 0x11d2, *b"\xaa\x0d\x00\xe0\x98\x03\x2b\x8c");
+pub const EFI_GLOBAL_VARIABLE: Guid = Guid::new(
+    0x8be4_df61,
+    0x93ca,
+    0x11d2,
+    *b"\xaa\x0d\x00\xe0\x98\x03\x2b\x8c",
+);
 /// The namespace of `db` and `dbx`.
-pub const EFI_IMAGE_SECURITY_DATABASE: Guid =
-    Guid::new(0xd719_b2cb, 0x3d3a, 0x4596, *b"\xa3\xbc\xda\xd0\x0e\x67\x65\x6f");
+pub const EFI_IMAGE_SECURITY_DATABASE: Guid = Guid::new(
+    0xd719_b2cb,
+    0x3d3a,
+    0x4596,
+    *b"\xa3\xbc\xda\xd0\x0e\x67\x65\x6f",
+);
 
 /// An `EV_EFI_ACTION`: its text, without a NUL.
 pub fn action(text: &str) -> Sha384Digest {

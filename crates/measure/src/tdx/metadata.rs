@@ -17,7 +17,12 @@ const MAX_EXTENDED: u64 = 128 << 20;
 /// Guest-physical addresses have at most 52 bits.
 const MAX_ADDRESS: u64 = 1 << 52;
 
-const TDX_METADATA: Guid = Guid::new(0xe47a_6535, 0x984a, 0x4798, *b"\x86\x5e\x46\x85\xa7\xbf\x8e\xc2");
+const TDX_METADATA: Guid = Guid::new(
+    0xe47a_6535,
+    0x984a,
+    0x4798,
+    *b"\x86\x5e\x46\x85\xa7\xbf\x8e\xc2",
+);
 
 /// A section of guest memory that the hypervisor sets up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +88,17 @@ impl fmt::Display for TdvfSectionKind {
     }
 }
 
-pub(crate) fn sections_of<'a>(
-    firmware: &Firmware<'a>,
-) -> Result<Vec<TdvfSection<'a>>, TdvfError> {
+pub(crate) fn sections_of<'a>(firmware: &Firmware<'a>) -> Result<Vec<TdvfSection<'a>>, TdvfError> {
     let descriptor = firmware
         .pointed_at(TDX_METADATA)?
         .ok_or(TdvfError::Missing)?;
     let mut cursor = Cursor::new(descriptor);
-    let header = (cursor.array::<4>(), cursor.u32(), cursor.u32(), cursor.u32());
+    let header = (
+        cursor.array::<4>(),
+        cursor.u32(),
+        cursor.u32(),
+        cursor.u32(),
+    );
     let (Some(signature), Some(length), Some(version), Some(count)) = header else {
         return Err(TdvfError::Truncated);
     };
@@ -142,7 +150,9 @@ fn section_of<'a>(
     let page = PAGE as u64;
     if !address.is_multiple_of(page)
         || !size.is_multiple_of(page)
-        || address.checked_add(size).is_none_or(|end| end > MAX_ADDRESS)
+        || address
+            .checked_add(size)
+            .is_none_or(|end| end > MAX_ADDRESS)
     {
         return Err(TdvfError::Range {
             index,
@@ -202,7 +212,9 @@ pub enum TdvfError {
     #[error("the TDX metadata ends before its last section: the firmware is damaged")]
     Truncated,
     /// Wrong signature.
-    #[error("the TDX metadata begins with `{found}` instead of `54445646` (TDVF): the firmware is damaged")]
+    #[error(
+        "the TDX metadata begins with `{found}` instead of `54445646` (TDVF): the firmware is damaged"
+    )]
     Signature {
         /// In hex.
         found: String,
@@ -214,7 +226,9 @@ pub enum TdvfError {
         version: u32,
     },
     /// An impossible number of sections.
-    #[error("the TDX metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged")]
+    #[error(
+        "the TDX metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged"
+    )]
     Count {
         /// The number it gives.
         count: u32,

@@ -47,7 +47,11 @@ pub(crate) fn fill(
     if version < 0x206 || loadflags & LOADED_HIGH == 0 {
         return Err(SetupHeaderError::TooOld { version });
     }
-    put(head, TYPE_OF_LOADER, &[QEMU_LOADER, loadflags | CAN_USE_HEAP]);
+    put(
+        head,
+        TYPE_OF_LOADER,
+        &[QEMU_LOADER, loadflags | CAN_USE_HEAP],
+    );
     let heap_end = COMMAND_LINE_ADDRESS - SETUP_ADDRESS - 0x200;
     put(head, HEAP_END_PTR, &heap_end.to_le_bytes());
     put(head, CMD_LINE_PTR, &COMMAND_LINE_ADDRESS.to_le_bytes());
@@ -107,13 +111,17 @@ pub enum SetupHeaderError {
     #[error("the kernel has no Linux setup header (`HdrS` at 0x202): give a bzImage")]
     NotLinux,
     /// A protocol from before bzImages could be loaded as today.
-    #[error("the kernel has the boot protocol `{version:#x}` or is a zImage: give a kernel of protocol 2.06 or later")]
+    #[error(
+        "the kernel has the boot protocol `{version:#x}` or is a zImage: give a kernel of protocol 2.06 or later"
+    )]
     TooOld {
         /// The protocol's version.
         version: u16,
     },
     /// The guest is too small.
-    #[error("an initrd of `{size}` bytes does not fit into a guest with `{memory}` bytes of memory: give the memory as in `-m`, in bytes")]
+    #[error(
+        "an initrd of `{size}` bytes does not fit into a guest with `{memory}` bytes of memory: give the memory as in `-m`, in bytes"
+    )]
     Memory {
         /// The guest's memory.
         memory: u64,
