@@ -231,28 +231,32 @@ pub enum AuthenticodeError {
     )]
     NotPe,
     /// Its headers end too early.
-    #[error("the program's headers end before `{field}`, or go beyond 64 KiB: the file is damaged")]
+    #[error(
+        "the program's headers end before `{field}`, or go beyond 64 KiB: the file is damaged, get it again"
+    )]
     Truncated {
         /// The field that is missing.
         field: &'static str,
     },
     /// Neither PE32 nor PE32+.
     #[error(
-        "the program has the unknown magic `{magic:#x}` (PE32 is 0x10b, PE32+ is 0x20b): the file is damaged"
+        "the program has the unknown magic `{magic:#x}` (PE32 is 0x10b, PE32+ is 0x20b): the file is damaged, get it again"
     )]
     Magic {
         /// The magic it has.
         magic: u16,
     },
     /// Headers of an impossible size.
-    #[error("the program gives `{size}` as SizeOfHeaders, which does not fit: the file is damaged")]
+    #[error(
+        "the program gives `{size}` as SizeOfHeaders, which does not fit: the file is damaged, get it again"
+    )]
     Headers {
         /// The size it gives.
         size: u64,
     },
     /// A section outside the file, or over another.
     #[error(
-        "the program has a section from `{start:#x}` to `{end:#x}`, which is outside the file, in the headers or over another section: the file is damaged"
+        "the program has a section from `{start:#x}` to `{end:#x}`, which is outside the file, in the headers or over another section: the file is damaged, get it again"
     )]
     Section {
         /// Where it starts in the file.
@@ -262,7 +266,7 @@ pub enum AuthenticodeError {
     },
     /// More certificates than file.
     #[error(
-        "the program's certificate table of `{size}` bytes does not fit behind its sections: the file is damaged"
+        "the program's certificate table of `{size}` bytes does not fit behind its sections: the file is damaged, get it again"
     )]
     Certificates {
         /// The size it gives.

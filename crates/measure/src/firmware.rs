@@ -195,7 +195,7 @@ pub enum FirmwareError {
     NoTable,
     /// The footer's size is not possible.
     #[error(
-        "the footer of the firmware's table gives the size `{size}`, which does not fit the image: the image is damaged"
+        "the footer of the firmware's table gives the size `{size}`, which does not fit the image: the image is damaged, get it again"
     )]
     TableSize {
         /// The size it gives.
@@ -203,7 +203,7 @@ pub enum FirmwareError {
     },
     /// An entry's size is not possible.
     #[error(
-        "an entry of the firmware's table has the size `{size}` where `{left}` bytes are left: the image is damaged"
+        "an entry of the firmware's table has the size `{size}` where `{left}` bytes are left: the image is damaged, get it again"
     )]
     EntrySize {
         /// The size it gives.
@@ -212,17 +212,19 @@ pub enum FirmwareError {
         left: usize,
     },
     /// More entries than [`MAX_TABLE_ENTRIES`].
-    #[error("the firmware's table has more than 64 entries: the image is damaged")]
+    #[error("the firmware's table has more than 64 entries: the image is damaged, get it again")]
     TooManyEntries,
     /// The same GUID twice: which one counts is not defined.
-    #[error("the firmware's table has the entry `{guid}` twice: the image is damaged")]
+    #[error(
+        "the firmware's table has the entry `{guid}` twice: the image is damaged, get it again"
+    )]
     Duplicate {
         /// Which.
         guid: Guid,
     },
     /// An entry is too short for what it should hold.
     #[error(
-        "the entry `{guid}` of the firmware's table has only `{size}` bytes: the image is damaged"
+        "the entry `{guid}` of the firmware's table has only `{size}` bytes: the image is damaged, get it again"
     )]
     EntryData {
         /// Which.
@@ -232,7 +234,7 @@ pub enum FirmwareError {
     },
     /// An entry points outside the image.
     #[error(
-        "the entry `{guid}` of the firmware's table points `{offset}` bytes before the end, outside the image: the image is damaged"
+        "the entry `{guid}` of the firmware's table points `{offset}` bytes before the end, outside the image: the image is damaged, get it again"
     )]
     Offset {
         /// Which.

@@ -9,6 +9,7 @@ mod help;
 mod listing;
 mod localtesting;
 mod logging_in;
+mod measuring;
 mod proxying;
 mod refusals;
 mod support;

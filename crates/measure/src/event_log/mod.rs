@@ -286,7 +286,9 @@ pub enum EventLogError {
     )]
     NoHeader,
     /// Its header's list of algorithms is not possible.
-    #[error("the header of the event log lists impossible digest algorithms: the log is damaged")]
+    #[error(
+        "the header of the event log lists impossible digest algorithms: the log is damaged, get it again"
+    )]
     Algorithms,
     /// No SHA-384.
     #[error(
@@ -295,7 +297,7 @@ pub enum EventLogError {
     NoSha384,
     /// An event goes beyond the end.
     #[error(
-        "event {index} at byte `{offset}` goes beyond the end of the event log: the log is damaged"
+        "event {index} at byte `{offset}` goes beyond the end of the event log: the log is damaged, get it again"
     )]
     Truncated {
         /// Which event, from 0.
@@ -315,7 +317,7 @@ pub enum EventLogError {
     },
     /// Something that was not informative, for MRTD.
     #[error(
-        "event {index} would be extended into MRTD, which is not possible: the log is damaged or forged"
+        "event {index} would be extended into MRTD, which is not possible: the log is damaged or forged, get it again"
     )]
     ExtendedMrtd {
         /// Which event, from 0.
@@ -323,7 +325,7 @@ pub enum EventLogError {
     },
     /// More digests than algorithms, or two of one.
     #[error(
-        "event {index} has `{count}` digests, more than the log has algorithms or two of one: the log is damaged"
+        "event {index} has `{count}` digests, more than the log has algorithms or two of one: the log is damaged, get it again"
     )]
     Digests {
         /// Which event, from 0.
@@ -333,7 +335,7 @@ pub enum EventLogError {
     },
     /// A digest of an algorithm that the header does not list.
     #[error(
-        "event {index} has a digest of the algorithm `{algorithm:#06x}`, which the log's header does not list: the log is damaged"
+        "event {index} has a digest of the algorithm `{algorithm:#06x}`, which the log's header does not list: the log is damaged, get it again"
     )]
     Algorithm {
         /// Which event, from 0.
@@ -343,13 +345,13 @@ pub enum EventLogError {
     },
     /// An extended event without the digest that was extended.
     #[error(
-        "event {index} has no SHA-384 digest, so nothing tells what was extended: the log is damaged"
+        "event {index} has no SHA-384 digest, so nothing tells what was extended: the log is damaged, get it again"
     )]
     NoDigest {
         /// Which event, from 0.
         index: usize,
     },
     /// More events than [`MAX_EVENTS`].
-    #[error("the event log has more than 65536 events: the log is damaged")]
+    #[error("the event log has more than 65536 events: the log is damaged, get it again")]
     TooManyEvents,
 }

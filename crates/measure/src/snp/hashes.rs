@@ -145,12 +145,12 @@ pub enum KernelHashesError {
     },
     /// A section for hashes, but no table.
     #[error(
-        "the firmware has a section SNP_KERNEL_HASHES but names no table for hashes: the firmware is damaged, or give no kernel"
+        "the firmware has a section SNP_KERNEL_HASHES but names no table for hashes: the firmware is damaged, get it again or give no kernel"
     )]
     NoTable,
     /// The table is not in its section.
     #[error(
-        "the firmware wants the table of hashes at `{address:#x}` with the size `{size:#x}`, which does not fit its section SNP_KERNEL_HASHES: the firmware is damaged"
+        "the firmware wants the table of hashes at `{address:#x}` with the size `{size:#x}`, which does not fit its section SNP_KERNEL_HASHES: the firmware is damaged, get it again"
     )]
     Misplaced {
         /// Where.

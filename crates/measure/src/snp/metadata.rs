@@ -201,11 +201,11 @@ pub enum SevMetadataError {
     )]
     Missing,
     /// It ends too early.
-    #[error("the SEV metadata ends before its last section: the firmware is damaged")]
+    #[error("the SEV metadata ends before its last section: the firmware is damaged, get it again")]
     Truncated,
     /// Wrong signature.
     #[error(
-        "the SEV metadata begins with `{found}` instead of `41534556` (ASEV): the firmware is damaged"
+        "the SEV metadata begins with `{found}` instead of `41534556` (ASEV): the firmware is damaged, get it again"
     )]
     Signature {
         /// In hex.
@@ -219,7 +219,7 @@ pub enum SevMetadataError {
     },
     /// An impossible number of sections.
     #[error(
-        "the SEV metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged"
+        "the SEV metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged, get it again"
     )]
     Count {
         /// The number it gives.
@@ -237,7 +237,7 @@ pub enum SevMetadataError {
     },
     /// A section that is not made of pages, or has the wrong number of them.
     #[error(
-        "section {index} of the SEV metadata is at `{address:#x}` with the size `{size:#x}`, which are not the whole pages it must have: the firmware is damaged"
+        "section {index} of the SEV metadata is at `{address:#x}` with the size `{size:#x}`, which are not the whole pages it must have: the firmware is damaged, get it again"
     )]
     Range {
         /// Which section, from 0.
@@ -248,6 +248,8 @@ pub enum SevMetadataError {
         size: u32,
     },
     /// More memory than any firmware needs.
-    #[error("the sections of the SEV metadata have more than 256 MiB: the firmware is damaged")]
+    #[error(
+        "the sections of the SEV metadata have more than 256 MiB: the firmware is damaged, get it again"
+    )]
     Memory,
 }

@@ -153,7 +153,7 @@ pub enum Vmm {
     Qemu,
     /// Amazon EC2: RDX is 0x600 at reset, the CPUID page comes after all other sections.
     Ec2,
-    /// Amazon EC2 as `sev-snp-measure` before 0.0.13 and the `sev` crate 8.0 know it: RDX is 0.
+    /// Amazon EC2 as the `sev` crate 8.0 knows it: RDX is 0 at reset.
     Ec2ZeroRdx,
     /// Google Compute Engine: the firmware's early memory is not measured.
     Gce,

@@ -209,11 +209,11 @@ pub enum TdvfError {
     )]
     Missing,
     /// It ends too early.
-    #[error("the TDX metadata ends before its last section: the firmware is damaged")]
+    #[error("the TDX metadata ends before its last section: the firmware is damaged, get it again")]
     Truncated,
     /// Wrong signature.
     #[error(
-        "the TDX metadata begins with `{found}` instead of `54445646` (TDVF): the firmware is damaged"
+        "the TDX metadata begins with `{found}` instead of `54445646` (TDVF): the firmware is damaged, get it again"
     )]
     Signature {
         /// In hex.
@@ -227,7 +227,7 @@ pub enum TdvfError {
     },
     /// An impossible number of sections.
     #[error(
-        "the TDX metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged"
+        "the TDX metadata gives `{count}` sections in `{length}` bytes: the firmware is damaged, get it again"
     )]
     Count {
         /// The number it gives.
@@ -255,7 +255,7 @@ pub enum TdvfError {
     },
     /// Not whole pages, or not in the guest's address space.
     #[error(
-        "section {index} of the TDX metadata is at `{address:#x}` with the size `{size:#x}`, which are not whole pages of a guest's memory: the firmware is damaged"
+        "section {index} of the TDX metadata is at `{address:#x}` with the size `{size:#x}`, which are not whole pages of a guest's memory: the firmware is damaged, get it again"
     )]
     Range {
         /// Which section, from 0.
@@ -267,7 +267,7 @@ pub enum TdvfError {
     },
     /// More contents than memory.
     #[error(
-        "section {index} of the TDX metadata puts `{raw}` bytes into `{size}` bytes of memory: the firmware is damaged"
+        "section {index} of the TDX metadata puts `{raw}` bytes into `{size}` bytes of memory: the firmware is damaged, get it again"
     )]
     Raw {
         /// Which section, from 0.
@@ -291,7 +291,7 @@ pub enum TdvfError {
     },
     /// More memory than any firmware needs.
     #[error(
-        "with section {index} the TDX metadata adds more than 1 GiB of memory, or measures more than 128 MiB: the firmware is damaged"
+        "with section {index} the TDX metadata adds more than 1 GiB of memory, or measures more than 128 MiB: the firmware is damaged, get it again"
     )]
     Memory {
         /// Which section, from 0.

@@ -159,7 +159,7 @@ pub(crate) fn tdx_descriptor(sections: &[TdxSection]) -> Vec<u8> {
 /// The lines of a file of vectors, as words; `#` begins a comment.
 pub(crate) fn vectors(file: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/vectors")
+        .join("../measure/tests/vectors")
         .join(file);
     let text =
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
