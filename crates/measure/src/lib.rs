@@ -31,7 +31,8 @@
 //! # }
 //! ```
 //!
-//! What it was checked against, value by value, is in the crate's `README.md`.
+//! What it was checked against, value by value and published or computed, is in the crate's
+//! `README.md`.
 
 pub mod authenticode;
 mod bytes;
