@@ -188,6 +188,7 @@ fn errors_say_what_to_do() {
     truncated.pop();
     fs::write(user.path("CCEL.cut"), truncated).unwrap();
     user.write("text", "hello");
+    user.write("folder/text", "hello");
     let snp = &[
         "measure", "snp", "--vcpus", "1", "--cpu", "EPYC-v4", "--ovmf",
     ][..];
@@ -239,6 +240,7 @@ fn errors_say_what_to_do() {
             "random",
         ],
         &["measure", "tdx", "--kernel", "text"],
+        &["measure", "tdx", "--kernel", "folder"],
         &[
             "measure",
             "tdx",
