@@ -10,6 +10,7 @@ mod help;
 mod listing;
 mod localtesting;
 mod logging_in;
+mod measuring;
 mod proxying;
 mod refusals;
 mod support;
