@@ -124,10 +124,9 @@ impl Evidence {
     /// The bytes as the TEE made them; of vTPM evidence, its quote.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::SgxDcap(bytes)
-            | Self::TdxDcap(bytes)
-            | Self::Snp(bytes)
-            | Self::Nitro(bytes) => bytes,
+            Self::SgxDcap(bytes) | Self::TdxDcap(bytes) | Self::Snp(bytes) | Self::Nitro(bytes) => {
+                bytes
+            }
             Self::Vtpm(evidence) => evidence.quote(),
         }
     }

@@ -46,7 +46,14 @@ pub(crate) fn judge_references(
     for (name, value) in measured {
         let accepted = policy.references.get(&format!("{section}.{name}"));
         let wanted = expected.claims.get(*name);
-        judge_value(ledger, CheckName::ReferenceValue, name, value, accepted, wanted.map(Vec::as_slice));
+        judge_value(
+            ledger,
+            CheckName::ReferenceValue,
+            name,
+            value,
+            accepted,
+            wanted.map(Vec::as_slice),
+        );
     }
     let unknown = expected
         .claims
@@ -93,10 +100,12 @@ pub(crate) fn judge_value(
         (Some(wanted), None) => hex::encode(wanted),
         (None, None) => String::new(),
     };
-    ledger.compare(check, found, with, Holds(is_accepted && is_wanted), || Failure {
-        reason: Reason::Mismatch,
-        why: format!("something else runs there than expected: `{name}` differs"),
-        hint: "compare code, configuration and release with what you measured",
+    ledger.compare(check, found, with, Holds(is_accepted && is_wanted), || {
+        Failure {
+            reason: Reason::Mismatch,
+            why: format!("something else runs there than expected: `{name}` differs"),
+            hint: "compare code, configuration and release with what you measured",
+        }
     });
 }
 
@@ -122,11 +131,7 @@ pub(crate) fn judge_report_data(ledger: &mut Ledger, found: &[u8; 64], expected:
 }
 
 /// The challenge, all bytes, for evidence that has a field for it instead of report data.
-pub(crate) fn judge_nonce(
-    ledger: &mut Ledger,
-    found: Option<&[u8]>,
-    expected: &ReferenceValues,
-) {
+pub(crate) fn judge_nonce(ledger: &mut Ledger, found: Option<&[u8]>, expected: &ReferenceValues) {
     let stated = found.map_or_else(|| "none".to_owned(), hex::encode);
     match &expected.nonce {
         None => ledger.skipped(CheckName::Nonce, stated, NOT_GIVEN),

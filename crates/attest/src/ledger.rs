@@ -132,7 +132,12 @@ impl Ledger {
     }
 
     /// Records a step that does not hold.
-    pub(crate) fn fault(&mut self, compared: impl Into<String>, with: impl Into<String>, fault: Fault) {
+    pub(crate) fn fault(
+        &mut self,
+        compared: impl Into<String>,
+        with: impl Into<String>,
+        fault: Fault,
+    ) {
         let failure = Failure {
             reason: fault.reason,
             why: fault.why,

@@ -5,11 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{
-    dcap::Endorsement,
-    digest::sha256,
-    x509::Validity,
-};
+use crate::{dcap::Endorsement, digest::sha256, x509::Validity};
 
 /// Verified endorsements by the digest of all that they follow from, each until it expires.
 #[derive(Debug, Default)]

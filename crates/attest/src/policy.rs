@@ -10,7 +10,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{TrustAnchor, nitro, snp, vtpm};
+use crate::{
+    CheckName, Reason, TrustAnchor,
+    anchor::Pki,
+    judge::join,
+    ledger::{Failure, Ledger},
+    nitro, snp, vtpm,
+    x509::Certificate,
+};
 
 /// The conditions under which evidence is accepted.
 ///
@@ -186,8 +193,86 @@ impl Policy {
         self
     }
 
+    /// The statuses accepted at `now`, as text.
+    pub(crate) fn accepted_statuses(&self, now: SystemTime) -> Vec<&'static str> {
+        let mut names = vec![TcbStatus::UpToDate.as_str()];
+        for accepted in &self.accepted_statuses {
+            if accepted.until.is_none_or(|until| now <= until)
+                && !names.contains(&accepted.status.as_str())
+            {
+                names.push(accepted.status.as_str());
+            }
+        }
+        names
+    }
+
+    /// The subjects of the trusted roots of one PKI, as text.
+    pub(crate) fn anchors_of(&self, pki: Pki) -> String {
+        join(
+            self.anchors
+                .iter()
+                .filter(|anchor| anchor.pki() == pki)
+                .map(TrustAnchor::subject),
+        )
+    }
+
+    /// The anchor that `root`, the last certificate of a chain, is; the ledger says if there is
+    /// none.
+    pub(crate) fn find_anchor(
+        &self,
+        ledger: &mut Ledger,
+        pki: Pki,
+        root: &Certificate<'_>,
+    ) -> Option<&TrustAnchor> {
+        let subject = root.subject();
+        let found = self
+            .anchors
+            .iter()
+            .find(|anchor| anchor.pki() == pki && anchor.is_root(root));
+        if let Some(anchor) = found {
+            let standing = if anchor.is_simulated() {
+                "simulated"
+            } else {
+                "compiled in"
+            };
+            ledger.passed(
+                CheckName::RootOfTrust,
+                subject,
+                format!("{} ({standing})", anchor.subject()),
+            );
+            return found;
+        }
+        // The name is only a courtesy to the reader: nothing is accepted for it.
+        let failure = if subject.contains("SIMULATED") {
+            Failure {
+                reason: Reason::SimulatedEvidence,
+                why:
+                    "the evidence is simulated, and the trust anchor of its platform was not given"
+                        .into(),
+                hint: "no hardware stands behind it; to accept it on purpose, give that platform's trust anchor with `--simulated FILE`",
+            }
+        } else {
+            Failure {
+                reason: Reason::UnknownRoot,
+                why: "the evidence's certificate chain does not end in a trusted root".into(),
+                hint: "only roots of hardware vendors are trusted; evidence of pre-production or test platforms is refused",
+            }
+        };
+        ledger.failed(
+            CheckName::RootOfTrust,
+            subject,
+            self.anchors_of(pki),
+            failure,
+        );
+        None
+    }
+
     /// Why `status` is accepted at `now`, or `None` if it is not.
-    pub(crate) fn acceptance_of(&self, status: TcbStatus, now: SystemTime) -> Option<Acceptance<'_>> {
+    pub(crate) fn acceptance_of(
+        &self,
+        status: TcbStatus,
+        now: SystemTime,
+    ) -> Option<Acceptance<'_>> {
         match status {
             TcbStatus::UpToDate => Some(Acceptance::Always),
             TcbStatus::Revoked => None,

@@ -1,112 +1,243 @@
-//! Evidence described field by field, for people.
+//! A quote described field by field.
 
-use serde::Serialize;
-
-use crate::{
-    Evidence, QuoteError,
-    quote::{ECDSA_P256_KEY, PCK_CERTIFICATE_CHAIN, SgxQuote},
+use super::{
+    pck::PckCertificate,
+    quote::{Body, ECDSA_P256_KEY, INTEL_QE_VENDOR_ID, PCK_CERTIFICATE_CHAIN, Quote},
+    report::{EnclaveReport, TdReport},
 };
+use crate::Field;
 
-/// One field of a piece of evidence, for people who want to see what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Field {
-    /// The field's name, with the part of the quote it is in: `report.mrenclave`.
-    pub name: &'static str,
-    /// Its value as text: numbers in decimal, bytes in hexadecimal.
-    pub value: String,
-    /// What it stands for.
-    pub meaning: &'static str,
-}
-
-/// Describes `evidence` field by field, in the order of its bytes. Nothing is verified.
-pub fn fields(evidence: &Evidence) -> Result<Vec<Field>, QuoteError> {
-    let Evidence::SgxDcap(raw) = evidence;
-    let quote = SgxQuote::parse(raw)?;
-    Ok(SGX_FIELDS
-        .iter()
-        .map(|(name, value, meaning)| Field {
-            name,
-            value: value(&quote),
+/// The fields of `quote` in the order of its bytes.
+pub(crate) fn fields(quote: &Quote<'_>) -> Vec<Field> {
+    let mut fields = Vec::new();
+    let mut add = |name: &str, value: String, meaning: &'static str| {
+        fields.push(Field {
+            name: name.to_owned(),
+            value,
             meaning,
-        })
-        .collect())
+        });
+    };
+    add(
+        "header.version",
+        quote.version.to_string(),
+        "form of the quote: 3 for SGX, 4 and 5 for TDX (and SGX)",
+    );
+    add(
+        "header.attestation_key_type",
+        ECDSA_P256_KEY.to_string(),
+        "the attestation key is ECDSA on P-256 with SHA-256",
+    );
+    add(
+        "header.tee_type",
+        match quote.body {
+            Body::Sgx(_) => "0",
+            Body::Tdx(_) => "129",
+        }
+        .to_owned(),
+        "0: an SGX enclave; 129 (0x81): a TDX trust domain",
+    );
+    add(
+        "header.qe_svn",
+        quote.qe_svn.to_string(),
+        "security version of the quoting enclave (version 3 only)",
+    );
+    add(
+        "header.pce_svn",
+        quote.pce_svn.to_string(),
+        "security version of the provisioning certification enclave (version 3 only)",
+    );
+    add(
+        "header.qe_vendor_id",
+        hex::encode(INTEL_QE_VENDOR_ID),
+        "who makes the quoting enclave: Intel's id, which simulated platforms copy",
+    );
+    add(
+        "header.user_data",
+        hex::encode(quote.user_data),
+        "first 16 bytes: which quoting enclave made it",
+    );
+    match quote.body {
+        Body::Sgx(report) => {
+            for (name, value, meaning) in SGX_REPORT {
+                add(name, value(report), meaning);
+            }
+        }
+        Body::Tdx(report) => {
+            for (name, value, meaning) in TD_REPORT {
+                add(name, value(report), meaning);
+            }
+        }
+    }
+    for (name, value, meaning) in SIGNATURE_DATA {
+        add(name, value(quote), meaning);
+    }
+    if let Some(pck) = quote
+        .pck_chain_pem()
+        .and_then(|pem| PckCertificate::from_pem_chain(pem).ok())
+    {
+        add(
+            "pck.fmspc",
+            hex::encode_upper(pck.fmspc),
+            "family, model, stepping, platform and SKU: which TCB info is about this platform",
+        );
+        add(
+            "pck.ca",
+            pck.ca.as_str().to_owned(),
+            "the CA that issued the PCK certificate: which CRL is about it",
+        );
+        add(
+            "pck.tcb",
+            format!(
+                "components {}, PCE {}",
+                hex::encode(pck.component_svns),
+                pck.pce_svn
+            ),
+            "security versions of microcode and firmware that the certificate was issued for",
+        );
+        add(
+            "pck.ppid",
+            hex::encode(pck.ppid),
+            "stands for one CPU: the same in every quote of this platform",
+        );
+    }
+    fields
 }
 
 /// Name, value and meaning.
-type FieldOf = (&'static str, fn(&SgxQuote<'_>) -> String, &'static str);
+type FieldOf<F> = (&'static str, F, &'static str);
 
-const SGX_FIELDS: &[FieldOf] = &[
-    (
-        "header.version",
-        |_| "3".to_owned(),
-        "form of the quote: SGX ECDSA",
-    ),
-    (
-        "header.attestation_key_type",
-        |_| ECDSA_P256_KEY.to_string(),
-        "the attestation key is ECDSA on P-256 with SHA-256",
-    ),
-    ("header.tee_type", |_| "0".to_owned(), "0: an SGX enclave"),
-    (
-        "header.qe_svn",
-        |quote| quote.qe_svn.to_string(),
-        "security version of the quoting enclave",
-    ),
-    (
-        "header.pce_svn",
-        |quote| quote.pce_svn.to_string(),
-        "security version of the provisioning certification enclave",
-    ),
-    (
-        "header.qe_vendor_id",
-        |_| hex::encode(dcap_qvl::INTEL_QE_VENDOR_ID),
-        "who makes the quoting enclave: Intel's id, which simulated platforms copy",
-    ),
-    (
-        "header.user_data",
-        |quote| hex::encode(quote.user_data),
-        "first 16 bytes: which quoting enclave made it",
-    ),
+const SGX_REPORT: &[FieldOf<fn(EnclaveReport<'_>) -> String>] = &[
     (
         "report.cpu_svn",
-        |quote| hex::encode(quote.report.cpu_svn()),
+        |report| hex::encode(report.cpu_svn()),
         "security version of the CPU when the report was made",
     ),
     (
         "report.misc_select",
-        |quote| hex::encode(quote.report.misc_select()),
+        |report| hex::encode(report.misc_select()),
         "what the CPU saves when the enclave faults",
     ),
     (
         "report.attributes",
-        |quote| hex::encode(quote.report.attributes()),
+        |report| hex::encode(report.attributes()),
         "flags (bit 0 initialised, bit 1 DEBUG, bit 2 64-bit, bit 4 provisioning key), then the CPU features in use",
     ),
     (
         "report.mrenclave",
-        |quote| hex::encode(quote.report.mrenclave()),
+        |report| hex::encode(report.mrenclave()),
         "measurement: what code and data the enclave was built from",
     ),
     (
         "report.mrsigner",
-        |quote| hex::encode(quote.report.mrsigner()),
+        |report| hex::encode(report.mrsigner()),
         "SHA-256 of the public key that signed the enclave",
     ),
     (
         "report.isv_prod_id",
-        |quote| quote.report.isv_prod_id().to_string(),
+        |report| report.isv_prod_id().to_string(),
         "product id that the signer gave",
     ),
     (
         "report.isv_svn",
-        |quote| quote.report.isv_svn().to_string(),
+        |report| report.isv_svn().to_string(),
         "security version that the signer gave",
     ),
     (
         "report.report_data",
-        |quote| hex::encode(quote.report.report_data()),
+        |report| hex::encode(report.report_data()),
         "64 bytes that the enclave chose: here they bind the evidence to keys and to a connection",
     ),
+];
+
+const TD_REPORT: &[FieldOf<fn(TdReport<'_>) -> String>] = &[
+    (
+        "td_report.tee_tcb_svn",
+        |report| hex::encode(report.tee_tcb_svn()),
+        "security versions of the TDX module (byte 0), its major version (byte 1) and its loader",
+    ),
+    (
+        "td_report.mr_seam",
+        |report| hex::encode(report.mr_seam()),
+        "measurement of the TDX module",
+    ),
+    (
+        "td_report.mr_signer_seam",
+        |report| hex::encode(report.mr_signer_seam()),
+        "signer of the TDX module: zero stands for Intel",
+    ),
+    (
+        "td_report.seam_attributes",
+        |report| hex::encode(report.seam_attributes()),
+        "attributes of the TDX module: zero in production",
+    ),
+    (
+        "td_report.td_attributes",
+        |report| hex::encode(report.td_attributes()),
+        "attributes of the trust domain, little-endian: bit 0 DEBUG, 28 SEPT_VE_DISABLE, 29 MIGRATABLE, 30 PKS, 31 KL, 63 PERFMON",
+    ),
+    (
+        "td_report.xfam",
+        |report| hex::encode(report.xfam()),
+        "CPU features that the trust domain may use",
+    ),
+    (
+        "td_report.mr_td",
+        |report| hex::encode(report.mr_td()),
+        "measurement of what the trust domain was built from: its firmware",
+    ),
+    (
+        "td_report.mr_config_id",
+        |report| hex::encode(report.mr_config_id()),
+        "configuration given at launch and not part of MRTD",
+    ),
+    (
+        "td_report.mr_owner",
+        |report| hex::encode(report.mr_owner()),
+        "owner given at launch",
+    ),
+    (
+        "td_report.mr_owner_config",
+        |report| hex::encode(report.mr_owner_config()),
+        "the owner's configuration given at launch",
+    ),
+    (
+        "td_report.rtmr0",
+        |report| hex::encode(report.rtmrs()[0]),
+        "run-time measurements, by convention of firmware configuration and tables",
+    ),
+    (
+        "td_report.rtmr1",
+        |report| hex::encode(report.rtmrs()[1]),
+        "run-time measurements, by convention of boot loader and kernel",
+    ),
+    (
+        "td_report.rtmr2",
+        |report| hex::encode(report.rtmrs()[2]),
+        "run-time measurements, by convention of kernel command line and initial RAM disk",
+    ),
+    (
+        "td_report.rtmr3",
+        |report| hex::encode(report.rtmrs()[3]),
+        "run-time measurements, by convention of what software measured later: applications",
+    ),
+    (
+        "td_report.report_data",
+        |report| hex::encode(report.report_data()),
+        "64 bytes that the code chose: here they bind the evidence to keys and to a connection",
+    ),
+    (
+        "td_report.tee_tcb_svn2",
+        |report| report.tee_tcb_svn2().map_or_else(absent, hex::encode),
+        "TDX 1.5: security versions now, after updates that kept the trust domain running",
+    ),
+    (
+        "td_report.mr_service_td",
+        |report| report.mr_service_td().map_or_else(absent, hex::encode),
+        "TDX 1.5: service TDs that are bound to this one, such as one that migrates it",
+    ),
+];
+
+const SIGNATURE_DATA: &[FieldOf<fn(&Quote<'_>) -> String>] = &[
     (
         "signature_data.signature",
         |quote| hex::encode(quote.signature),
@@ -164,7 +295,11 @@ const SGX_FIELDS: &[FieldOf] = &[
     ),
 ];
 
-fn certification_data(quote: &SgxQuote<'_>) -> String {
+fn absent() -> String {
+    "not in this report".to_owned()
+}
+
+fn certification_data(quote: &Quote<'_>) -> String {
     match quote.certification_type {
         PCK_CERTIFICATE_CHAIN => String::from_utf8_lossy(quote.certification_data)
             .trim_end_matches(['\0', '\n'])

@@ -1,33 +1,154 @@
-//! What policy and reference values say about a platform and an enclave.
+//! What policy and reference values say about the platform and the code of a quote.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
+use super::{
+    endorse::Endorsement,
+    quote::Body,
+    report::{EnclaveReport, TdReport},
+};
 use crate::{
-    CheckName, Policy, Reason, ReferenceValues, TcbStatus, TrustAnchor,
-    dcap::Endorsement,
-    ledger::{Failure, Holds, Ledger, hint_for},
-    policy::DebugEnclaves,
-    quote::Report,
+    CheckName, Policy, Reason, TcbStatus, TrustAnchor,
+    anchor::Pki,
+    appraise::Case,
+    judge::{
+        NOT_GIVEN, date, join, judge_debug, judge_references, judge_report_data, judge_validity,
+        judge_value,
+    },
+    ledger::{Failure, Fault, Holds, Ledger, hint_for},
+    policy::{Acceptance, AcceptedStatus},
+    x509::{Certificate, PemChain},
 };
 
-/// What the policy says about platform and collateral.
-pub(crate) fn judge_platform(
+/// The anchor whose root ends the quote's own chain.
+pub(super) fn find_anchor<'p>(
     ledger: &mut Ledger,
-    endorsement: &Endorsement,
-    policy: &Policy,
-    now: SystemTime,
-) {
-    let age = now
-        .duration_since(UNIX_EPOCH + Duration::from_secs(endorsement.issued))
-        .unwrap_or_default();
+    chain: &PemChain,
+    policy: &'p Policy,
+) -> Option<&'p TrustAnchor> {
+    let root = match chain.last().map(Certificate::parse) {
+        Some(Ok(root)) => root,
+        Some(Err(error)) => {
+            ledger.fault(
+                "a chain whose last certificate cannot be read",
+                policy.anchors_of(Pki::Dcap),
+                Fault::of_x509(CheckName::RootOfTrust, error),
+            );
+            return None;
+        }
+        None => return None,
+    };
+    policy.find_anchor(ledger, Pki::Dcap, &root)
+}
+
+/// Records the outcome of the signature chain, and hands on what it proved.
+pub(super) fn record_endorsement(
+    ledger: &mut Ledger,
+    anchor: &TrustAnchor,
+    result: Result<Endorsement, Fault>,
+    now: u64,
+) -> Option<Endorsement> {
+    let endorsement = match result {
+        Ok(endorsement) => endorsement,
+        Err(fault) => {
+            let failed = fault.check;
+            let mut fault = Some(fault);
+            for (name, compared, with) in CHAIN_STEPS {
+                if *name == failed
+                    && let Some(fault) = fault.take()
+                {
+                    ledger.fault(*compared, *with, fault);
+                } else {
+                    // The steps lean on each other: one that does not hold leaves none proven.
+                    ledger.skipped(
+                        *name,
+                        *compared,
+                        "another step of the signature chain failed",
+                    );
+                }
+            }
+            if let Some(fault) = fault {
+                ledger.fault("signature chain", anchor.subject(), fault);
+            }
+            return None;
+        }
+    };
+    for (name, compared, with) in CHAIN_STEPS {
+        match name {
+            CheckName::CertificateChains => {
+                ledger.passed(*name, (*compared).to_owned(), anchor.subject());
+            }
+            CheckName::PlatformMatch => ledger.passed(
+                *name,
+                format!(
+                    "platform with FMSPC {} and PCE-ID {}",
+                    hex::encode_upper(endorsement.fmspc),
+                    hex::encode(endorsement.pce_id)
+                ),
+                *with,
+            ),
+            // A TCB status that is no fault of the chain is for the policy to judge.
+            CheckName::TcbStatus => (),
+            _ => ledger.passed(*name, (*compared).to_owned(), *with),
+        }
+    }
+    for (part, validity) in &endorsement.periods {
+        if !validity.contains(now) {
+            ledger.failed(
+                CheckName::CollateralValidity,
+                format!("{}, {part}", date(now)),
+                format!("{} to {}", date(validity.from), date(validity.until)),
+                Failure {
+                    reason: Reason::Stale,
+                    why: format!(
+                        "{part}: {}",
+                        if now < validity.from {
+                            "not valid yet at this time"
+                        } else {
+                            "expired at this time"
+                        }
+                    ),
+                    hint: hint_for(Reason::Stale),
+                },
+            );
+        }
+    }
+    if !ledger.has(CheckName::CollateralValidity) {
+        judge_validity(ledger, endorsement.validity, now);
+    }
+    Some(endorsement)
+}
+
+/// The checks of platform and collateral when nothing is proven about them.
+pub(super) fn skip_unproven(ledger: &mut Ledger) {
+    for name in [CheckName::RootOfTrust]
+        .into_iter()
+        .chain(CHAIN_STEPS.iter().map(|(name, _, _)| *name))
+        .chain([
+            CheckName::CollateralValidity,
+            CheckName::CollateralAge,
+            CheckName::TcbEvaluation,
+            CheckName::Advisories,
+        ])
+    {
+        if !ledger.has(name) {
+            ledger.skipped(name, "nothing proven", "an earlier check failed");
+        }
+    }
+}
+
+/// What the policy says about platform and collateral.
+pub(super) fn judge_platform(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>) {
+    let policy = case.policy;
+    let age = case.now.saturating_sub(endorsement.issued);
     let issued = format!("oldest document issued {}", date(endorsement.issued));
     match policy.max_collateral_age {
         None => ledger.skipped(CheckName::CollateralAge, issued, "the policy sets no limit"),
         Some(limit) => ledger.compare(
             CheckName::CollateralAge,
-            format!("{issued}, {} s ago", age.as_secs()),
+            format!("{issued}, {age} s ago"),
             format!("at most {} s", limit.as_secs()),
-            Holds(age <= limit),
+            Holds(Duration::from_secs(age) <= limit),
             || Failure {
                 reason: Reason::Stale,
                 why: "the collateral is older than the policy allows".into(),
@@ -46,39 +167,61 @@ pub(crate) fn judge_platform(
             hint: hint_for(Reason::Stale),
         },
     );
-    ledger.compare(
-        CheckName::TcbStatus,
-        endorsement.tcb_status.to_string(),
-        join(policy.accepted_statuses.iter().map(|status| status.as_str())),
-        Holds(
-            endorsement.tcb_status != TcbStatus::Revoked
-                && policy.accepted_statuses.contains(&endorsement.tcb_status),
-        ),
-        || Failure {
-            reason: Reason::Policy,
-            why: format!(
-                "the platform's TCB status is {}, as of {}{}",
-                endorsement.tcb_status,
-                endorsement.tcb_date,
-                match endorsement.advisory_ids.as_slice() {
-                    [] => String::new(),
-                    ids => format!("; advisories: {}", join(ids)),
-                }
-            ),
-            hint: "have the platform's microcode, firmware and settings brought up to date; or accept the status in the policy, if you know what the advisories mean for you",
-        },
-    );
-    judge_advisories(ledger, endorsement, policy, now);
+    judge_status(ledger, endorsement, case);
+    judge_advisories(ledger, endorsement, case);
 }
 
-fn judge_advisories(
-    ledger: &mut Ledger,
-    endorsement: &Endorsement,
-    policy: &Policy,
-    now: SystemTime,
-) {
-    let ids = &endorsement.advisory_ids;
-    if endorsement.tcb_status == TcbStatus::UpToDate || ids.is_empty() {
+fn judge_status(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>) {
+    let status = endorsement.status();
+    let found = format!("{status}, as of {}", endorsement.tcb().date);
+    let accepted = join(case.policy.accepted_statuses(case.time()));
+    match case.policy.acceptance_of(status, case.time()) {
+        Some(Acceptance::Always) => ledger.passed(CheckName::TcbStatus, found, accepted),
+        Some(Acceptance::Tolerated(AcceptedStatus { reason, until, .. })) => ledger.tolerated(
+            CheckName::TcbStatus,
+            found,
+            accepted,
+            format!(
+                "the policy accepts {status}{}{}",
+                until.map_or_else(String::new, |until| {
+                    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default();
+                    format!(" until {}", date(until.as_secs()))
+                }),
+                reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(": {reason}"))
+            ),
+        ),
+        None => ledger.failed(
+            CheckName::TcbStatus,
+            found,
+            accepted,
+            if status == TcbStatus::Revoked {
+                Failure {
+                    reason: Reason::Revoked,
+                    why: "the platform's TCB is revoked: its keys are not trusted any more".into(),
+                    hint: hint_for(Reason::Revoked),
+                }
+            } else {
+                Failure {
+                    reason: Reason::Policy,
+                    why: format!(
+                        "the platform's TCB status is {status}{}",
+                        match endorsement.advisory_ids() {
+                            [] => String::new(),
+                            ids => format!("; advisories: {}", join(ids)),
+                        }
+                    ),
+                    hint: "have the platform's microcode, firmware and settings brought up to date; or accept the status in the policy, if you know what the advisories mean for you",
+                }
+            },
+        ),
+    }
+}
+
+fn judge_advisories(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>) {
+    let ids = endorsement.advisory_ids();
+    if endorsement.status() == TcbStatus::UpToDate || ids.is_empty() {
         let why = if ids.is_empty() {
             "none applies"
         } else {
@@ -87,85 +230,116 @@ fn judge_advisories(
         ledger.skipped(CheckName::Advisories, join(ids), why);
         return;
     }
-    let tolerated = |id: &&String| {
-        policy
-            .tolerated_advisories
+    let in_force: Vec<_> = case
+        .policy
+        .tolerated_advisories
+        .iter()
+        .filter(|tolerated| case.time() <= tolerated.until)
+        .collect();
+    let tolerance_of = |id: &String| {
+        in_force
             .iter()
-            .any(|tolerated| tolerated.id.eq_ignore_ascii_case(id) && now <= tolerated.until)
+            .find(|tolerated| tolerated.id.eq_ignore_ascii_case(id))
     };
-    let open: Vec<_> = ids.iter().filter(|id| !tolerated(id)).collect();
-    ledger.compare(
+    let with = format!(
+        "tolerated today: {}",
+        join(in_force.iter().map(|tolerated| &tolerated.id))
+    );
+    let open: Vec<_> = ids.iter().filter(|id| tolerance_of(id).is_none()).collect();
+    if open.is_empty() {
+        let reasons = ids.iter().filter_map(tolerance_of).map(|tolerated| {
+            let until = tolerated
+                .until
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            format!(
+                "{} until {}{}",
+                tolerated.id,
+                date(until.as_secs()),
+                tolerated
+                    .reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(" ({reason})"))
+            )
+        });
+        let why = format!("the policy tolerates {}", join(reasons));
+        ledger.tolerated(CheckName::Advisories, join(ids), with, why);
+        return;
+    }
+    ledger.failed(
         CheckName::Advisories,
         join(ids),
-        format!(
-            "tolerated today: {}",
-            join(
-                policy
-                    .tolerated_advisories
-                    .iter()
-                    .filter(|tolerated| now <= tolerated.until)
-                    .map(|tolerated| tolerated.id.as_str())
-            )
-        ),
-        Holds(open.is_empty()),
-        || Failure {
+        with,
+        Failure {
             reason: Reason::Policy,
-            why: format!("advisories that the policy does not tolerate apply: {}", join(&open)),
+            why: format!(
+                "advisories that the policy does not tolerate apply: {}",
+                join(&open)
+            ),
             hint: "have the platform updated; or tolerate each advisory in the policy, by name and until a date",
         },
     );
 }
 
-/// Whether the enclave is the expected one. Reads the evidence only, so it needs no trust in it.
-pub(crate) fn judge_enclave(
+/// Whether the code is the expected one. Reads the evidence only, so it needs no trust in it.
+pub(super) fn judge_code(
     ledger: &mut Ledger,
-    report: Report<'_>,
-    policy: &Policy,
+    body: &Body<'_>,
     anchor: Option<&TrustAnchor>,
-    expected: &ReferenceValues,
+    case: &Case<'_>,
 ) {
-    ledger.compare(
-        CheckName::Debug,
-        if report.is_debug() {
-            "debug enclave"
-        } else {
-            "production enclave"
-        },
-        match policy.debug_enclaves {
-            DebugEnclaves::Refused => "production enclave",
-            DebugEnclaves::Allowed => "any (the policy allows debug enclaves)",
-        },
-        Holds(!report.is_debug() || policy.debug_enclaves == DebugEnclaves::Allowed),
-        || Failure {
-            reason: Reason::Policy,
-            why: "the enclave is in debug mode: whoever runs it can read its memory".into(),
-            hint: "launch it as a production enclave",
-        },
-    );
-    match &expected.mrenclave {
-        None => ledger.skipped(
-            CheckName::MrEnclave,
-            hex::encode(report.mrenclave()),
-            NOT_GIVEN,
-        ),
-        Some(mrenclave) => ledger.compare(
-            CheckName::MrEnclave,
-            hex::encode(report.mrenclave()),
-            hex::encode(mrenclave),
-            Holds(report.mrenclave() == mrenclave),
-            || Failure {
-                reason: Reason::Mismatch,
-                why: "another program runs there: the measurement differs".into(),
-                hint: "compare code, configuration and release of the enclave with what you measured",
-            },
-        ),
+    match body {
+        Body::Sgx(report) => judge_enclave(ledger, *report, anchor, case),
+        Body::Tdx(report) => judge_trust_domain(ledger, *report, case),
     }
-    judge_signer(ledger, report, policy, anchor, expected);
-    match policy.isv_prod_id {
+    judge_report_data(ledger, body.report_data(), case.expected);
+}
+
+fn judge_enclave(
+    ledger: &mut Ledger,
+    report: EnclaveReport<'_>,
+    anchor: Option<&TrustAnchor>,
+    case: &Case<'_>,
+) {
+    let Case {
+        policy, expected, ..
+    } = *case;
+    judge_debug(ledger, report.is_debug(), policy);
+    judge_bits(
+        ledger,
+        "enclave attributes",
+        report.flags(),
+        &[(!SGX_KNOWN_FLAGS, "reserved bits are set")],
+    );
+    judge_value(
+        ledger,
+        CheckName::MrEnclave,
+        "mrenclave",
+        report.mrenclave(),
+        policy.references.get("sgx.mrenclave"),
+        expected.mrenclave.as_ref().map(<[u8; 32]>::as_slice),
+    );
+    // The signer must be each of those that reference values, policy and anchor name.
+    let of_anchor = anchor.and_then(TrustAnchor::mrsigner);
+    let signers = match (of_anchor, expected.mrsigner) {
+        (Some(anchor), Some(wanted)) if anchor != wanted && *report.mrsigner() == wanted => {
+            of_anchor
+        }
+        (anchor, wanted) => wanted.or(anchor),
+    };
+    judge_value(
+        ledger,
+        CheckName::MrSigner,
+        "mrsigner",
+        report.mrsigner(),
+        policy.references.get("sgx.mrsigner"),
+        signers.as_ref().map(<[u8; 32]>::as_slice),
+    );
+    match policy.sgx.isv_prod_id {
         None => ledger.skipped(
             CheckName::IsvProdId,
             report.isv_prod_id().to_string(),
-            "the policy names none",
+            NOT_GIVEN,
         ),
         Some(id) => ledger.compare(
             CheckName::IsvProdId,
@@ -182,93 +356,211 @@ pub(crate) fn judge_enclave(
     ledger.compare(
         CheckName::IsvSvn,
         report.isv_svn().to_string(),
-        format!("at least {}", policy.min_isv_svn),
-        Holds(report.isv_svn() >= policy.min_isv_svn),
+        format!("at least {}", policy.sgx.min_isv_svn),
+        Holds(report.isv_svn() >= policy.sgx.min_isv_svn),
         || Failure {
             reason: Reason::Policy,
             why: "the enclave's security version is below the policy's minimum".into(),
             hint: "launch a newer release of the enclave",
         },
     );
-    match &expected.report_data {
-        None => ledger.skipped(
-            CheckName::ReportData,
-            hex::encode(report.report_data()),
-            NOT_GIVEN,
+    judge_references(ledger, "sgx", &[], policy, expected);
+}
+
+fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>) {
+    let Case {
+        policy, expected, ..
+    } = *case;
+    judge_debug(ledger, report.is_debug(), policy);
+    let attributes = report.attributes();
+    let sept_ve = if policy.tdx.allow_sept_ve {
+        0
+    } else {
+        !attributes & TD_SEPT_VE_DISABLE
+    };
+    let migratable = if policy.tdx.allow_migratable {
+        0
+    } else {
+        TD_MIGRATABLE
+    };
+    judge_bits(
+        ledger,
+        "TD attributes",
+        attributes,
+        &[
+            (
+                TD_UNTRUSTED & !TD_DEBUG,
+                "the TD is open to profiling or other untrusted debugging",
+            ),
+            (!TD_KNOWN, "reserved bits are set"),
+            (
+                migratable,
+                "the TD can be moved to another machine (MIGRATABLE); allow it in the policy if you mean it",
+            ),
+        ],
+    );
+    if sept_ve != 0 {
+        ledger.failed(
+            CheckName::Attributes,
+            format!("TD attributes {attributes:#018x}"),
+            "SEPT_VE_DISABLE".into(),
+            Failure {
+                reason: Reason::Policy,
+                why: "the host may inject faults on pages that the TD has accepted (SEPT_VE_DISABLE is not set)"
+                    .into(),
+                hint: "launch the TD with SEPT_VE_DISABLE, or allow it in the policy",
+            },
+        );
+    }
+    judge_service_td(ledger, report, policy);
+    ledger.compare(
+        CheckName::MinimumTcb,
+        hex::encode(report.tee_tcb_svn()),
+        format!("at least {}", hex::encode(policy.tdx.min_tee_tcb_svn)),
+        Holds(
+            report
+                .tee_tcb_svn()
+                .iter()
+                .zip(policy.tdx.min_tee_tcb_svn)
+                .all(|(found, wanted)| *found >= wanted),
         ),
-        Some(data) => ledger.compare(
-            CheckName::ReportData,
-            hex::encode(report.report_data()),
-            hex::encode(data),
-            Holds(report.report_data() == data),
-            || Failure {
-                reason: Reason::Mismatch,
-                why: "the evidence was made for other keys or for another connection".into(),
-                hint: "someone may be relaying or replaying it; connect to the enclave directly and ask again",
+        || Failure {
+            reason: Reason::Policy,
+            why: "the TDX module is older than the policy's minimum (TEE_TCB_SVN)".into(),
+            hint: hint_for(Reason::Policy),
+        },
+    );
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = report.rtmrs();
+    let mut measured: Vec<(&str, &[u8])> = vec![
+        ("mr_td", report.mr_td()),
+        ("mr_config_id", report.mr_config_id()),
+        ("mr_owner", report.mr_owner()),
+        ("mr_owner_config", report.mr_owner_config()),
+        ("rtmr0", rtmr0),
+        ("rtmr1", rtmr1),
+        ("rtmr2", rtmr2),
+        ("rtmr3", rtmr3),
+        ("mr_seam", report.mr_seam()),
+        ("mr_signer_seam", report.mr_signer_seam()),
+        ("td_attributes", report.td_attributes()),
+        ("xfam", report.xfam()),
+    ];
+    if let Some(service_td) = report.mr_service_td() {
+        measured.push(("mr_service_td", service_td));
+    }
+    judge_references(ledger, "tdx", &measured, policy, expected);
+}
+
+fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) {
+    match report.mr_service_td() {
+        None => ledger.skipped(
+            CheckName::ServiceTd,
+            "none",
+            "a TDX 1.0 report does not name service TDs",
+        ),
+        Some(bound) if *bound == [0; 48] => {
+            ledger.passed(CheckName::ServiceTd, "none bound".into(), "none");
+        }
+        Some(bound) if policy.tdx.service_tds.contains(bound) => ledger.tolerated(
+            CheckName::ServiceTd,
+            hex::encode(bound),
+            "service TDs of the policy",
+            "the policy allows this service TD to be bound".into(),
+        ),
+        Some(bound) => ledger.failed(
+            CheckName::ServiceTd,
+            hex::encode(bound),
+            "none, or one that the policy names".into(),
+            Failure {
+                reason: Reason::Policy,
+                why: "a service TD that the policy does not name is bound: it may act for this one"
+                    .into(),
+                hint: "find out which service TD that is (such as a migration TD), and name its MR_SERVICETD in the policy if you trust it",
             },
         ),
     }
 }
 
-/// The signer must be each of those that reference values, policy and anchor name.
-fn judge_signer(
-    ledger: &mut Ledger,
-    report: Report<'_>,
-    policy: &Policy,
-    anchor: Option<&TrustAnchor>,
-    expected: &ReferenceValues,
-) {
-    let named: Vec<_> = [
-        expected.mrsigner,
-        policy.mrsigner,
-        anchor.and_then(TrustAnchor::mrsigner),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let found = hex::encode(report.mrsigner());
-    if named.is_empty() {
-        ledger.skipped(CheckName::MrSigner, found, NOT_GIVEN);
-        return;
-    }
-    let different = named.iter().find(|named| *named != report.mrsigner());
+/// Refuses if any bit of a `(bits, why)` is set in `found`.
+fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, forbidden: &[(u64, &str)]) {
+    let bad = forbidden.iter().find(|(bits, _)| found & bits != 0);
     ledger.compare(
-        CheckName::MrSigner,
-        found,
-        hex::encode(different.unwrap_or(&named[0])),
-        Holds(different.is_none()),
+        CheckName::Attributes,
+        format!("{what} {found:#018x}"),
+        "nothing that lets others in, reserved bits zero",
+        Holds(bad.is_none()),
         || Failure {
-            reason: Reason::Mismatch,
-            why: "the enclave has another signer".into(),
-            hint: "check who released this enclave, and the signer that policy and trust anchor name",
+            reason: Reason::Policy,
+            why: bad.map_or_else(String::new, |(_, why)| (*why).to_owned()),
+            hint: "launch it with other attributes",
         },
     );
 }
 
-const NOT_GIVEN: &str = "no expected value was given";
+/// Attributes of SGX enclaves (Intel SDM, `ATTRIBUTES.FLAGS`): INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEX_NOTIFY.
+const SGX_KNOWN_FLAGS: u64 = 0b100_1111_0111;
 
-fn join<I>(items: I) -> String
-where
-    I: IntoIterator,
-    I::Item: AsRef<str>,
-{
-    let mut text = String::new();
-    for item in items {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(item.as_ref());
-    }
-    if text.is_empty() {
-        text.push_str("none");
-    }
-    text
-}
+/// Attributes of trust domains (Intel TDX module ABI, `ATTRIBUTES`).
+const TD_DEBUG: u64 = 1;
+/// The group TUD: with any of its bits the TD is under debug or profiling, and untrusted.
+const TD_UNTRUSTED: u64 = 0xff;
+const TD_SEPT_VE_DISABLE: u64 = 1 << 28;
+const TD_MIGRATABLE: u64 = 1 << 29;
+/// LASS, SEPT_VE_DISABLE, MIGRATABLE, PKS, KL; TPA, PERFMON.
+const TD_KNOWN: u64 = TD_UNTRUSTED
+    | 1 << 27
+    | TD_SEPT_VE_DISABLE
+    | TD_MIGRATABLE
+    | 1 << 30
+    | 1 << 31
+    | 1 << 62
+    | 1 << 63;
 
-/// Unix seconds as an RFC 3339 date; a number beyond the calendar stays a number.
-pub(crate) fn date(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .map_or_else(|| seconds.to_string(), |timestamp| timestamp.to_string())
-}
+/// The steps of the signature chain: the check, what it looks at and what it holds that against.
+const CHAIN_STEPS: &[(CheckName, &str, &str)] = &[
+    (
+        CheckName::CertificateChains,
+        "certificates of platform and TCB signer",
+        "the root",
+    ),
+    (
+        CheckName::Revocation,
+        "certificates of platform, its CA and TCB signer",
+        "CRLs of root and platform CA",
+    ),
+    (
+        CheckName::TcbInfo,
+        "TCB info",
+        "signature of the TCB signer",
+    ),
+    (
+        CheckName::QeIdentity,
+        "QE identity",
+        "signature of the TCB signer",
+    ),
+    (
+        CheckName::QeReport,
+        "quoting enclave and its attestation key",
+        "signature of the platform's PCK, and QE identity",
+    ),
+    (
+        CheckName::QuoteSignature,
+        "header and report",
+        "signature of the attestation key",
+    ),
+    (
+        CheckName::PlatformMatch,
+        "platform",
+        "FMSPC and PCE-ID of the TCB info",
+    ),
+    (
+        CheckName::TdxModule,
+        "TDX module, if there is one",
+        "signer, attributes and versions of the TCB info",
+    ),
+    (
+        CheckName::TcbStatus,
+        "TCB of the platform",
+        "TCB levels of the TCB info",
+    ),
+];

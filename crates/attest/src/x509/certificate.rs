@@ -162,6 +162,15 @@ impl<'a> Certificate<'a> {
             .and_then(|name| name.as_str().ok())
     }
 
+    /// The first common name of the issuer.
+    pub(crate) fn issuer_common_name(&self) -> Option<&str> {
+        self.parsed
+            .issuer()
+            .iter_common_name()
+            .next()
+            .and_then(|name| name.as_str().ok())
+    }
+
     pub(crate) fn raw_subject(&self) -> &[u8] {
         self.parsed.subject().as_raw()
     }

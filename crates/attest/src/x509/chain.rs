@@ -38,7 +38,7 @@ pub(crate) fn verify_chain(
     algorithm: Algorithm,
     now: u64,
 ) -> Result<Validity, X509Error> {
-    let validity = verify_signatures(chain, algorithm)?;
+    let validity = check_chain(chain, Leaf::Signer, algorithm)?;
     for certificate in chain {
         let (from, until) = (certificate.not_before(), certificate.not_after());
         if !(from..=until).contains(&now) {
@@ -53,17 +53,34 @@ pub(crate) fn verify_chain(
     Ok(validity)
 }
 
-fn verify_signatures(
+/// What stands at the beginning of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    /// A certificate whose key signs evidence or documents.
+    Signer,
+    /// A CA, whose key signs certificates and CRLs.
+    Issuer,
+}
+
+/// Verifies `chain` as [`verify_chain`] does, at no particular time: says when it is valid.
+pub(crate) fn check_chain(
     chain: &[Certificate<'_>],
+    leaf: Leaf,
     algorithm: Algorithm,
 ) -> Result<Validity, X509Error> {
-    let Some((leaf, issuers)) = chain.split_first() else {
+    let Some((first, issuers)) = chain.split_first() else {
         return Err(X509Error::Malformed("the chain is empty".into()));
     };
-    leaf.check_leaf()?;
+    match leaf {
+        Leaf::Signer => first.check_leaf()?,
+        Leaf::Issuer => first.check_issuing(0)?,
+    }
     let mut validity = Validity::ALWAYS;
     for (depth, issuer) in issuers.iter().enumerate() {
-        issuer.check_issuing(depth)?;
+        issuer.check_issuing(match leaf {
+            Leaf::Signer => depth,
+            Leaf::Issuer => depth + 1,
+        })?;
     }
     for pair in chain.windows(2) {
         pair[0].check_signed_by(&pair[1], algorithm)?;

@@ -8,9 +8,10 @@
 mod certificate;
 mod chain;
 mod crl;
+pub(crate) mod der;
 
 pub(crate) use certificate::{Algorithm, Certificate};
-pub(crate) use chain::{PemChain, Validity, verify_chain};
+pub(crate) use chain::{Leaf, PemChain, Validity, check_chain, verify_chain};
 pub(crate) use crl::Crl;
 
 /// What is wrong with a certificate, a chain or a CRL.

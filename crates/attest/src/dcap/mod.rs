@@ -1,0 +1,138 @@
+//! Quotes of the DCAP form: Intel SGX and TDX, and simulated platforms.
+//!
+//! A quote is a report about an enclave or trust domain, signed by an *attestation key* of the
+//! platform's quoting enclave (QE). The QE's own report binds the key and is signed by the
+//! platform's *PCK* key, whose certificate ends in Intel's root. TCB info and QE identity, signed
+//! by Intel as well, say how well patched platform, TDX module and QE are.
+//!
+//! Specifications: Intel SGX ECDSA QuoteLibReference (quote version 3), Intel TDX DCAP Quoting
+//! Library API (versions 4 and 5), Intel PCS API v4 (collateral), and for the PCK certificate
+//! Intel SGX PCK Certificate and CRL Profile.
+
+mod endorse;
+mod explain;
+mod judge;
+mod pck;
+mod qe_identity;
+mod quote;
+mod report;
+mod signed_json;
+mod tcb;
+mod tcb_info;
+
+pub use pck::{PckCa, PckCertificate, PckError};
+pub use quote::{Body, MAX_QUOTE_BYTES, Quote, QuoteError};
+pub use report::{EnclaveReport, SgxClaims, TdReport, TdxClaims};
+
+pub(crate) use endorse::Endorsement;
+pub(crate) use explain::fields;
+
+use crate::{
+    CheckName, DcapCollateral, TrustAnchor,
+    appraise::Case,
+    ledger::Ledger,
+    memory::{Key, Remembered},
+    x509::PemChain,
+};
+
+/// Appraises a quote: all that [`crate::appraise`] promises, in its order.
+pub(crate) fn appraise(ledger: &mut Ledger, raw: &[u8], case: &Case<'_>) {
+    let quote = match Quote::parse(raw) {
+        Ok(quote) => quote,
+        Err(error) => {
+            ledger.malformed(
+                CheckName::EvidenceFormat,
+                format!("{} bytes", raw.len()),
+                LAYOUT,
+                error.to_string(),
+            );
+            return;
+        }
+    };
+    ledger.passed(
+        CheckName::EvidenceFormat,
+        format!("quote version {}, {} bytes", quote.version, raw.len()),
+        LAYOUT,
+    );
+    ledger.set_claims(quote.body.claims());
+
+    let anchor = Anchored::find(ledger, &quote, case);
+    let endorsement = anchor
+        .as_ref()
+        .and_then(|anchored| anchored.endorsement(ledger, &quote, case));
+    match &endorsement {
+        Some(endorsement) => {
+            ledger.set_tcb(endorsement.tcb());
+            judge::judge_platform(ledger, endorsement, case);
+        }
+        None => judge::skip_unproven(ledger),
+    }
+    let anchor = anchor.map(|anchored| anchored.anchor);
+    judge::judge_code(ledger, &quote.body, anchor, case);
+}
+
+/// A quote's chain and collateral, and the anchor in which the chain ends.
+struct Anchored<'a> {
+    collateral: &'a DcapCollateral,
+    chain: PemChain,
+    anchor: &'a TrustAnchor,
+}
+
+impl<'a> Anchored<'a> {
+    /// `None` when the ledger says what is missing.
+    fn find(ledger: &mut Ledger, quote: &Quote<'_>, case: &Case<'a>) -> Option<Self> {
+        let Some(collateral) = &case.collateral.dcap else {
+            ledger.malformed(
+                CheckName::CollateralFormat,
+                "none".into(),
+                "TCB info, QE identity and CRLs of this platform",
+                "the quote cannot be appraised without its collateral".into(),
+            );
+            return None;
+        };
+        ledger.passed(
+            CheckName::CollateralFormat,
+            format!("{} bytes", case.collateral.size()),
+            "the limit",
+        );
+        let chain = match endorse::pck_chain(quote, collateral) {
+            Ok(chain) => chain,
+            Err(fault) => {
+                ledger.fault("certificate chain of the quote", "PEM up to a root", fault);
+                return None;
+            }
+        };
+        let anchor = judge::find_anchor(ledger, &chain, case.policy)?;
+        ledger.set_tee(anchor.tee_of(quote.body.tee()));
+        Some(Self {
+            collateral,
+            chain,
+            anchor,
+        })
+    }
+
+    /// What the signature chain proves, or `None` when the ledger says why it proves nothing.
+    fn endorsement(
+        &self,
+        ledger: &mut Ledger,
+        quote: &Quote<'_>,
+        case: &Case<'_>,
+    ) -> Option<Endorsement> {
+        // Everything but the quote's own signature is the same for each quote of one quoting
+        // enclave.
+        let mut parts = vec![self.anchor.root_key(), quote.endorsed];
+        parts.extend(quote.body.tcb_selectors());
+        parts.extend(self.collateral.parts());
+        let key = Key::of("dcap", &parts);
+        let result = match case.recall(&key) {
+            Some(Remembered::Dcap(endorsement)) => {
+                endorse::verify_quote_signature(quote).map(|()| endorsement)
+            }
+            _ => endorse::endorse(quote, &self.chain, self.collateral, self.anchor)
+                .inspect(|endorsement| case.remember(key, Remembered::Dcap(endorsement.clone()))),
+        };
+        judge::record_endorsement(ledger, self.anchor, result, case.now)
+    }
+}
+
+const LAYOUT: &str = "the layout of an ECDSA quote of version 3, 4 or 5";

@@ -1,0 +1,81 @@
+//! What TCB info and QE identity have in common: JSON that is signed character by character.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    CheckName, TcbStatus,
+    ledger::Fault,
+    x509::{Certificate, Validity},
+};
+
+/// Verifies the signature (`r ‖ s`) of `signer` over the text, and only then reads it.
+pub(super) fn read<'a, T: Deserialize<'a>>(
+    check: CheckName,
+    text: &'a str,
+    signature: &[u8],
+    signer: &Certificate<'_>,
+) -> Result<T, Fault> {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, signer.public_key())
+        .verify(text.as_bytes(), signature)
+        .map_err(|_| {
+            Fault::forged(
+                check,
+                format!("the document is not signed by `{}`", signer.subject()),
+            )
+        })?;
+    serde_json::from_str(text).map_err(|error| {
+        Fault::malformed(
+            check,
+            format!("the signed document is not as specified: {error}"),
+        )
+    })
+}
+
+/// Issue date and date of the next update of a document.
+pub(super) fn validity(
+    check: CheckName,
+    issue_date: &str,
+    next_update: &str,
+) -> Result<Validity, Fault> {
+    let seconds = |member: &str, text: &str| {
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .and_then(|date| u64::try_from(date.as_second()).ok())
+            .ok_or_else(|| {
+                Fault::malformed(
+                    check,
+                    format!(
+                        "`{member}` of the signed document is `{text}`, which is not an RFC 3339 date after 1970"
+                    ),
+                )
+            })
+    };
+    Ok(Validity {
+        from: seconds("issueDate", issue_date)?,
+        until: seconds("nextUpdate", next_update)?,
+    })
+}
+
+/// What applies to those who reach a level, of platform, module or quoting enclave.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Standing {
+    #[serde(rename = "tcbStatus")]
+    pub(super) status: TcbStatus,
+    #[serde(rename = "tcbDate")]
+    pub(super) date: String,
+    #[serde(default, rename = "advisoryIDs")]
+    pub(super) advisory_ids: Vec<String>,
+}
+
+/// A fixed number of bytes in hexadecimal, upper or lower case.
+pub(super) fn hex_bytes<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
+    let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text.as_bytes(), &mut bytes)
+        .map_err(|_| de::Error::custom(format!("`{text}` is not `{N}` bytes in hexadecimal")))?;
+    Ok(bytes)
+}
