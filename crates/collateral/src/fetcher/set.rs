@@ -168,7 +168,7 @@ impl Fetcher {
             };
             match self.document(&document, None).await {
                 Ok(found) => return Ok((product, found)),
-                Err(error) if error.is_not_found() => last = Some(error),
+                Err(error) if error.is_not_found() || is_bad_request(&error) => last = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -207,4 +207,9 @@ impl Fetched {
         }
         fetched
     }
+}
+
+/// AMD's service also refuses a chip of another product line so.
+fn is_bad_request(error: &FetchError) -> bool {
+    matches!(error, FetchError::Status { status: 400, .. })
 }
