@@ -196,7 +196,8 @@ impl Machine {
         endpoint: &Endpoint,
         workload: &Workload,
     ) -> Result<AttestedChannel, ConnectError> {
-        let collateral = GivenCollateral(self.platform.collateral(SystemTime::now()).unwrap());
+        let collateral =
+            GivenCollateral(self.platform.collateral(SystemTime::now()).unwrap().into());
         connect(endpoint, &self.expected(workload), &collateral).await
     }
 }

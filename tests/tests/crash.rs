@@ -197,7 +197,7 @@ async fn attested(server: &Server, app: &OwnedApp, told: &App) -> mse_ratls::Att
         server_name: told.config_domain_name.clone(),
     };
     let collateral = platform.collateral(std::time::SystemTime::now()).unwrap();
-    connect(&endpoint, &expected, &GivenCollateral(collateral))
+    connect(&endpoint, &expected, &GivenCollateral(collateral.into()))
         .await
         .unwrap()
 }

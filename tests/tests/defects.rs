@@ -60,7 +60,8 @@ async fn defect_02_the_signer_is_not_taken_from_the_evidence() {
         machine
             .platform
             .collateral(std::time::SystemTime::now())
-            .unwrap(),
+            .unwrap()
+            .into(),
     );
     let Err(ConnectError::Refused { refusal, .. }) =
         mse_ratls::connect(&enclave.endpoint, &expected, &collateral).await
@@ -150,7 +151,7 @@ async fn defect_06_every_channel_gets_fresh_evidence() {
             .await
             .unwrap();
         let claims = &channel.attestation().challenge_appraisal.claims;
-        report_data.insert(claims.report_data.to_vec());
+        report_data.insert(claims.report_data().unwrap().to_vec());
     }
     assert_eq!(report_data.len(), 3);
 }

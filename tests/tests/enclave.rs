@@ -219,7 +219,8 @@ async fn any_other_workload_or_enclave_program_has_another_measurement() {
         other
             .platform
             .collateral(std::time::SystemTime::now())
-            .unwrap(),
+            .unwrap()
+            .into(),
     );
     let refused = mse_ratls::connect(&enclave.endpoint, &expected, &collateral).await;
     assert!(refused.is_err_and(|error| error.is_refusal()));

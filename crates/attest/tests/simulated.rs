@@ -15,14 +15,16 @@ use mse_simtee::testing::Revoked;
 fn the_good_case_is_accepted_and_every_check_passes() {
     let appraisal = Case::good().appraise().unwrap();
     assert_eq!(appraisal.tee, Tee::Simulated);
-    assert_eq!(appraisal.claims.mrenclave, MRENCLAVE);
-    assert_eq!(appraisal.claims.mrsigner, platform().mrsigner());
-    assert_eq!(appraisal.claims.report_data, REPORT_DATA);
-    assert_eq!(appraisal.claims.tcb_status, TcbStatus::UpToDate);
-    assert_eq!(appraisal.claims.fmspc, mse_simtee::FMSPC);
-    assert_eq!(appraisal.claims.isv_prod_id, 1);
-    assert_eq!(appraisal.claims.isv_svn, 1);
-    assert!(!appraisal.claims.debug);
+    let claims = appraisal.claims.sgx().unwrap();
+    assert_eq!(claims.mrenclave, MRENCLAVE);
+    assert_eq!(claims.mrsigner, platform().mrsigner());
+    assert_eq!(claims.report_data, REPORT_DATA);
+    assert_eq!(claims.isv_prod_id, 1);
+    assert_eq!(claims.isv_svn, 1);
+    assert!(!claims.debug);
+    let tcb = appraisal.tcb.as_ref().unwrap();
+    assert_eq!(tcb.status, TcbStatus::UpToDate);
+    assert_eq!(tcb.fmspc, mse_simtee::FMSPC);
 
     let skipped: Vec<_> = appraisal
         .checks
@@ -224,7 +226,7 @@ const REFUSED: &[Row] = &[
         || {
             let mut case = Case::with_quote(|options| options.quoting_enclave.debug = true);
             // Debug enclaves that the policy allows are those of the owner, never the QE.
-            case.policy = case.policy.allow_debug_enclaves();
+            case.policy = case.policy.allow_debug();
             case
         },
         CheckName::QeReport,
@@ -336,7 +338,7 @@ const REFUSED: &[Row] = &[
             let other = other_platform().collateral(now()).unwrap();
             let good = Case::good();
             Case {
-                collateral: Collateral {
+                collateral: DcapCollateral {
                     tcb_info: other.tcb_info,
                     tcb_info_signature: other.tcb_info_signature,
                     tcb_info_issuer_chain: other.tcb_info_issuer_chain,
@@ -645,7 +647,7 @@ fn what_the_policy_loosens_passes() {
         ),
         ("a debug enclave", {
             let mut case = Case::with_quote(|options| options.debug = true);
-            case.policy = case.policy.allow_debug_enclaves();
+            case.policy = case.policy.allow_debug();
             case
         }),
         ("limits that are met exactly", {
@@ -704,13 +706,16 @@ fn results_serialise_with_the_names_of_the_checks() {
 fn collateral_survives_its_json_form() {
     let collateral = platform().collateral(now()).unwrap();
     let json = serde_json::to_vec(&collateral).unwrap();
+    let collateral = Collateral::from(collateral);
     assert_eq!(Collateral::from_json(&json).unwrap(), collateral);
+    let json = collateral.to_json();
+    assert_eq!(Collateral::from_json(json.as_bytes()).unwrap(), collateral);
 }
 
 #[test]
 fn a_quote_is_explained_field_by_field() {
     let evidence = Evidence::parse(&Case::good().quote).unwrap();
-    let fields = quote::fields(&evidence).unwrap();
+    let fields = mse_attest::fields(&evidence).unwrap();
     let value = |name: &str| {
         let field = fields.iter().find(|field| field.name == name);
         field
@@ -728,7 +733,7 @@ fn a_quote_is_explained_field_by_field() {
 #[test]
 fn a_trust_anchor_of_intels_key_does_not_make_evidence_hardware() {
     // Hardware first: whoever adds Intel's root as simulated gains nothing by it.
-    let intel = TrustAnchor::intel_sgx();
+    let intel = TrustAnchor::intel();
     let fake = TrustAnchor::simulated(intel.root_der(), None).unwrap();
     let case = Case {
         policy: Policy::strict().with_simulated(fake),

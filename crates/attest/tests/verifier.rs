@@ -20,7 +20,12 @@ fn warm_and_cold_answers_are_the_same() {
             ..case.clone()
         };
         let appraisal = verifier
-            .appraise(&case.evidence(), &case.collateral, &case.expected, case.now)
+            .appraise(
+                &case.evidence(),
+                &case.collateral(),
+                &case.expected,
+                case.now,
+            )
             .unwrap();
         let cold = case.appraise().unwrap();
         assert_eq!(appraisal.claims, cold.claims);
@@ -33,7 +38,12 @@ fn a_warm_verifier_still_refuses() {
     let good = Case::good();
     let verifier = Verifier::new(good.policy.clone());
     let appraise = |case: &Case| {
-        verifier.appraise(&case.evidence(), &case.collateral, &case.expected, case.now)
+        verifier.appraise(
+            &case.evidence(),
+            &case.collateral(),
+            &case.expected,
+            case.now,
+        )
     };
     appraise(&good).unwrap();
 

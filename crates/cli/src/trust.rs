@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mse_attest::{Policy, TrustAnchor};
+use mse_attest::{Policy, Tee, TrustAnchor};
 use mse_crypto::Digest;
 use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -135,7 +135,7 @@ impl KeptAnchor {
             .map_or_else(|_| String::new(), |(_, root)| root.subject().to_string());
         Self {
             id,
-            tee: anchor.tee().to_string(),
+            tee: Tee::Simulated.to_string(),
             subject,
             mrsigner: anchor.mrsigner().map(hex::encode),
             anchor,

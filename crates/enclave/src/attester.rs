@@ -34,7 +34,7 @@ pub(crate) enum AttesterError {
     Host(#[from] HostError),
     /// What came back is no quote.
     #[error("the quoting service gave something that is no quote: {0}")]
-    Quote(#[from] mse_attest::QuoteError),
+    Quote(#[from] mse_attest::EvidenceError),
     /// A quote about something else.
     #[error("the quoting service gave a quote with other report data than asked for")]
     OtherReportData,

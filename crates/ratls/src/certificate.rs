@@ -144,5 +144,5 @@ pub enum CertificateError {
     TwoEvidences,
     /// The extension holds no quote.
     #[error("the evidence in the server's certificate cannot be read: {0}")]
-    Evidence(#[source] mse_attest::QuoteError),
+    Evidence(#[source] mse_attest::EvidenceError),
 }

@@ -63,6 +63,7 @@ impl Expected {
             mrenclave: self.measurement.map(|measurement| measurement.0.0),
             mrsigner: self.mrsigner,
             report_data: Some(report_data),
+            ..ReferenceValues::default()
         }
     }
 }
@@ -168,7 +169,13 @@ pub async fn connect<Source: CollateralSource>(
     // One verifier for both: the second time it remembers chains and collateral.
     let verifier = Verifier::new(expected.policy.clone());
     let claimed = appraise_certificate(&certificate, expected, &verifier, &collateral)?;
-    let x25519 = x25519_of(&claimed.claims.report_data);
+    let x25519 = claimed
+        .claims
+        .report_data()
+        .map(|data| x25519_of(&data))
+        .ok_or(ConnectError::Answer(
+            "its certificate's evidence has no report data",
+        ))?;
 
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await

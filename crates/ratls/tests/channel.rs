@@ -74,7 +74,7 @@ impl Site {
     }
 
     fn collateral(&self) -> GivenCollateral {
-        GivenCollateral(self.platform.collateral(SystemTime::now()).unwrap())
+        GivenCollateral(self.platform.collateral(SystemTime::now()).unwrap().into())
     }
 
     fn enclave(&self, measurement: [u8; 32]) -> FakeEnclave {
@@ -307,7 +307,15 @@ async fn an_honest_enclave_is_accepted_and_the_verdict_says_simulated() {
         attestation.challenge_appraisal.tee,
         mse_attest::Tee::Simulated
     );
-    assert_eq!(attestation.challenge_appraisal.claims.mrenclave, [1; 32]);
+    assert_eq!(
+        attestation
+            .challenge_appraisal
+            .claims
+            .sgx()
+            .unwrap()
+            .mrenclave,
+        [1; 32]
+    );
     let request = Request::get("/")
         .header("host", NAME)
         .body(mse_ratls::channel::full(""))

@@ -1,9 +1,9 @@
-//! Collateral of the simulated platform: TCB info, QE identity and CRLs, in the forms of Intel's
+//! DcapCollateral of the simulated platform: TCB info, QE identity and CRLs, in the forms of Intel's
 //! PCS API v4.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mse_attest::{Collateral, TcbStatus};
+use mse_attest::{DcapCollateral, TcbStatus};
 use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
 };
@@ -82,7 +82,7 @@ impl Platform {
     pub fn collateral_with(
         &self,
         options: &CollateralOptions,
-    ) -> Result<Collateral, PlatformError> {
+    ) -> Result<DcapCollateral, PlatformError> {
         let mut on_pck_crl = Vec::new();
         let mut on_root_crl = Vec::new();
         for revoked in &options.revoked {
@@ -96,7 +96,7 @@ impl Platform {
         let tcb_info = tcb_info(options)?;
         let qe_identity = qe_identity(options)?;
         let signer_chain = format!("{}{}", self.tcb_signer.certificate, self.root.pem());
-        Ok(Collateral {
+        Ok(DcapCollateral {
             pck_crl_issuer_chain: format!("{}{}", self.pck_ca.pem(), self.root.pem()),
             root_ca_crl: crl(&self.root, on_root_crl, options)?,
             pck_crl: crl(&self.pck_ca, on_pck_crl, options)?,

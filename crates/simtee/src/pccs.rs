@@ -3,7 +3,7 @@
 //!
 //! A pure function: whoever serves HTTP mounts it.
 
-use mse_attest::Collateral;
+use mse_attest::DcapCollateral;
 use serde_json::Value;
 
 /// A successful answer.
@@ -26,7 +26,7 @@ pub struct PccsResponse {
 ///
 /// Chains are percent-encoded PEM. Parameters that a PCCS knows besides (`update`,
 /// `tcbEvaluationDataNumber`) are taken and change nothing: there is one evaluation.
-pub fn respond(path_and_query: &str, collateral: &Collateral) -> Option<PccsResponse> {
+pub fn respond(path_and_query: &str, collateral: &DcapCollateral) -> Option<PccsResponse> {
     let (path, query) = path_and_query
         .split_once('?')
         .unwrap_or((path_and_query, ""));
@@ -95,7 +95,7 @@ fn signed(name: &str, document: &str, signature: &[u8]) -> Vec<u8> {
     format!(r#"{{"{name}":{document},"signature":"{signature}"}}"#).into_bytes()
 }
 
-fn fmspc_of(collateral: &Collateral) -> Option<String> {
+fn fmspc_of(collateral: &DcapCollateral) -> Option<String> {
     let tcb_info: Value = serde_json::from_str(&collateral.tcb_info).ok()?;
     Some(tcb_info.get("fmspc")?.as_str()?.to_owned())
 }

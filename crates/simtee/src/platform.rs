@@ -10,7 +10,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
-use mse_attest::{Collateral, TrustAnchor, TrustAnchorError};
+use mse_attest::{DcapCollateral, TrustAnchor, TrustAnchorError};
 use mse_workload::measurement::{self, EnclaveDigest, Measurement, WorkloadDigest};
 use rcgen::SerialNumber;
 use thiserror::Error;
@@ -119,7 +119,7 @@ impl Platform {
     ///
     /// Valid for 30 days, and signed anew once half of that is over, so a platform that runs for
     /// months always has some. Dated an hour back: clocks of verifiers may be behind.
-    pub fn collateral(&self, now: SystemTime) -> Result<Collateral, PlatformError> {
+    pub fn collateral(&self, now: SystemTime) -> Result<DcapCollateral, PlatformError> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fresh) = issued.as_ref().filter(|issued| issued.is_fresh(now)) {
             return Ok(fresh.collateral.clone());
@@ -260,7 +260,7 @@ impl Signer {
 
 struct Issued {
     at: SystemTime,
-    collateral: Collateral,
+    collateral: DcapCollateral,
 }
 
 impl Issued {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use mse_attest::Collateral;
+use mse_attest::DcapCollateral;
 use mse_simtee::{
     FMSPC, Platform,
     pccs::{PccsResponse, respond},
@@ -21,7 +21,7 @@ fn collateral_fetched_piece_by_piece_is_what_was_issued() {
     let pck_crl = get("pckcrl?ca=platform&encoding=der");
     let (tcb_info, tcb_info_signature) = signed(&tcb, "tcbInfo");
     let (qe_identity, qe_identity_signature) = signed(&identity, "enclaveIdentity");
-    let fetched = Collateral {
+    let fetched = DcapCollateral {
         pck_crl_issuer_chain: chain(&pck_crl, "SGX-PCK-CRL-Issuer-Chain"),
         root_ca_crl: hex::decode(get("rootcacrl").body).unwrap(),
         pck_crl: pck_crl.body,
@@ -61,7 +61,7 @@ fn what_this_platform_does_not_have_is_not_there() {
     }
 }
 
-fn collateral() -> Collateral {
+fn collateral() -> DcapCollateral {
     let dir = tempfile::tempdir().unwrap();
     let now: SystemTime = "2026-11-23T12:00:00Z"
         .parse::<jiff::Timestamp>()

@@ -100,27 +100,19 @@ pub(super) fn endorse(
         check_chain(&certificates, Leaf::Signer, ALGORITHM).map_err(chains)?,
     )];
 
-    let tcb_signer = signer_chain(
-        CheckName::TcbInfo,
-        &collateral.tcb_info_issuer_chain,
-        anchor,
-    )?;
+    let tcb_signer = signer_chain("TCB info", &collateral.tcb_info_issuer_chain, anchor)?;
     let tcb_signer = tcb_signer.parse().map_err(chains)?;
     periods.push((
         "certificates of the TCB signer",
-        check_signer(CheckName::TcbInfo, &tcb_signer)?,
+        check_chain(&tcb_signer, Leaf::Signer, ALGORITHM).map_err(chains)?,
     ));
-    let qe_signer = signer_chain(
-        CheckName::QeIdentity,
-        &collateral.qe_identity_issuer_chain,
-        anchor,
-    )?;
+    let qe_signer = signer_chain("QE identity", &collateral.qe_identity_issuer_chain, anchor)?;
     let qe_signer = qe_signer.parse().map_err(chains)?;
     // Mostly the same two certificates, which need no second look.
     if !same_certificates(&qe_signer, &tcb_signer) {
         periods.push((
             "certificates of the QE identity's signer",
-            check_signer(CheckName::QeIdentity, &qe_signer)?,
+            check_chain(&qe_signer, Leaf::Signer, ALGORITHM).map_err(chains)?,
         ));
     }
     periods.extend(check_revocation(
@@ -223,25 +215,21 @@ pub(super) fn verify_quote_signature(quote: &Quote<'_>) -> Result<(), Fault> {
 }
 
 /// The chain of a document's signer: signer and root, and the root is the anchor.
-fn signer_chain(check: CheckName, text: &str, anchor: &TrustAnchor) -> Result<PemChain, Fault> {
-    let chain = PemChain::read(text.as_bytes(), SIGNER_CHAIN)
-        .map_err(|error| Fault::of_x509(check, error))?;
+fn signer_chain(document: &str, text: &str, anchor: &TrustAnchor) -> Result<PemChain, Fault> {
+    let fault = |error| Fault::of_x509(CheckName::CertificateChains, error);
+    let chain = PemChain::read(text.as_bytes(), SIGNER_CHAIN).map_err(fault)?;
     let root = chain
         .last()
         .map(Certificate::parse)
         .transpose()
-        .map_err(|error| Fault::of_x509(check, error))?;
+        .map_err(fault)?;
     if chain.ders().count() == SIGNER_CHAIN && root.is_some_and(|root| anchor.is_root(&root)) {
         return Ok(chain);
     }
     Err(Fault::forged(
-        check,
-        "the signer of the document is not vouched for by the platform's root, directly",
+        CheckName::CertificateChains,
+        format!("the signer of the {document} is not vouched for by the platform's root, directly"),
     ))
-}
-
-fn check_signer(check: CheckName, chain: &[Certificate<'_>]) -> Result<Validity, Fault> {
-    check_chain(chain, Leaf::Signer, ALGORITHM).map_err(|error| Fault::of_x509(check, error))
 }
 
 fn same_certificates(one: &[Certificate<'_>], other: &[Certificate<'_>]) -> bool {

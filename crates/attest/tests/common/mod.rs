@@ -7,7 +7,8 @@ use std::{
 };
 
 use mse_attest::{
-    Appraisal, CheckName, Collateral, Evidence, Outcome, Policy, ReferenceValues, Refusal, appraise,
+    Appraisal, CheckName, Collateral, DcapCollateral, Evidence, Outcome, Policy, ReferenceValues,
+    Refusal, appraise,
 };
 use mse_simtee::{
     Platform,
@@ -48,7 +49,7 @@ fn new_platform() -> Platform {
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) quote: Vec<u8>,
-    pub(crate) collateral: Collateral,
+    pub(crate) collateral: DcapCollateral,
     pub(crate) policy: Policy,
     pub(crate) expected: ReferenceValues,
     pub(crate) now: SystemTime,
@@ -64,6 +65,7 @@ impl Case {
                 mrenclave: Some(MRENCLAVE),
                 mrsigner: Some(platform().mrsigner()),
                 report_data: Some(REPORT_DATA),
+                ..ReferenceValues::default()
             },
             now: now(),
         }
@@ -95,10 +97,14 @@ impl Case {
         Evidence::SgxDcap(self.quote.clone())
     }
 
+    pub(crate) fn collateral(&self) -> Collateral {
+        self.collateral.clone().into()
+    }
+
     pub(crate) fn appraise(&self) -> Result<Appraisal, Refusal> {
         appraise(
             &self.evidence(),
-            &self.collateral,
+            &self.collateral(),
             &self.policy,
             &self.expected,
             self.now,

@@ -257,8 +257,8 @@ struct Verdict {
     domain: String,
     server_name: String,
     address: String,
-    fingerprint: Measurement,
-    tcb_status: String,
+    fingerprint: Option<Measurement>,
+    tcb_status: Option<String>,
     advisories: Vec<String>,
     enclave: Option<EnclaveReference>,
     source: Option<SourceCheck>,
@@ -278,7 +278,7 @@ impl Verdict {
         reach: Reach,
         explain: bool,
     ) -> Self {
-        let claims = &attestation.challenge_appraisal.claims;
+        let tcb = attestation.challenge_appraisal.tcb.as_ref();
         let tee = tee_of(attestation).to_string();
         Self {
             kind: match (expectation.measurement, reach) {
@@ -292,8 +292,8 @@ impl Verdict {
             server_name: endpoint.server_name,
             address: endpoint.address,
             fingerprint: measurement_of(attestation),
-            tcb_status: claims.tcb_status.to_string(),
-            advisories: claims.advisory_ids.clone(),
+            tcb_status: tcb.map(|tcb| tcb.status.to_string()),
+            advisories: tcb.map_or_else(Vec::new, |tcb| tcb.advisory_ids.clone()),
             explanation: explain
                 .then(|| Explanation::of(attestation, expectation.workload.as_ref())),
             expires_at: expectation
@@ -328,7 +328,10 @@ impl Report for Verdict {
                     self.tee.clone()
                 },
             ),
-            ("TCB status", self.tcb_status.clone()),
+            (
+                "TCB status",
+                self.tcb_status.clone().unwrap_or_else(|| "none".to_owned()),
+            ),
             (
                 "Reached at",
                 format!("{} as {}", self.address, self.server_name),
@@ -350,7 +353,9 @@ impl Report for Verdict {
             parts.push(explanation.text());
         }
         parts.push(pairs(&rows));
-        parts.push(format!("The code fingerprint is {}", self.fingerprint));
+        if let Some(fingerprint) = self.fingerprint {
+            parts.push(format!("The code fingerprint is {fingerprint}"));
+        }
         if let Some(certificate) = &self.certificate {
             let what = match self.kind {
                 "appraised" => "The certificate (code NOT compared)",

@@ -351,7 +351,13 @@ impl Deployment<'_> {
             server_name: app.config_domain_name.clone(),
         };
         let channel = self.verifier.connect(&endpoint, expected).await?;
-        let measurement = measurement_of(channel.attestation());
+        let measurement = measurement_of(channel.attestation()).ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                "the evidence is not of the SGX form, whose measurement a deployment is kept by",
+            )
+            .with_hint("deploy to a platform that runs SGX or simulated enclaves")
+        })?;
         let tee = tee_of(channel.attestation());
         step.done(match expected {
             Some(_) => "Verification successful: the enclave runs what you deployed",

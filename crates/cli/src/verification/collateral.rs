@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mse_attest::{Collateral, Evidence};
+use mse_attest::{Collateral, DcapCollateral, Evidence};
 use mse_ratls::CollateralSource;
 use reqwest::Client;
 use rustls_pki_types::CertificateDer;
@@ -149,7 +149,7 @@ impl Pccs {
         )?;
         let (tcb_info, tcb_info_signature) = tcb.signed("tcbInfo")?;
         let (qe_identity, qe_identity_signature) = identity.signed("enclaveIdentity")?;
-        Ok(Collateral {
+        Ok(DcapCollateral {
             pck_crl_issuer_chain: crl.chain,
             root_ca_crl: hex::decode(root_crl.body.trim_ascii())
                 .map_err(|_| PccsError::malformed(&root_crl.url, "is not hexadecimal"))?,
@@ -161,7 +161,8 @@ impl Pccs {
             qe_identity,
             qe_identity_signature,
             pck_certificate_chain: None,
-        })
+        }
+        .into())
     }
 
     async fn get(&self, path: String, chain_headers: &[&str]) -> Result<Document, PccsError> {
@@ -273,9 +274,7 @@ impl PccsError {
 
 /// Writes collateral to `file`, for [`CollateralChoice::File`].
 pub(crate) fn save(collateral: &Collateral, file: &Path) -> Result<(), Failure> {
-    let json = serde_json::to_vec_pretty(collateral)
-        .map_err(|error| Failure::other(format!("the collateral is no JSON: {error}")))?;
-    private_file::write(file, &json)
+    private_file::write(file, collateral.to_json().as_bytes())
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

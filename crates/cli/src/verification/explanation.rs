@@ -1,7 +1,6 @@
 //! Everything that a verdict rests on, field by field: for people who want to see it.
 
-use mse_attest::quote::{self, Field};
-use mse_attest::{Check, Evidence, Outcome};
+use mse_attest::{Check, Evidence, Field, Outcome};
 use mse_ratls::Attestation;
 use mse_workload::Workload;
 use serde::Serialize;
@@ -65,6 +64,7 @@ fn checks_text(checks: &[Check]) -> String {
         .map(|check| {
             let (mark, why) = match &check.outcome {
                 Outcome::Passed => (good("passed "), None),
+                Outcome::Tolerated { why } => (caution("allowed"), Some(why)),
                 Outcome::Skipped { why } => (caution("skipped"), Some(why)),
                 Outcome::Failed { why } => (bad("FAILED "), Some(why)),
                 other => (format!("{other:?}"), None),
@@ -84,14 +84,14 @@ fn checks_text(checks: &[Check]) -> String {
 
 fn fields(evidence: &Evidence) -> Vec<Field> {
     // It was parsed before: a failure here would only make the explanation shorter.
-    quote::fields(evidence).unwrap_or_default()
+    mse_attest::fields(evidence).unwrap_or_default()
 }
 
 fn evidence_text<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
     let rows: Vec<(&str, String)> = fields
         .flat_map(|field| {
             [
-                (field.name, short(&field.value)),
+                (field.name.as_str(), short(&field.value)),
                 ("", format!("  {}", field.meaning)),
             ]
         })

@@ -66,9 +66,8 @@ pub(crate) fn tee_of(attestation: &Attestation) -> Tee {
     attestation.challenge_appraisal.tee
 }
 
-/// The measurement that the fresh evidence proves.
-pub(crate) fn measurement_of(attestation: &Attestation) -> Measurement {
-    Measurement(mse_crypto::Digest(
-        attestation.challenge_appraisal.claims.mrenclave,
-    ))
+/// The measurement that the fresh evidence proves, of an enclave of the SGX form.
+pub(crate) fn measurement_of(attestation: &Attestation) -> Option<Measurement> {
+    let claims = attestation.challenge_appraisal.claims.sgx()?;
+    Some(Measurement(mse_crypto::Digest(claims.mrenclave)))
 }

@@ -134,7 +134,8 @@ impl LaunchedEnclave {
         let collateral = self
             .platform
             .collateral(now)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .into();
         let policy = Policy::strict().with_simulated(self.platform.trust_anchor().clone());
         let expected = ReferenceValues {
             mrenclave: Some(self.measurement.0.0),
@@ -143,8 +144,9 @@ impl LaunchedEnclave {
         let appraisal = appraise(&certificate.evidence, &collateral, &policy, &expected, now)
             .map_err(|refusal| refusal.to_string())?;
         // The first half of the report data binds the evidence to this TLS key.
-        let bound = &appraisal.claims.report_data[..32];
-        if bound != Digest::of(&certificate.tls_key.0).as_ref() {
+        let bound = appraisal.claims.report_data();
+        let key = Digest::of(&certificate.tls_key.0);
+        if bound.is_none_or(|bound| bound[..32] != *key.as_ref()) {
             return Err("its evidence is for another TLS key".into());
         }
         Ok(())
