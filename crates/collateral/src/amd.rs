@@ -296,14 +296,13 @@ impl Tcb {
 
     /// The query that the KDS wants, decimal: `blSPL=04&teeSPL=00&snpSPL=24&ucodeSPL=219`.
     pub fn query(&self) -> String {
-        let mut query = format!(
-            "blSPL={:02}&teeSPL={:02}&snpSPL={:02}&ucodeSPL={:02}",
+        let fmc = self
+            .fmc
+            .map_or_else(String::new, |fmc| format!("&fmcSPL={fmc:02}"));
+        format!(
+            "blSPL={:02}&teeSPL={:02}&snpSPL={:02}&ucodeSPL={:02}{fmc}",
             self.boot_loader, self.tee, self.snp, self.microcode
-        );
-        if let Some(fmc) = self.fmc {
-            query.push_str(&format!("&fmcSPL={fmc:02}"));
-        }
-        query
+        )
     }
 }
 
@@ -338,7 +337,7 @@ fn field<const N: usize>(report: &[u8], at: usize) -> Option<[u8; N]> {
 /// A DER INTEGER from 0 to 255.
 fn small_integer(der: &[u8]) -> Option<u8> {
     match *der {
-        [0x02, 0x01, value @ 0..=0x7f] | [0x02, 0x02, 0x00, value @ 0x80..] => Some(value),
+        [0x02, 0x01, value @ 0..=0x7f] | [0x02, 0x02, 0x00, value @ 0x80..=0xff] => Some(value),
         _ => None,
     }
 }

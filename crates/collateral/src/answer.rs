@@ -97,17 +97,18 @@ impl Crl {
     /// Reads a CRL as DER (Intel), hexadecimal or base64 text (caching services), or PEM.
     pub fn parse(body: &[u8]) -> Result<Self, AnswerError> {
         let der = der_of(body).ok_or(AnswerError::Crl)?;
-        let (rest, crl) = CertificateRevocationList::from_der(&der).map_err(|_| AnswerError::Crl)?;
+        let (rest, crl) =
+            CertificateRevocationList::from_der(&der).map_err(|_| AnswerError::Crl)?;
         if !rest.is_empty() {
             return Err(AnswerError::Crl);
         }
         let (issuer, issued) = (crl.issuer().to_string(), instant(crl.last_update()));
         let next_update = crl.next_update().map(instant).ok_or(AnswerError::NoEnd)?;
         Ok(Self {
+            der,
             issuer,
             issued,
             next_update,
-            der,
         })
     }
 }
@@ -163,13 +164,17 @@ pub fn percent_decode(text: &[u8]) -> Option<String> {
 #[non_exhaustive]
 pub enum AnswerError {
     /// Something else than JSON, for instance a proxy's page.
-    #[error("is not a JSON object with the member `{member}`; check that the URL is that of a collateral service")]
+    #[error(
+        "is not a JSON object with the member `{member}`; check that the URL is that of a collateral service"
+    )]
     NotJson {
         /// The member that was looked for.
         member: &'static str,
     },
     /// The signature is missing or of the wrong size.
-    #[error("has no `signature` of 128 hexadecimal digits beside `{member}`; ask another collateral service")]
+    #[error(
+        "has no `signature` of 128 hexadecimal digits beside `{member}`; ask another collateral service"
+    )]
     Signature {
         /// The signed member.
         member: &'static str,
@@ -191,16 +196,22 @@ pub enum AnswerError {
         found: String,
     },
     /// The header with the chain is missing or is no chain.
-    #[error("has no issuer chain (percent-encoded PEM) in its header; check that a proxy in between passes headers on")]
+    #[error(
+        "has no issuer chain (percent-encoded PEM) in its header; check that a proxy in between passes headers on"
+    )]
     Chain,
     /// Not a CRL.
-    #[error("is no CRL in DER, hexadecimal, base64 or PEM; check that the URL is that of a collateral service")]
+    #[error(
+        "is no CRL in DER, hexadecimal, base64 or PEM; check that the URL is that of a collateral service"
+    )]
     Crl,
     /// A CRL that would be valid for ever.
     #[error("is a CRL without `nextUpdate`; ask another collateral service")]
     NoEnd,
     /// Not certificates.
-    #[error("is no certificate in DER or PEM; check that the URL is that of AMD's key distribution service or a cache of it")]
+    #[error(
+        "is no certificate in DER or PEM; check that the URL is that of AMD's key distribution service or a cache of it"
+    )]
     Certificates,
 }
 
@@ -242,7 +253,10 @@ mod tests {
     #[test]
     fn signed_documents_are_kept_to_the_letter() {
         let text = r#"{"id":"SGX","version":3, "issueDate":"2026-01-01T00:00:00Z","nextUpdate":"2026-02-01T00:00:00Z","fmspc":"00606a000000","more":[1,{"x":"}"}]}"#;
-        let body = format!(r#"{{"tcbInfo": {text} ,"signature":"{}"}}"#, "ab".repeat(64));
+        let body = format!(
+            r#"{{"tcbInfo": {text} ,"signature":"{}"}}"#,
+            "ab".repeat(64)
+        );
         let signed = Signed::parse(body.as_bytes(), "tcbInfo").unwrap();
         assert_eq!(signed.text, text);
         assert_eq!(signed.signature, [0xab; 64]);
@@ -253,7 +267,10 @@ mod tests {
     fn each_flaw_has_its_own_error() {
         let parse = |body: &str| Signed::parse(body.as_bytes(), "tcbInfo").unwrap_err();
         let signature = "ab".repeat(64);
-        assert!(matches!(parse("<html></html>"), AnswerError::NotJson { .. }));
+        assert!(matches!(
+            parse("<html></html>"),
+            AnswerError::NotJson { .. }
+        ));
         assert!(matches!(
             parse(r#"{"tcbInfo":{},"signature":"00"}"#),
             AnswerError::Signature { .. }
@@ -265,10 +282,7 @@ mod tests {
         assert!(matches!(issuer_chain(b""), Err(AnswerError::Chain)));
         assert!(matches!(issuer_chain(b"hello"), Err(AnswerError::Chain)));
         for body in ["", "<html>", "30zz", "MII!", "-----BEGIN X509 CRL-----"] {
-            assert!(matches!(
-                Crl::parse(body.as_bytes()),
-                Err(AnswerError::Crl)
-            ));
+            assert!(matches!(Crl::parse(body.as_bytes()), Err(AnswerError::Crl)));
         }
         assert!(matches!(validity(b"x"), Err(AnswerError::Certificates)));
     }

@@ -53,8 +53,7 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CacheError::Read { path, source }),
         };
-        let record: Record =
-            serde_json::from_slice(&bytes).map_err(|_| entry(Flaw::NotAnEntry))?;
+        let record: Record = serde_json::from_slice(&bytes).map_err(|_| entry(Flaw::NotAnEntry))?;
         if record.url != url {
             return Err(entry(Flaw::OtherEntry));
         }
@@ -138,7 +137,9 @@ enum Format {
 #[non_exhaustive]
 pub enum CacheError {
     /// The folder cannot be made or made private.
-    #[error("the cache folder `{path}` cannot be used: {source}; remove what is there, or name another folder")]
+    #[error(
+        "the cache folder `{path}` cannot be used: {source}; remove what is there, or name another folder"
+    )]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -146,7 +147,9 @@ pub enum CacheError {
         source: io::Error,
     },
     /// An entry cannot be read.
-    #[error("the cache entry `{path}` cannot be read: {source}; it is fetched again, and may be removed")]
+    #[error(
+        "the cache entry `{path}` cannot be read: {source}; it is fetched again, and may be removed"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -204,7 +207,9 @@ fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!("it has more than {MAX_FILE} bytes")));
+        return Err(io::Error::other(format!(
+            "it has more than {MAX_FILE} bytes"
+        )));
     }
     Ok(bytes)
 }

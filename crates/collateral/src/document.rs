@@ -1,6 +1,6 @@
 //! What one request asks for, what its answer must be about, and until when that is good.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +203,10 @@ impl Document {
                 tcb,
             } => {
                 let reading = certificates(answer, 1)?;
-                let found = reading.0.first().and_then(|der| SnpPlatform::of_certificate(der));
+                let found = reading
+                    .0
+                    .first()
+                    .and_then(|der| SnpPlatform::of_certificate(der));
                 let asked = SnpPlatform {
                     product: Some(*product),
                     key: Vek::Vcek,
@@ -232,7 +235,8 @@ struct SignedReading(String, Signed);
 impl From<SignedReading> for Reading {
     fn from(SignedReading(chain, signed): SignedReading) -> Self {
         Self {
-            expires: signed.head.next_update.into(),
+            // A date beyond the system's times is none.
+            expires: SystemTime::try_from(signed.head.next_update).unwrap_or(UNIX_EPOCH),
             content: Content::Signed { chain, signed },
         }
     }

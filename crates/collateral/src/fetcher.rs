@@ -220,7 +220,11 @@ impl Fetcher {
                 warnings,
             }
         };
-        if let Some(held) = state.held.as_ref().filter(|held| self.is_fresh(held, document, now)) {
+        if let Some(held) = state
+            .held
+            .as_ref()
+            .filter(|held| self.is_fresh(held, document, now))
+        {
             return Ok(found(held, Freshness::Cached, warnings));
         }
         if state.held.is_none() && state.missing_until.is_some_and(|until| now < until) {
@@ -248,7 +252,9 @@ impl Fetcher {
         } else {
             Freshness::Stale
         };
-        warnings.push(format!("{error}; used instead: what was kept from before ({freshness})"));
+        warnings.push(format!(
+            "{error}; used instead: what was kept from before ({freshness})"
+        ));
         Ok(found(held, freshness, warnings))
     }
 
@@ -295,10 +301,12 @@ impl Fetcher {
         // Never closed.
         let _permit = self.upstream.acquire().await;
         let answer = self.transport.get(url, document.chain_headers()).await?;
-        let reading = document.read(&answer).map_err(|source| FetchError::Answer {
-            url: url.to_owned(),
-            source,
-        })?;
+        let reading = document
+            .read(&answer)
+            .map_err(|source| FetchError::Answer {
+                url: url.to_owned(),
+                source,
+            })?;
         Ok(Held::new(answer, reading, self.clock.now(), self.max_age))
     }
 
@@ -363,7 +371,7 @@ impl Held {
             .min(max_age.max(MIN_LIFE));
         Self {
             answer: Arc::new(answer),
-            renew_at: fetched + renewal_after(life),
+            renew_at: fetched.checked_add(renewal_after(life)).unwrap_or(fetched),
             reading: Arc::new(reading),
             fetched,
         }

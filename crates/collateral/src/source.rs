@@ -307,7 +307,10 @@ mod tests {
     fn the_root_crl_is_where_the_form_has_it() {
         let url = |source: &DcapSource| source.url(&Document::RootCaCrl, None).unwrap();
         assert_eq!(url(&DcapSource::at(&base(INTEL))), INTEL_ROOT_CRL);
-        for written in ["https://p.example/", "https://p.example/sgx/certification/v4/"] {
+        for written in [
+            "https://p.example/",
+            "https://p.example/sgx/certification/v4/",
+        ] {
             assert_eq!(
                 url(&DcapSource::at(&base(written))),
                 "https://p.example/sgx/certification/v4/rootcacrl"
@@ -324,7 +327,11 @@ mod tests {
             edition,
         };
         assert_eq!(
-            url(DcapSource::at(&base("https://p.example")), identity(Edition::Early)).unwrap(),
+            url(
+                DcapSource::at(&base("https://p.example")),
+                identity(Edition::Early)
+            )
+            .unwrap(),
             "https://p.example/tdx/certification/v4/qe/identity?update=early"
         );
         let ours = || DcapSource::mse(base("https://m.example/pccs"));

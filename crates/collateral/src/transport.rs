@@ -78,10 +78,6 @@ impl Transport {
         Ok(Self { http, limits })
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// The answer to a `GET` of `url`, its issuer chain from the first of `chain_headers` that it
     /// has. What may pass (no connection, 5xx, 429) is tried again within the time.
     pub(crate) async fn get(
@@ -170,7 +166,6 @@ impl Transport {
             body.extend_from_slice(&chunk);
         }
     }
-
 }
 
 /// Why there is no collateral.
@@ -229,7 +224,9 @@ pub enum FetchError {
         wait: Option<Duration>,
     },
     /// A redirect to somewhere else, which is not followed.
-    #[error("`{url}` wants to redirect to `{to}`, which is another host; name that service if you mean it")]
+    #[error(
+        "`{url}` wants to redirect to `{to}`, which is another host; name that service if you mean it"
+    )]
     Redirected {
         /// What was asked for.
         url: String,
@@ -237,7 +234,9 @@ pub enum FetchError {
         to: String,
     },
     /// Larger than any genuine document.
-    #[error("the answer of `{url}` has more than {limit} bytes; check that the URL is that of a collateral service")]
+    #[error(
+        "the answer of `{url}` has more than {limit} bytes; check that the URL is that of a collateral service"
+    )]
     TooLarge {
         /// What was asked for.
         url: String,
@@ -298,7 +297,9 @@ pub enum SetupError {
     )]
     Https(String),
     /// A further root.
-    #[error("a further root certificate is neither PEM nor DER: {0}; give the service's CA certificate")]
+    #[error(
+        "a further root certificate is neither PEM nor DER: {0}; give the service's CA certificate"
+    )]
     Root(String),
 }
 
@@ -319,7 +320,12 @@ fn check_status(url: &str, response: &Response) -> Result<(), FetchError> {
         let to = response
             .headers()
             .get(LOCATION)
-            .map(|to| String::from_utf8_lossy(to.as_bytes()).chars().take(200).collect())
+            .map(|to| {
+                String::from_utf8_lossy(to.as_bytes())
+                    .chars()
+                    .take(200)
+                    .collect()
+            })
             .unwrap_or_default();
         return Err(FetchError::Redirected { url, to });
     }
@@ -342,7 +348,8 @@ fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date: Timestamp = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
+    let date = SystemTime::try_from(date).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 fn wait_text(wait: Option<Duration>) -> String {
@@ -353,8 +360,12 @@ fn wait_text(wait: Option<Duration>) -> String {
 
 fn status_fix(status: u16) -> &'static str {
     match status {
-        400 => "the service does not take this request: check the platform and the service's version",
-        401 | 403 => "the service wants a login or a client's certificate, which this program does not send",
+        400 => {
+            "the service does not take this request: check the platform and the service's version"
+        }
+        401 | 403 => {
+            "the service wants a login or a client's certificate, which this program does not send"
+        }
         500.. => "the service has trouble: try again later, or name another one",
         _ => "check that the URL is that of a collateral service",
     }
@@ -412,17 +423,14 @@ mod tests {
         let wait = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, text.parse().unwrap());
-            wait_of(&headers, now.into())
+            wait_of(&headers, now.try_into().unwrap())
         };
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(
             wait("Thu, 01 Jan 2026 00:01:00 GMT"),
             Some(Duration::from_secs(60))
         );
-        assert_eq!(
-            wait("Wed, 31 Dec 2025 00:01:00 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(wait("Wed, 31 Dec 2025 00:01:00 GMT"), Some(Duration::ZERO));
         assert_eq!(wait("soon"), None);
     }
 

@@ -8,7 +8,7 @@ use tokio::try_join;
 use super::{Fetcher, Found, Freshness};
 use crate::amd::{Product, SnpPlatform, Vek};
 use crate::document::{Content, Document};
-use crate::platform::{DcapPlatform, Platform};
+use crate::platform::{DcapPlatform, Platform, PlatformError};
 use crate::transport::FetchError;
 
 /// Collateral, and how it came here.
@@ -108,24 +108,20 @@ impl Fetcher {
     async fn snp(&self, platform: &SnpPlatform) -> Result<Fetched, FetchError> {
         let mut found = Vec::new();
         let mut notes = Vec::new();
-        let product = match (&platform.chip_id, platform.key) {
-            (Some(_), Vek::Vcek) => {
-                let (product, vcek) = self.vcek(platform).await?;
-                found.push(vcek);
-                product
-            }
-            _ => {
-                notes.push(
-                    "the report is signed with a VLEK, whose certificate AMD gives to the cloud provider alone: take it from the host (the extended report has it) and add it to the collateral"
-                        .to_owned(),
-                );
-                platform.product.unwrap_or_else(|| {
-                    notes.push(
-                        "the report does not name its product line: Milan is assumed".to_owned(),
-                    );
-                    Product::Milan
-                })
-            }
+        let product = if platform.key == Vek::Vcek {
+            let (product, vcek) = self.vcek(platform).await?;
+            found.push(vcek);
+            product
+        } else {
+            notes.push(
+                "the report is signed with a VLEK, whose certificate AMD gives to the cloud provider alone: take it from the host (the extended report has it) and add it to the collateral"
+                    .to_owned(),
+            );
+            platform.product.unwrap_or_else(|| {
+                notes
+                    .push("the report does not name its product line: Milan is assumed".to_owned());
+                Product::Milan
+            })
         };
         let (chain, crl) = try_join!(
             self.amd(Document::AmdChain(product, platform.key)),
@@ -152,29 +148,24 @@ impl Fetcher {
     /// The VCEK. Where the report does not name the product line, the lines that write such
     /// reports are tried.
     async fn vcek(&self, platform: &SnpPlatform) -> Result<(Product, Found), FetchError> {
-        let candidates = match platform.product {
-            Some(product) => vec![product],
-            None => vec![Product::Milan, Product::Genoa],
+        let chip_id = platform.chip_id.as_ref().ok_or(PlatformError::MaskedChip)?;
+        let (first, second) = match platform.product {
+            Some(product) => (product, None),
+            None => (Product::Milan, Some(Product::Genoa)),
         };
-        let mut last = None;
-        for product in candidates {
-            let Some(chip_id) = platform.chip_id.clone() else {
-                break;
-            };
+        let ask = async |product| {
             let document = Document::Vcek {
                 product,
-                chip_id,
+                chip_id: chip_id.clone(),
                 tcb: platform.tcb,
             };
-            match self.document(&document, None).await {
-                Ok(found) => return Ok((product, found)),
-                Err(error) if error.is_not_found() || is_bad_request(&error) => last = Some(error),
-                Err(error) => return Err(error),
-            }
+            let found = self.document(&document, None).await?;
+            Ok((product, found))
+        };
+        match (ask(first).await, second) {
+            (Err(error), Some(second)) if does_not_know(&error) => ask(second).await,
+            (outcome, _) => outcome,
         }
-        Err(last.unwrap_or_else(|| FetchError::NoSource {
-            what: "a VCEK without a chip id".to_owned(),
-        }))
     }
 
     async fn amd(&self, document: Document) -> Result<Found, FetchError> {
@@ -209,7 +200,7 @@ impl Fetched {
     }
 }
 
-/// AMD's service also refuses a chip of another product line so.
-fn is_bad_request(error: &FetchError) -> bool {
-    matches!(error, FetchError::Status { status: 400, .. })
+/// AMD's service may also refuse a chip of another product line as a bad request.
+fn does_not_know(error: &FetchError) -> bool {
+    error.is_not_found() || matches!(error, FetchError::Status { status: 400, .. })
 }
