@@ -35,11 +35,7 @@ impl CollateralBundle {
     /// An entry is `{"platform": {…}, "dcap": {…}, "certificates": [hex…], "crls": [hex…]}`; what it
     /// does not need may be missing. Nothing is verified: that is part of every appraisal.
     pub fn from_json(json: &[u8]) -> Result<Self, BundleError> {
-        if json.len() > MAX_BUNDLE_BYTES {
-            return Err(BundleError::TooLarge { size: json.len() });
-        }
-        let probe: Probe = serde_json::from_slice(json).map_err(BundleError::Json)?;
-        if probe.format.as_ref().and_then(|format| format.as_str()) != Some(FORMAT) {
+        if !is_bundle(json)? {
             let collateral = Collateral::from_json(json)?;
             return Self::default().with(None, collateral);
         }
@@ -131,6 +127,43 @@ impl CollateralBundle {
                 platform: platform.to_string(),
             })
     }
+}
+
+/// A file with collateral, in any of its forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CollateralFile {
+    /// Of one platform: given for whatever evidence is to be appraised.
+    One(Box<Collateral>),
+    /// Of several: evidence selects its own.
+    Several(CollateralBundle),
+}
+
+impl CollateralFile {
+    /// Reads a bundle, or any form of [`Collateral::from_json`].
+    pub fn from_json(json: &[u8]) -> Result<Self, BundleError> {
+        if is_bundle(json)? {
+            CollateralBundle::from_json(json).map(Self::Several)
+        } else {
+            Ok(Self::One(Box::new(Collateral::from_json(json)?)))
+        }
+    }
+
+    /// The collateral for `evidence`.
+    pub fn select(&self, evidence: &Evidence) -> Result<Collateral, BundleError> {
+        match self {
+            Self::One(collateral) => Ok((**collateral).clone()),
+            Self::Several(bundle) => bundle.select(evidence),
+        }
+    }
+}
+
+/// Whether a file of bounded size says that it is a bundle.
+fn is_bundle(json: &[u8]) -> Result<bool, BundleError> {
+    if json.len() > MAX_BUNDLE_BYTES {
+        return Err(BundleError::TooLarge { size: json.len() });
+    }
+    let probe: Probe = serde_json::from_slice(json).map_err(BundleError::Json)?;
+    Ok(probe.format.as_ref().and_then(|format| format.as_str()) == Some(FORMAT))
 }
 
 /// Whether collateral of `kept` is that of `wanted`. Old SNP reports do not name their product

@@ -34,7 +34,7 @@ pub mod source;
 pub mod transport;
 
 pub use amd::{ChipId, Product, SnpPlatform, Tcb, Vek};
-pub use bundle::{BundleError, CollateralBundle};
+pub use bundle::{BundleError, CollateralBundle, CollateralFile};
 pub use document::{Document, Edition};
 pub use facts::Facts;
 pub use fetcher::{Clock, Fetched, Fetcher, Freshness, Options};

@@ -247,6 +247,11 @@ impl Sources {
         }
     }
 
+    /// Whether all services are on this machine.
+    pub fn are_local(&self) -> bool {
+        self.bases().all(BaseUrl::is_loopback)
+    }
+
     pub(crate) fn url(&self, document: &Document, about: Option<Fmspc>) -> Option<String> {
         let dcap = self.dcap.as_ref();
         dcap.and_then(|source| source.url(document, about))

@@ -5,7 +5,6 @@ mod collateral;
 mod domain;
 mod expected;
 mod explanation;
-mod raw_json;
 
 use mse_attest::Tee;
 use mse_ratls::{Attestation, AttestedChannel, Endpoint, Expected};
@@ -15,7 +14,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
-pub(crate) use collateral::{CollateralChoice, Collaterals, save as save_collateral};
+pub(crate) use collateral::{
+    CollateralChoice, Collaterals, cache_for, read_file as read_collateral, save as save_collateral,
+};
 pub(crate) use domain::{Domain, reachable};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
 pub(crate) use explanation::Explanation;

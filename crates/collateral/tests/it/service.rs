@@ -159,12 +159,16 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             headers,
             body,
         } => {
-            let mut text = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
-            for (name, value) in headers {
-                text.push_str(&format!("{name}: {value}\r\n"));
-            }
-            text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-            ([text.into_bytes(), body].concat(), false)
+            let headers: Vec<String> = headers
+                .into_iter()
+                .map(|(name, value)| format!("{name}: {value}\r\n"))
+                .collect();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n",
+                headers.concat(),
+                body.len()
+            );
+            ([head.into_bytes(), body].concat(), false)
         }
     };
     let _ = stream.write_all(&bytes).await;
