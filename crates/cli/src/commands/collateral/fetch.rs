@@ -55,7 +55,13 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "HEX", conflicts_with = "evidence", requires_all = ["product", "tcb"])]
     chip_id: Option<ChipId>,
     /// Its TCB: boot loader, TEE, SNP and microcode; on Turin, FMC first
-    #[arg(long, value_name = "N,N,N,N", requires = "chip_id", value_delimiter = ',', num_args = 4..=5)]
+    #[arg(
+        long,
+        value_name = "N,N,N,N",
+        requires = "chip_id",
+        value_delimiter = ',',
+        num_args = 1
+    )]
     tcb: Vec<u8>,
     /// Whom to ask: a PCCS, or a cache of AMD's service [default: Intel and AMD themselves]
     #[arg(long, value_name = "URL")]
