@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{dcap, nitro, snp, vtpm};
+use crate::{Tee, dcap, nitro, snp, vtpm};
 
 /// Evidence of one of the supported kinds, as raw bytes.
 ///
@@ -59,6 +59,17 @@ impl EvidenceKind {
             Self::AzureSnpVtpm => "azure-snp-vtpm",
             Self::AzureTdxVtpm => "azure-tdx-vtpm",
             Self::Tpm => "tpm",
+        }
+    }
+
+    /// The TEE that evidence of this kind is about, if its root is one of hardware.
+    pub fn tee(self) -> Tee {
+        match self {
+            Self::SgxDcap => Tee::Sgx,
+            Self::TdxDcap | Self::AzureTdxVtpm => Tee::Tdx,
+            Self::Snp | Self::AzureSnpVtpm => Tee::Snp,
+            Self::Nitro => Tee::Nitro,
+            Self::Tpm => Tee::Tpm,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{Case, MRENCLAVE, REPORT_DATA, days, now, other_platform, outcome, platform};
 use mse_attest::{
-    CheckName, Collateral, Evidence, Outcome, Policy, Reason, ReferenceValues, TcbStatus, Tee,
-    TrustAnchor, quote,
+    CheckName, Collateral, DcapCollateral, Evidence, Outcome, Policy, Reason, ReferenceValues,
+    TcbStatus, Tee, TrustAnchor,
 };
 use mse_simtee::testing::Revoked;
 
@@ -32,16 +32,17 @@ fn the_good_case_is_accepted_and_every_check_passes() {
         .filter(|check| check.outcome != Outcome::Passed)
         .map(|check| check.name)
         .collect();
-    // Nothing was said about these three.
+    // Nothing was said about three of them, and SGX has no TDX module.
     assert_eq!(
         skipped,
         [
+            CheckName::TdxModule,
             CheckName::CollateralAge,
             CheckName::Advisories,
             CheckName::IsvProdId
         ]
     );
-    assert_eq!(appraisal.checks.len(), 21);
+    assert_eq!(appraisal.checks.len(), 23);
 }
 
 #[test]
@@ -163,7 +164,7 @@ const REFUSED: &[Row] = &[
     (
         "a huge quote",
         || Case {
-            quote: vec![0; mse_attest::MAX_QUOTE_BYTES + 1],
+            quote: vec![0; mse_attest::dcap::MAX_QUOTE_BYTES + 1],
             ..Case::good()
         },
         CheckName::EvidenceFormat,
@@ -288,7 +289,7 @@ const REFUSED: &[Row] = &[
             case
         },
         CheckName::TcbInfo,
-        Reason::Malformed,
+        Reason::Forged,
     ),
     (
         "QE identity changed after signing",
@@ -311,7 +312,7 @@ const REFUSED: &[Row] = &[
             case
         },
         CheckName::QeIdentity,
-        Reason::Malformed,
+        Reason::Forged,
     ),
     (
         "documents signed by the platform CA",
@@ -329,7 +330,7 @@ const REFUSED: &[Row] = &[
             collateral: other_platform().collateral(now()).unwrap(),
             ..Case::good()
         },
-        CheckName::Revocation,
+        CheckName::CertificateChains,
         Reason::Forged,
     ),
     (
@@ -378,7 +379,7 @@ const REFUSED: &[Row] = &[
             case
         },
         CheckName::Revocation,
-        Reason::Forged,
+        Reason::Malformed,
     ),
     (
         "a revoked PCK",

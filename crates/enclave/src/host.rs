@@ -190,6 +190,17 @@ impl HostLink {
     }
 }
 
+#[cfg(test)]
+impl HostLink {
+    /// A link to nobody.
+    pub(crate) fn to_nobody() -> Self {
+        Self {
+            outgoing: mpsc::unbounded_channel().0,
+            quotes: Arc::default(),
+        }
+    }
+}
+
 async fn read_frame(incoming: &mut OwnedReadHalf) -> Result<ToEnclave, HostError> {
     let mut prefix = [0; 4];
     incoming

@@ -11,6 +11,7 @@
 
 mod app;
 mod app_socket;
+mod arguments;
 mod attester;
 mod front;
 mod health;
@@ -19,30 +20,41 @@ mod lifecycle;
 mod provisioning;
 pub mod sandbox;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::arguments::Command;
+use crate::attester::Wish;
+
 /// Runs the program that the process's arguments ask for: the enclave, or a stage of its sandbox.
 pub fn main() -> ExitCode {
     // The sandbox's stages are this same program and must be single-threaded.
-    if let Some(code) = sandbox::dispatch(std::env::args().skip(1)) {
+    let given: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    if let Some(code) = sandbox::dispatch(given.iter().cloned()) {
         return code;
     }
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--version") => {
+    let attester =
+        std::env::var_os(arguments::ATTESTER).map(|name| name.to_string_lossy().into_owned());
+    let command = match arguments::parse(given.into_iter(), attester) {
+        Ok(Command::Version) => {
             println!("mse-enclave {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        Some(argument) => {
+        Ok(command) => command,
+        Err(error) => {
             eprintln!(
-                "error: unexpected argument `{argument}`\nhint: mse-enclave takes no arguments; \
-                 mse-server launches it with a socket as standard input"
+                "error: {error}\nhint: mse-server launches `mse-enclave [--attester \
+                 auto|simulated|tsm|gramine] [--vmpl LEVEL]` with a socket as standard input; by \
+                 hand, `mse-enclave attest [--root DIR]` shows which attester works here"
             );
             return ExitCode::from(2);
         }
-    }
+    };
     // A crash must not write the enclave's memory, keys and all, to the host's disk.
     if let Err(error) =
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
@@ -67,8 +79,30 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(lifecycle::run());
+    let code = match command {
+        Command::Run(wish) => runtime.block_on(lifecycle::run(wish)),
+        Command::Attest { root, wish } => runtime.block_on(attest(&root, wish)),
+        Command::Version => ExitCode::SUCCESS,
+    };
     // What may still hang, a stuck read of the bundle, must not keep the enclave alive.
     runtime.shutdown_background();
     code
+}
+
+/// Prints what the attester gives for a self-check.
+async fn attest(root: &Path, wish: Wish) -> ExitCode {
+    let printed = attester::self_check(root, wish)
+        .await
+        .map_err(|error| error.to_string())
+        .and_then(|found| serde_json::to_string_pretty(&found).map_err(|error| error.to_string()));
+    match printed {
+        Ok(json) => {
+            println!("{json}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

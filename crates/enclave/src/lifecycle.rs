@@ -1,5 +1,6 @@
 //! An enclave's life: launched, attested, provisioned, running, ended.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::app::{App, AppError};
-use crate::attester::{Attester, AttesterError};
+use crate::attester::{AttesterError, Machine, Wish};
 use crate::front::{self, AppProxy, Certificates, Enclave};
 use crate::host::{HostError, HostLink, Order};
 use crate::provisioning::{Provisioned, Provisioning};
@@ -27,8 +28,9 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 /// How long an app may take at most, whatever the launcher says.
 const MAX_GRACE: Duration = Duration::from_secs(300);
 
-/// Runs the enclave that standard input's launcher asks for, to its end.
-pub(crate) async fn run() -> ExitCode {
+/// Runs the enclave that standard input's launcher asks for, to its end. `wish` is for its
+/// attester.
+pub(crate) async fn run(wish: Wish) -> ExitCode {
     let (host, launch, orders) = match HostLink::accept().await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -36,7 +38,7 @@ pub(crate) async fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (phase, code) = match live(&host, launch, orders).await {
+    let (phase, code) = match live(&host, launch, orders, wish).await {
         Ok(end) => (
             Phase::Stopped {
                 reason: end.reason().to_owned(),
@@ -76,13 +78,14 @@ async fn live(
     host: &HostLink,
     launch: Launch,
     mut orders: watch::Receiver<Order>,
+    wish: Wish,
 ) -> Result<End, EnclaveError> {
     let workload = Arc::new(read_workload(&launch)?);
     if is_expired(&workload) {
         return Ok(End::Expired);
     }
     let (enclave, provisioned) = tokio::select! {
-        attested = attest(host, &launch, &workload) => attested?,
+        attested = attest(host, &launch, &workload, wish) => attested?,
         end = ordered_end(&mut orders) => return Ok(end),
     };
     let listener = TcpListener::bind(("127.0.0.1", 0))
@@ -172,18 +175,23 @@ async fn attest(
     host: &HostLink,
     launch: &Launch,
     workload: &Arc<Workload>,
+    wish: Wish,
 ) -> Result<(Arc<Enclave>, oneshot::Receiver<Box<Provisioned>>), EnclaveError> {
-    let attester = Attester::Simulated(host.clone());
+    let attester = Machine::at(Path::new("/"))
+        .attester(wish, Some(host.clone()))
+        .await
+        .map_err(AttesterError::from)?;
+    tracing::info!(attester = attester.name(), "attester");
     let identity = TlsIdentity::generate()?;
     let x25519 = Arc::new(KeyPair::generate());
-    let evidence = attester
+    let attested = attester
         .evidence(&identity.report_data(&x25519.public()))
         .await?;
     let not_after = workload.expires_at.map_or_else(
         || SystemTime::now() + YEAR,
         |seconds| UNIX_EPOCH + Duration::from_secs(seconds),
     );
-    let certificate = identity.certificate(&workload.tls.names, not_after, &evidence)?;
+    let certificate = identity.certificate(&workload.tls.names, not_after, &attested.evidence)?;
     let certified = CertifiedKey::from_der(
         vec![certificate],
         identity.private_key(),

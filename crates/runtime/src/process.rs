@@ -130,6 +130,9 @@ impl ProcessRuntime {
         if let Some(level) = std::env::var_os("MSE_ENCLAVE_LOG") {
             command.env("RUST_LOG", level);
         }
+        if let Some(attester) = std::env::var_os("MSE_ENCLAVE_ATTESTER") {
+            command.env("MSE_ATTESTER", attester);
+        }
         command.spawn()
     }
 }

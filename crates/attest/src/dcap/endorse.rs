@@ -11,7 +11,7 @@ use super::{
     tcb_info::TcbInfo,
 };
 use crate::{
-    CheckName, DcapCollateral, Reason, Tcb, TcbStatus, TrustAnchor,
+    CheckName, DcapCollateral, Reason, Tcb, TcbStatus, Tee, TrustAnchor,
     digest::sha256,
     ledger::Fault,
     x509::{Algorithm, Certificate, Crl, Leaf, PemChain, Validity, X509Error, check_chain},
@@ -21,6 +21,7 @@ use crate::{
 /// appraisal that is the same for every quote of one quoting enclave.
 #[derive(Clone, Debug)]
 pub(crate) struct Endorsement {
+    pub(super) about: Tee,
     pub(super) fmspc: [u8; 6],
     pub(super) pce_id: [u8; 2],
     together: Together,
@@ -183,6 +184,7 @@ pub(super) fn endorse(
     }
 
     Ok(Endorsement {
+        about: quote.body.tee(),
         fmspc: platform.fmspc,
         pce_id: platform.pce_id,
         together,

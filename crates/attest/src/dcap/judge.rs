@@ -8,7 +8,7 @@ use super::{
     report::{EnclaveReport, TdReport},
 };
 use crate::{
-    CheckName, Policy, Reason, TcbStatus, TrustAnchor,
+    CheckName, Policy, Reason, TcbStatus, Tee, TrustAnchor,
     anchor::Pki,
     appraise::Case,
     judge::{
@@ -89,32 +89,35 @@ pub(super) fn record_endorsement(
             ),
             // A TCB status that is no fault of the chain is for the policy to judge.
             CheckName::TcbStatus => (),
+            CheckName::TdxModule if endorsement.about == Tee::Sgx => {
+                ledger.skipped(*name, "none", "SGX has no TDX module");
+            }
             _ => ledger.passed(*name, (*compared).to_owned(), *with),
         }
     }
-    for (part, validity) in &endorsement.periods {
-        if !validity.contains(now) {
-            ledger.failed(
-                CheckName::CollateralValidity,
-                format!("{}, {part}", date(now)),
-                format!("{} to {}", date(validity.from), date(validity.until)),
-                Failure {
-                    reason: Reason::Stale,
-                    why: format!(
-                        "{part}: {}",
-                        if now < validity.from {
-                            "not valid yet at this time"
-                        } else {
-                            "expired at this time"
-                        }
-                    ),
-                    hint: hint_for(Reason::Stale),
-                },
-            );
-        }
-    }
-    if !ledger.has(CheckName::CollateralValidity) {
-        judge_validity(ledger, endorsement.validity, now);
+    let invalid = endorsement
+        .periods
+        .iter()
+        .find(|(_, validity)| !validity.contains(now));
+    match invalid {
+        None => judge_validity(ledger, endorsement.validity, now),
+        Some((part, validity)) => ledger.failed(
+            CheckName::CollateralValidity,
+            format!("{}, {part}", date(now)),
+            format!("{} to {}", date(validity.from), date(validity.until)),
+            Failure {
+                reason: Reason::Stale,
+                why: format!(
+                    "{part}: {} at this time",
+                    if now < validity.from {
+                        "not valid yet"
+                    } else {
+                        "expired"
+                    }
+                ),
+                hint: hint_for(Reason::Stale),
+            },
+        ),
     }
     Some(endorsement)
 }
@@ -452,24 +455,38 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
 }
 
 fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) {
-    match report.mr_service_td() {
-        None => ledger.skipped(
+    let stated = [
+        report.mr_service_td(),
+        report.init_service_td_hash(),
+        report.cur_service_td_hash(),
+    ];
+    if report.mr_service_td().is_none() {
+        ledger.skipped(
             CheckName::ServiceTd,
             "none",
             "a TDX 1.0 report does not name service TDs",
-        ),
-        Some(bound) if *bound == [0; 48] => {
-            ledger.passed(CheckName::ServiceTd, "none bound".into(), "none");
-        }
-        Some(bound) if policy.tdx.service_tds.contains(bound) => ledger.tolerated(
+        );
+        return;
+    }
+    let bound: Vec<_> = stated
+        .into_iter()
+        .flatten()
+        .filter(|hash| **hash != [0; 48])
+        .collect();
+    let unknown = bound
+        .iter()
+        .find(|hash| !policy.tdx.service_tds.contains(hash));
+    match (bound.first(), unknown) {
+        (None, _) => ledger.passed(CheckName::ServiceTd, "none bound".into(), "none"),
+        (Some(known), None) => ledger.tolerated(
             CheckName::ServiceTd,
-            hex::encode(bound),
+            hex::encode(known),
             "service TDs of the policy",
             "the policy allows this service TD to be bound".into(),
         ),
-        Some(bound) => ledger.failed(
+        (Some(_), Some(unknown)) => ledger.failed(
             CheckName::ServiceTd,
-            hex::encode(bound),
+            hex::encode(unknown),
             "none, or one that the policy names".into(),
             Failure {
                 reason: Reason::Policy,

@@ -111,12 +111,11 @@ impl QeIdentity {
     }
 }
 
-/// Whether `found` and `wanted` agree in every bit of `mask`. Bits of `wanted` outside of the mask
-/// would make the document contradict itself: they must be zero.
+/// Whether `found` and `wanted` agree in every bit of `mask`.
 pub(super) fn equal_under<const N: usize>(
     found: &[u8; N],
     wanted: &[u8; N],
     mask: &[u8; N],
 ) -> bool {
-    (0..N).all(|at| found[at] & mask[at] == wanted[at])
+    (0..N).all(|at| found[at] & mask[at] == wanted[at] & mask[at])
 }

@@ -215,7 +215,7 @@ pub enum QuoteError {
     },
     /// A version 5 quote about something else than its header says, or of an unknown layout.
     #[error(
-        "body type `{body_type}` with `{size}` bytes in a quote of TEE type `{tee_type:#x}` is not supported; supported are 1 (SGX, 384), 2 (TDX 1.0, 584) and 3 (TDX 1.5, 648)"
+        "body type `{body_type}` with `{size}` bytes in a quote of TEE type `{tee_type:#x}` is not supported; supported are 1 (SGX, 384), 2 (TDX 1.0, 584), 3 (TDX 1.5, 648) and 4 (TDX 1.5ex, 885)"
     )]
     Body {
         /// Type of the body.
@@ -269,6 +269,7 @@ const SGX_TEE: u32 = 0;
 const TDX_TEE: u32 = 0x81;
 const TD_10_BYTES: usize = 584;
 const TD_15_BYTES: usize = 648;
+const TD_15_EX_BYTES: usize = 885;
 
 /// Takes fields from the front; every error names the field.
 struct Reader<'a> {
@@ -335,7 +336,9 @@ impl<'a> Reader<'a> {
         let size = self.length("body.size")?;
         match (body_type, tee_type, size) {
             (1, SGX_TEE, 384) => Ok(Body::Sgx(EnclaveReport(self.array("report")?))),
-            (2, TDX_TEE, TD_10_BYTES) | (3, TDX_TEE, TD_15_BYTES) => self.td_report(size),
+            (2, TDX_TEE, TD_10_BYTES)
+            | (3, TDX_TEE, TD_15_BYTES)
+            | (4, TDX_TEE, TD_15_EX_BYTES) => self.td_report(size),
             _ => Err(QuoteError::Body {
                 body_type,
                 size,
@@ -346,12 +349,21 @@ impl<'a> Reader<'a> {
 
     fn td_report(&mut self, size: usize) -> Result<Body<'a>, QuoteError> {
         let base = self.array("td_report")?;
-        let extension = if size == TD_15_BYTES {
+        let extension = if size >= TD_15_BYTES {
             Some(self.array("td_report.extension")?)
         } else {
             None
         };
-        Ok(Body::Tdx(TdReport { base, extension }))
+        let second_extension = if size >= TD_15_EX_BYTES {
+            Some(self.array("td_report.second_extension")?)
+        } else {
+            None
+        };
+        Ok(Body::Tdx(TdReport {
+            base,
+            extension,
+            second_extension,
+        }))
     }
 }
 

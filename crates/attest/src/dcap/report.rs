@@ -86,11 +86,13 @@ impl<'a> EnclaveReport<'a> {
     }
 }
 
-/// A report about a TDX trust domain: 584 bytes in TDX 1.0, 648 in TDX 1.5.
+/// A report about a TDX trust domain: 584 bytes in TDX 1.0, 648 in TDX 1.5, 885 in TDX 1.5 with
+/// the extension that Intel calls 1.5ex.
 #[derive(Clone, Copy)]
 pub struct TdReport<'a> {
     pub(super) base: &'a [u8; 584],
     pub(super) extension: Option<&'a [u8; 64]>,
+    pub(super) second_extension: Option<&'a [u8; 237]>,
 }
 
 impl<'a> TdReport<'a> {
@@ -169,6 +171,17 @@ impl<'a> TdReport<'a> {
         self.extension.map(part::<16, 48, 64>)
     }
 
+    /// Hash of the service TDs that were bound at launch (TDX 1.5ex); zero for none.
+    pub fn init_service_td_hash(self) -> Option<&'a [u8; 48]> {
+        self.second_extension.map(part::<81, 48, 237>)
+    }
+
+    /// Hash of the service TDs that are bound now (TDX 1.5ex): `mr_service_td` does not change
+    /// when one is bound later.
+    pub fn cur_service_td_hash(self) -> Option<&'a [u8; 48]> {
+        self.second_extension.map(part::<181, 48, 237>)
+    }
+
     pub(super) fn attributes(self) -> u64 {
         u64::from_le_bytes(*self.td_attributes())
     }
@@ -198,6 +211,7 @@ impl<'a> TdReport<'a> {
             tee_tcb_svn: *self.tee_tcb_svn(),
             tee_tcb_svn2: self.tee_tcb_svn2().map(hex::encode),
             mr_service_td: self.mr_service_td().map(hex::encode),
+            cur_service_td_hash: self.cur_service_td_hash().map(hex::encode),
             debug: self.is_debug(),
             report_data: *self.report_data(),
         }
@@ -273,6 +287,9 @@ pub struct TdxClaims {
     /// Hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mr_service_td: Option<String>,
+    /// Hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cur_service_td_hash: Option<String>,
     pub debug: bool,
     #[serde(with = "hex_form")]
     pub report_data: [u8; 64],

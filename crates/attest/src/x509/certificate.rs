@@ -10,7 +10,7 @@ use x509_parser::{
     signature_algorithm::RsaSsaPssParams,
 };
 
-use super::X509Error;
+use super::{X509Error, der};
 
 /// The largest certificate that is read. Genuine ones have less than 3 KiB.
 const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
@@ -127,14 +127,11 @@ impl<'a> Certificate<'a> {
         if !rest.is_empty() {
             return malformed("is followed by other bytes");
         }
+        if der::check_envelope(der).is_err() {
+            return malformed("is not DER, or names two signature algorithms");
+        }
         if parsed.version() != X509Version::V3 {
             return malformed("is not of version 3");
-        }
-        if parsed.signature_algorithm != parsed.tbs_certificate.signature {
-            return malformed("names two signature algorithms");
-        }
-        if parsed.signature_value.unused_bits != 0 {
-            return malformed("has a signature that ends within a byte");
         }
         let mut seen = HashSet::new();
         for extension in parsed.extensions() {

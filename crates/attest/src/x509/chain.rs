@@ -1,5 +1,6 @@
 //! Chains of certificates.
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{Algorithm, Certificate, X509Error};
@@ -111,7 +112,11 @@ impl PemChain {
     /// quoting libraries leave there: what nobody reads could hold anything.
     pub(crate) fn read(text: &[u8], limit: usize) -> Result<Self, X509Error> {
         let malformed = |why: String| X509Error::Malformed(why);
-        check_nothing_between(text)?;
+        let end = text
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
+        let text = &text[..end];
         let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(text) {
             if certificates.len() == limit {
@@ -126,6 +131,7 @@ impl PemChain {
         if certificates.is_empty() {
             return Err(malformed("the chain has no certificate".into()));
         }
+        check_canonical(text, &certificates)?;
         Ok(Self(certificates))
     }
 
@@ -142,38 +148,25 @@ impl PemChain {
     }
 }
 
-/// PEM parsers skip what is not PEM. What they would skip is refused here, so that no two texts
-/// that differ in more than white space mean the same chain.
-fn check_nothing_between(text: &[u8]) -> Result<(), X509Error> {
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
-    let text = std::str::from_utf8(text)
-        .map_err(|_| X509Error::Malformed("the chain is not PEM: it is not text".into()))?;
-    let mut inside = false;
-    for line in text.lines() {
-        let line = line.trim_end();
-        match line {
-            BEGIN if !inside => inside = true,
-            END if inside => inside = false,
-            "" => (),
-            _ if inside && line.bytes().all(is_base64) => (),
-            _ => {
-                return Err(X509Error::Malformed(
-                    "the chain is not PEM: something that is no certificate stands in it".into(),
-                ));
-            }
-        }
+/// PEM parsers skip what is not PEM, and read base64 that no encoder writes. Here the text has to
+/// be the one that the certificates encode to, but for white space.
+fn check_canonical(text: &[u8], certificates: &[CertificateDer<'_>]) -> Result<(), X509Error> {
+    let found: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    let mut wanted = String::with_capacity(found.len());
+    for certificate in certificates {
+        wanted.push_str("-----BEGINCERTIFICATE-----");
+        BASE64.encode_string(certificate, &mut wanted);
+        wanted.push_str("-----ENDCERTIFICATE-----");
     }
-    if inside {
-        return Err(X509Error::Malformed(
-            "the chain is not PEM: its last certificate is cut off".into(),
-        ));
+    if found == wanted.as_bytes() {
+        Ok(())
+    } else {
+        Err(X509Error::Malformed(
+            "the chain is not PEM: something that is no certificate stands in it".into(),
+        ))
     }
-    Ok(())
 }
-
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)
-}
-
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";

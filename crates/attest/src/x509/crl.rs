@@ -2,7 +2,7 @@
 
 use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
 
-use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds};
+use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds, der};
 
 /// A CRL whose form was checked.
 pub(crate) struct Crl<'a> {
@@ -22,8 +22,8 @@ impl<'a> Crl<'a> {
         if !rest.is_empty() {
             return malformed("a CRL is followed by other bytes".into());
         }
-        if parsed.signature_algorithm != parsed.tbs_cert_list.signature {
-            return malformed("a CRL names two signature algorithms".into());
+        if der::check_envelope(der).is_err() {
+            return malformed("a CRL is not DER, or names two signature algorithms".into());
         }
         for extension in parsed.extensions() {
             // Delta and partial CRLs have critical extensions of their own.

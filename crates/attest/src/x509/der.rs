@@ -18,6 +18,7 @@ pub(crate) struct Element<'a> {
 pub(crate) struct NotDer;
 
 pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
@@ -67,6 +68,13 @@ impl<'a> Der<'a> {
                 }
                 _ => return Err(NotDer),
             },
+            0x83 => match rest {
+                [high @ 1..=0xff, mid, low, rest @ ..] => {
+                    let length = u32::from_be_bytes([0, *high, *mid, *low]);
+                    (usize::try_from(length).map_err(|_| NotDer)?, rest)
+                }
+                _ => return Err(NotDer),
+            },
             _ => return Err(NotDer),
         };
         let (content, rest) = rest.split_at_checked(length).ok_or(NotDer)?;
@@ -87,6 +95,29 @@ impl<'a> Iterator for Der<'a> {
             self.0 = &[];
         }
         Some(element)
+    }
+}
+
+/// Checks the envelope that certificates and CRLs share: `SEQUENCE { tbs, algorithm, signature }`
+/// in DER, with the algorithm named inside `tbs` in the same bytes.
+///
+/// The envelope is not signed, and X.509 libraries read it in BER's liberal way: here no two
+/// encodings mean the same.
+pub(crate) fn check_envelope(der: &[u8]) -> Result<(), NotDer> {
+    let mut envelope = Der::new(Der::only(der, SEQUENCE)?);
+    let tbs = envelope.expect(SEQUENCE)?;
+    let outer = envelope.expect(SEQUENCE)?;
+    let signature = envelope.expect(BIT_STRING)?;
+    // The number of unused bits comes first.
+    if envelope.next().is_some() || signature.first() != Some(&0) {
+        return Err(NotDer);
+    }
+    // Version and serial number may come before it, and are no sequences.
+    let inner =
+        Der::new(tbs).find(|element| !matches!(element, Ok(other) if other.tag != SEQUENCE));
+    match inner {
+        Some(Ok(inner)) if inner.content == outer => Ok(()),
+        _ => Err(NotDer),
     }
 }
 

@@ -60,6 +60,14 @@ impl Collaterals {
         })
     }
 
+    /// The collateral for `evidence`.
+    pub(crate) async fn fetch(&self, evidence: &Evidence) -> Result<Collateral, Failure> {
+        self.collateral(evidence).await.map_err(|error| {
+            Failure::new(Exit::Platform, error.to_string())
+                .with_hint("name a service that knows this platform, or collateral that was kept")
+        })
+    }
+
     fn service(sources: Sources) -> Result<Self, Failure> {
         let options = Options {
             cache: cache_for(&sources)?,

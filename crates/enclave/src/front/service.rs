@@ -167,7 +167,7 @@ impl Connection {
         let x25519 = self.enclave.x25519.public();
         let report_data =
             challenge_report_data(&Nonce(nonce), &self.binding, &self.enclave.tls_key, &x25519);
-        let evidence = self
+        let attested = self
             .enclave
             .attester
             .evidence(&report_data)
@@ -176,7 +176,7 @@ impl Connection {
         Ok(json(
             StatusCode::OK,
             &ChallengeAnswer {
-                evidence: BASE64.encode(evidence.as_bytes()),
+                evidence: BASE64.encode(attested.evidence.as_bytes()),
                 x25519: hex::encode(x25519.0),
             },
         ))

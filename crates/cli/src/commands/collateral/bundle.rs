@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 use crate::ui::{Report, counted};
-use crate::verification::read_collateral;
+use crate::verification::read_collateral_file;
 
 /// Put collateral of several platforms into one file, for verification without a network
 ///
@@ -36,7 +36,7 @@ impl Bundle {
     pub(crate) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let mut bundle = CollateralBundle::default();
         for file in &self.files {
-            bundle = match read_collateral(file)? {
+            bundle = match read_collateral_file(file)? {
                 CollateralFile::One(collateral) => bundle.with(None, *collateral),
                 CollateralFile::Several(other) => bundle.merged(other),
             }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
-use mse_attest::Evidence;
 use mse_collateral::source::BaseUrl;
 use mse_collateral::{
     ChipId, DcapPlatform, DcapTee, Edition, Facts, Fetched, Fetcher, Fmspc, Freshness, Options,
@@ -19,7 +18,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Report;
-use crate::verification::{cache_for, save_collateral};
+use crate::verification::{EvidenceFile, cache_for, save_collateral};
 
 /// Fetch the collateral for a piece of evidence, or for a platform that is named
 #[derive(Args)]
@@ -31,7 +30,7 @@ Examples:
   mse collateral fetch quote.bin --source https://pccs.example.com:8081 -o collateral.json
   mse collateral fetch quote.bin --update early -o collateral.json")]
 pub(crate) struct Fetch {
-    /// Evidence: a quote or an attestation report, as the TEE made it
+    /// Evidence: a quote, an attestation report, or a certificate that carries one
     #[arg(value_name = "EVIDENCE-FILE", required_unless_present_any = ["fmspc", "chip_id"])]
     evidence: Option<PathBuf>,
     /// The type of an Intel machine: 12 hexadecimal digits
@@ -96,7 +95,7 @@ impl Fetch {
             edition: self.update,
             cache,
             roots: match &self.source_ca {
-                Some(file) => vec![read(file)?],
+                Some(file) => vec![read_root(file)?],
                 None => Vec::new(),
             },
             ..Options::default()
@@ -132,13 +131,15 @@ impl Fetch {
             }));
         }
         let file = self.evidence.as_deref().unwrap_or(Path::new(""));
-        let evidence = Evidence::parse(&read(file)?).map_err(|error| {
-            Failure::new(
-                Exit::InvalidConfiguration,
-                format!("`{}` is no evidence: {error}", file.display()),
-            )
-            .with_hint("give the quote or report as the TEE made it, not as text")
-        })?;
+        let evidence = EvidenceFile::read(file)?
+            .map_err(|unreadable| {
+                Failure::new(
+                    Exit::InvalidConfiguration,
+                    format!("`{}` is no evidence: {}", file.display(), unreadable.why),
+                )
+                .with_hint("give a quote, a report, or a certificate that carries one")
+            })?
+            .evidence;
         let mut platform = Platform::of(&evidence)
             .map_err(|error| {
                 Failure::new(
@@ -184,34 +185,21 @@ fn tcb(product: Option<Product>, numbers: &[u8]) -> Result<Tcb, Failure> {
     })
 }
 
-/// A small file, as it is.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    /// No quote, report or certificate is larger.
+/// The certificates of a further authority.
+fn read_root(file: &Path) -> Result<Vec<u8>, Failure> {
+    /// No file of certificates that anybody means is larger.
     const LIMIT: u64 = 1024 * 1024;
 
-    let failed = |error: &io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            Failure::new(
-                Exit::NotFound,
-                format!("there is no file `{}`", file.display()),
-            )
-        } else {
-            Failure::file("read", file, error)
-        }
-    };
     let mut bytes = Vec::new();
     File::open(file)
-        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
-        .map_err(|error| failed(&error))?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(Failure::new(
-            Exit::InvalidConfiguration,
-            format!(
-                "`{}` is no evidence: it is longer than {LIMIT} bytes",
-                file.display()
+        .and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::new(
+                Exit::NotFound,
+                format!("there is no file `{}`", file.display()),
             ),
-        ));
-    }
+            _ => Failure::file("read", file, &error),
+        })?;
     Ok(bytes)
 }
 

@@ -13,7 +13,7 @@ use super::{documents, state};
 use crate::cli::Scene;
 use crate::failure::Failure;
 use crate::ui::{Report, heading};
-use crate::verification::read_collateral;
+use crate::verification::read_collateral_file;
 
 /// Show what a file with collateral says: platforms, dates, TCB evaluation numbers
 ///
@@ -32,7 +32,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let now = Timestamp::now();
-        let entries = match read_collateral(&self.file)? {
+        let entries = match read_collateral_file(&self.file)? {
             CollateralFile::One(collateral) => {
                 vec![Shown::of(platform_of(&collateral), &collateral, now)]
             }

@@ -1,0 +1,183 @@
+//! Evidence of an SGX enclave under Gramine: the files in `/dev/attestation`.
+//!
+//! [Gramine's documentation](https://gramine.readthedocs.io/en/stable/attestation.html) has them:
+//!
+//! - `attestation_type`, read: the manifest's `sgx.remote_attestation`; it must be `dcap`.
+//! - `user_report_data`, written: the 64 bytes of report data, the process's until it is
+//!   written again. Hence one caller at a time.
+//! - `quote`, read: a fresh quote over it, made when the file is opened.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::files::Files;
+use super::layout::{self, Form, LayoutError};
+use super::turn::{self, NoTurn};
+
+/// Where Gramine has it, below the root directory.
+pub(super) const FOLDER: &str = "dev/attestation";
+
+/// Gramine's own limit is 8 KiB.
+const MAX_QUOTE: usize = 16 * 1024;
+const MAX_TEXT: usize = 256;
+
+/// Gramine's quotes.
+#[derive(Clone)]
+pub(crate) struct Gramine {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    turn: Arc<Mutex<()>>,
+}
+
+/// What `attestation_type` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There is no such file: this is not Gramine.
+    NotGramine,
+    /// Gramine with DCAP quotes.
+    Dcap,
+    /// Gramine, with the manifest's word that it gives no quotes.
+    None,
+    /// Something else, escaped.
+    Other(String),
+}
+
+impl Gramine {
+    /// The Gramine whose file system is at `root`.
+    pub(super) fn new(root: &Path, files: Arc<dyn Files>) -> Self {
+        Self {
+            files,
+            folder: root.join(FOLDER),
+            turn: Arc::default(),
+        }
+    }
+
+    /// A quote over `report_data`.
+    pub(super) async fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, GramineError> {
+        let this = self.clone();
+        let report_data = *report_data;
+        turn::take(&self.turn, move || this.quote_blocking(&report_data)).await?
+    }
+
+    fn quote_blocking(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, GramineError> {
+        self.check()?;
+        let path = self.folder.join("user_report_data");
+        self.files
+            .write(&path, report_data)
+            .map_err(|source| GramineError::file("write", path, source))?;
+        let quote = self.read("quote", MAX_QUOTE)?;
+        let stated = layout::read(Form::SgxQuote, quote)?;
+        if stated.report_data != *report_data {
+            return Err(GramineError::OtherReportData);
+        }
+        Ok(stated.evidence)
+    }
+
+    /// Whether this is Gramine with DCAP. Blocks.
+    pub(super) fn check(&self) -> Result<(), GramineError> {
+        match self.kind()? {
+            Kind::Dcap => Ok(()),
+            Kind::NotGramine => Err(GramineError::NotThere(self.attestation_type())),
+            Kind::None => Err(GramineError::Type("none".to_owned())),
+            Kind::Other(name) => Err(GramineError::Type(name)),
+        }
+    }
+
+    /// What kind of Gramine this is. Blocks.
+    pub(super) fn kind(&self) -> Result<Kind, GramineError> {
+        let name = match self.read("attestation_type", MAX_TEXT) {
+            Err(GramineError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(Kind::NotGramine);
+            }
+            read => read?,
+        };
+        Ok(match name.trim_ascii() {
+            b"dcap" => Kind::Dcap,
+            b"none" => Kind::None,
+            other => Kind::Other(other.escape_ascii().to_string()),
+        })
+    }
+
+    /// The file that tells Gramine from everything else.
+    pub(super) fn attestation_type(&self) -> PathBuf {
+        self.folder.join("attestation_type")
+    }
+
+    fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, GramineError> {
+        let path = self.folder.join(name);
+        self.files.read(&path, limit).map_err(|source| {
+            if source.kind() == ErrorKind::FileTooLarge {
+                return GramineError::TooLarge { path, limit };
+            }
+            GramineError::file("read", path, source)
+        })
+    }
+}
+
+/// Why Gramine gives no quote.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GramineError {
+    /// Too many callers before, or the quoting service hangs.
+    #[error(transparent)]
+    Turn(#[from] NoTurn),
+    /// Not started by Gramine, or without its attestation files.
+    #[error(
+        "`{}` is not there: start mse-enclave with `gramine-sgx` and `sgx.remote_attestation = \"dcap\"`, or choose another attester with `--attester`", .0.display()
+    )]
+    NotThere(PathBuf),
+    /// Quotes of a kind that nothing here can read, or none.
+    #[error(
+        "Gramine's attestation type is `{0}`: set `sgx.remote_attestation = \"dcap\"` in the manifest"
+    )]
+    Type(String),
+    /// Gramine refused a file operation.
+    #[error("cannot {action} `{}`: {source}{}", path.display(), hint(source))]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// What was not read or written.
+        path: PathBuf,
+        /// Gramine's word.
+        source: io::Error,
+    },
+    /// More than can be right.
+    #[error("`{}` is larger than `{limit}` bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its limit here.
+        limit: usize,
+    },
+    /// Not a quote.
+    #[error("what Gramine gave is no SGX quote: {0}")]
+    Malformed(#[from] LayoutError),
+    /// A quote about something else.
+    #[error("Gramine gave a quote with other report data than asked for")]
+    OtherReportData,
+}
+
+impl GramineError {
+    fn file(action: &'static str, path: PathBuf, source: io::Error) -> Self {
+        Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // This is all that Gramine says when there is no quote, whatever the reason.
+        ErrorKind::PermissionDenied => {
+            "; see that the host's AESM service and its provisioning certificates (PCCS) work"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

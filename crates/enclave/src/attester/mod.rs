@@ -1,0 +1,125 @@
+//! Where the enclave's evidence comes from.
+//!
+//! ```text
+//! choice → Attester ─ simulated: the launcher's quoting service, over the launch socket
+//!                   ├ tsm:       TDX, SEV-SNP, from the guest's kernel     (certificates)
+//!                   └ gramine:   SGX, from the library OS
+//! ```
+//!
+//! Every attester is asked with 64 bytes of report data, and what it gives must state just those.
+//! `docs/attesters.md` is the operator's page.
+
+mod certificates;
+mod choice;
+#[cfg(test)]
+mod emulated;
+mod files;
+mod gramine;
+mod layout;
+mod self_check;
+mod tsm;
+mod turn;
+
+use mse_attest::Evidence;
+
+pub(crate) use self::choice::{Choice, ChoiceError, Machine, UnknownChoice, Wish};
+pub(crate) use self::self_check::self_check;
+pub(crate) use self::tsm::MAX_PRIVILEGE_LEVEL;
+
+use self::certificates::CertificateTableError;
+use self::gramine::{Gramine, GramineError};
+use self::tsm::{Tsm, TsmError, TsmReport};
+use crate::host::{HostError, HostLink};
+
+/// A source of evidence about this very enclave.
+#[derive(Clone)]
+pub(crate) enum Attester {
+    /// The launcher's simulated quoting service, over the launch socket.
+    Simulated(HostLink),
+    /// The guest kernel's configfs-tsm: TDX and SEV-SNP.
+    Tsm(Tsm),
+    /// Gramine's `/dev/attestation`: SGX.
+    Gramine(Gramine),
+}
+
+/// Evidence, and what the platform gave to verify it with.
+#[derive(Debug)]
+pub(crate) struct Attested {
+    /// It states the report data that was asked for.
+    pub(crate) evidence: Evidence,
+    /// Endorsements as DER, the signer of the evidence first; often none. They are hints of the
+    /// host's: whoever verifies checks them against roots of its own.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+impl Attester {
+    /// Fresh evidence with `report_data`.
+    pub(crate) async fn evidence(&self, report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
+        match self {
+            Self::Simulated(host) => attested(&host.quote(report_data).await?, report_data),
+            Self::Tsm(tsm) => from_tsm(&tsm.report(report_data).await?, report_data),
+            Self::Gramine(gramine) => attested(&gramine.quote(report_data).await?, report_data),
+        }
+    }
+
+    /// Its name, as it is chosen by.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Simulated(_) => "simulated",
+            Self::Tsm(_) => "tsm",
+            Self::Gramine(_) => "gramine",
+        }
+    }
+}
+
+fn from_tsm(report: &TsmReport, report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
+    tracing::debug!(
+        provider = report.provider.name(),
+        generation = report.generation,
+        "the kernel gave a report"
+    );
+    Ok(Attested {
+        certificates: report.certificates()?,
+        ..attested(&report.outblob, report_data)?
+    })
+}
+
+/// Raw bytes of any attester as evidence.
+fn attested(bytes: &[u8], report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
+    let evidence = Evidence::parse(bytes)?;
+    if evidence.stated_report_data().as_ref() != Some(report_data) {
+        return Err(AttesterError::OtherReportData);
+    }
+    Ok(Attested {
+        evidence,
+        certificates: Vec::new(),
+    })
+}
+
+/// Why there is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttesterError {
+    /// There is nobody to ask.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// The quoting service was not reached or refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The kernel gave none.
+    #[error(transparent)]
+    Tsm(#[from] TsmError),
+    /// Gramine gave none.
+    #[error(transparent)]
+    Gramine(#[from] GramineError),
+    /// The SEV-SNP host gave something else than certificates.
+    #[error(
+        "the host's certificate table (`auxblob`) cannot be read: {0}; have the host's operator set it anew, or none"
+    )]
+    Certificates(#[from] CertificateTableError),
+    /// What came back is no evidence.
+    #[error("the attester gave something that is no evidence: {0}")]
+    Quote(#[from] mse_attest::EvidenceError),
+    /// Evidence about something else.
+    #[error("the attester gave evidence with other report data than asked for")]
+    OtherReportData,
+}
