@@ -85,7 +85,7 @@ impl Evidence {
     ///
     /// The kinds are told apart by their first bytes and their size, and no bytes are of two
     /// kinds: a DCAP quote starts with its version (3 to 5) and key type, an SNP report has
-    /// exactly 1184 bytes and starts with its version (2 to 5, 32 bits), a Nitro document starts
+    /// exactly 1184 bytes and starts with its version (1 to 5, 32 bits), a Nitro document starts
     /// with a CBOR array of four, vTPM evidence is a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         match bytes {
