@@ -5,6 +5,7 @@ mod collateral;
 mod confidentiality;
 mod contexts;
 mod deploying;
+mod evidence;
 mod files;
 mod help;
 mod listing;
