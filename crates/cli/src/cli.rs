@@ -99,6 +99,7 @@ pub(crate) enum Command {
     Proxy(Box<commands::proxy::Proxy>),
     Context(commands::context::Context),
     Trust(commands::trust::Trust),
+    Collateral(Box<commands::collateral::CollateralCommand>),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -135,6 +136,7 @@ impl Invocation {
             Command::Proxy(command) => command.run(&scene).await,
             Command::Context(command) => command.run(&scene),
             Command::Trust(command) => command.run(&scene),
+            Command::Collateral(command) => command.run(&scene).await,
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }
