@@ -74,10 +74,6 @@ impl Fault {
 pub(crate) struct Holds(pub(crate) bool);
 
 impl Ledger {
-    pub(crate) fn has_failed(&self) -> bool {
-        self.decisive.is_some()
-    }
-
     /// The TEE that a trusted root stands for.
     pub(crate) fn set_tee(&mut self, tee: Tee) {
         self.tee = Some(tee);
