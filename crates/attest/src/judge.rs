@@ -1,5 +1,7 @@
 //! Checks that evidence of several kinds is put to in the same way.
 
+use std::time::Duration;
+
 use crate::{
     CheckName, Policy, Reason, ReferenceValues,
     ledger::{Failure, Holds, Ledger, hint_for},
@@ -35,7 +37,7 @@ pub(crate) fn judge_debug(ledger: &mut Ledger, is_debug: bool, policy: &Policy) 
 }
 
 /// Holds each measured value against those that policy (`section.name`) and caller (`name`) give
-/// for it, and refuses if the caller names a claim that this evidence does not have.
+/// for it, and refuses if one of them names a claim that this evidence does not have.
 pub(crate) fn judge_references(
     ledger: &mut Ledger,
     section: &str,
@@ -55,10 +57,15 @@ pub(crate) fn judge_references(
             wanted.map(Vec::as_slice),
         );
     }
+    let of_policy = policy.references.keys().filter_map(|name| {
+        let (of, name) = name.split_once('.')?;
+        (of == section).then_some(name)
+    });
     let unknown = expected
         .claims
         .keys()
         .map(String::as_str)
+        .chain(of_policy)
         .chain(expected.mrenclave.map(|_| "mrenclave"))
         .chain(expected.mrsigner.map(|_| "mrsigner"))
         // SGX has checks of their own for these two.
@@ -175,6 +182,27 @@ pub(crate) fn judge_validity(ledger: &mut Ledger, validity: crate::x509::Validit
         || Failure {
             reason: Reason::Stale,
             why: "certificates or collateral are not valid at this time".into(),
+            hint: hint_for(Reason::Stale),
+        },
+    );
+}
+
+/// The age at `now` of collateral whose oldest document was issued at `issued`.
+pub(crate) fn judge_collateral_age(ledger: &mut Ledger, issued: u64, policy: &Policy, now: u64) {
+    let age = now.saturating_sub(issued);
+    let issued = format!("oldest document issued {}", date(issued));
+    let Some(limit) = policy.max_collateral_age else {
+        ledger.skipped(CheckName::CollateralAge, issued, "the policy sets no limit");
+        return;
+    };
+    ledger.compare(
+        CheckName::CollateralAge,
+        format!("{issued}, {age} s ago"),
+        format!("at most {} s", limit.as_secs()),
+        Holds(Duration::from_secs(age) <= limit),
+        || Failure {
+            reason: Reason::Stale,
+            why: "the collateral is older than the policy allows".into(),
             hint: hint_for(Reason::Stale),
         },
     );

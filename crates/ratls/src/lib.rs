@@ -37,7 +37,7 @@ pub mod provisioning;
 pub mod tagged;
 pub mod wire;
 
-pub use binding::{ChannelBinding, TlsPublicKey};
+pub use binding::{ChannelBinding, TlsPublicKey, certificate_report_data};
 pub use cbor::CborError;
 pub use channel::{
     Attestation, AttestedChannel, Body, CollateralSource, ConnectError, Endpoint, Expected,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mse_attest::{CheckName, Evidence, Policy, ReferenceValues, Tee, Verifier};
+use mse_attest::{CheckName, Evidence, EvidenceKind, Policy, ReferenceValues, Tee, Verifier};
 use mse_crypto::Digest;
 use mse_crypto::hpke::KeyPair;
 use mse_ratls::certificate::{
@@ -168,6 +168,49 @@ fn our_own_certificates_carry_both_forms() {
     let peer = PeerCertificate::parse(&der).unwrap();
     assert_eq!(layouts(&peer), [Layout::Tagged, Layout::Point]);
     assert_eq!(site.appraise(&peer, CODE), Ok(Tee::Simulated));
+}
+
+/// The report and the quote were made for nobody's TLS key: they are only carried here.
+#[test]
+fn every_kind_stands_in_its_own_extension() {
+    let shared = std::env::var_os("MSE_EVIDENCE_DIR").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence"),
+        std::path::PathBuf::from,
+    );
+    let read = |sample: &str| {
+        let path = shared.join(sample);
+        std::fs::read(&path).unwrap_or_else(|error| {
+            panic!(
+                "the sample `{}` is missing ({error}): set MSE_EVIDENCE_DIR to the folder of the evidence samples",
+                path.display()
+            )
+        })
+    };
+    let identity = TlsIdentity::generate().unwrap();
+    for (sample, kind, oid) in [
+        (
+            "snp/trustee__evidence-v0__05b7438a/report.bin",
+            EvidenceKind::Snp,
+            "06092a864886f84d8a3907",
+        ),
+        (
+            "tdx-v4/trustee__tdx-quote-4__12b401a8/quote.bin",
+            EvidenceKind::TdxDcap,
+            "06092a864886f84d8a3908",
+        ),
+    ] {
+        let evidence = Evidence::parse(&read(sample)).unwrap();
+        let until = SystemTime::now() + Duration::from_secs(3600);
+        let names = ["app.mse.localhost".to_owned()];
+        let der = identity.certificate(&names, until, &evidence).unwrap();
+        assert!(hex::encode(&der).contains(oid));
+        let read = EnclaveCertificate::parse(&der).unwrap();
+        assert_eq!(read.evidence.kind(), kind);
+        assert_eq!(read.evidence, evidence);
+        // Evidence without a registered tag does not go into the shared extension.
+        let shared = identity.interoperable_certificate(&names, until, &evidence, &evidence);
+        assert_eq!(shared.is_ok(), kind == EvidenceKind::TdxDcap);
+    }
 }
 
 #[test]

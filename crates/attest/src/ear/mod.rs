@@ -197,6 +197,7 @@ fn is_proof(name: CheckName) -> bool {
             | CheckName::HardwareBinding
             | CheckName::CollateralValidity
             | CheckName::CollateralAge
+            | CheckName::EvidenceTime
             | CheckName::TcbEvaluation
     )
 }
