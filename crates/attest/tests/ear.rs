@@ -168,6 +168,14 @@ fn a_genuine_trust_domain_is_affirmed_as_far_as_it_was_compared() {
         appraise(&evidence, &collateral, policy, expected, at(case.now))
     };
 
+    let reference = |names: &[&str]| {
+        let value = |name| hex::decode(sample.claims[name].as_str().unwrap()).unwrap();
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), value(*name)))
+            .collect()
+    };
+
     let mut expected = ReferenceValues::default();
     let (_, unknown_code) = ear(&result(&expected, &Policy::strict()), "tdx");
     let vector = |executables: i8| {
@@ -182,16 +190,23 @@ fn a_genuine_trust_domain_is_affirmed_as_far_as_it_was_compared() {
         summary(&unknown_code),
         json!(["warning", vector(33), "accepted", false])
     );
-    let mr_td = sample.claims["mr_td"].as_str().unwrap();
-    expected
-        .claims
-        .insert("mr_td".to_owned(), hex::decode(mr_td).unwrap());
+    let firmware_only = ReferenceValues {
+        claims: reference(&["mr_td"]),
+        ..expected.clone()
+    };
+    let (_, firmware) = ear(&result(&firmware_only, &Policy::strict()), "tdx");
+    assert_eq!(
+        summary(&firmware),
+        json!(["warning", vector(33), "accepted", false])
+    );
+    expected.claims = reference(&["mr_td", "rtmr1", "rtmr2"]);
     let (_, known_code) = ear(&result(&expected, &Policy::strict()), "tdx");
     assert_eq!(
         summary(&known_code),
         json!(["affirming", vector(3), "accepted", false])
     );
-    assert_eq!(known_code["ear_attester_claims"]["mr_td"], mr_td);
+    let mr_td = &known_code["ear_attester_claims"]["mr_td"];
+    assert_eq!(mr_td.as_str(), sample.claims["mr_td"].as_str());
 
     let late = appraise(
         &evidence,

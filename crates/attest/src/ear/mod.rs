@@ -168,6 +168,15 @@ impl<'a> Facts<'a> {
             .any(|check| names.contains(&check.name) && is(&check.outcome))
     }
 
+    /// Whether the measured value `name` was compared with a reference value, and is it.
+    fn is_compared(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| {
+            check.name == CheckName::ReferenceValue
+                && check.outcome == Outcome::Passed
+                && check.compared.split(' ').next() == Some(name)
+        })
+    }
+
     fn failed(&self, names: &[CheckName]) -> bool {
         self.any(names, |outcome| matches!(outcome, Outcome::Failed { .. }))
     }
@@ -284,27 +293,21 @@ fn executables(facts: &Facts<'_>) -> Option<i8> {
         CheckName::IsvSvn,
         CheckName::ReferenceValue,
     ];
-    if facts.failed(CODE) {
-        return Some(33);
-    }
-    let is_recognized = facts.checks.iter().any(|check| {
-        check.outcome == Outcome::Passed
-            && match check.name {
-                CheckName::MrEnclave => true,
-                CheckName::ReferenceValue => measures_code(&check.compared),
-                _ => false,
-            }
-    });
+    let is_recognized = !facts.failed(CODE)
+        && match facts.claims? {
+            Claims::Sgx(_) => facts.any(&[CheckName::MrEnclave], |outcome| {
+                *outcome == Outcome::Passed
+            }),
+            // Firmware, and the kernel with its command line and initial file system.
+            Claims::Tdx(_) => ["mr_td", "rtmr1", "rtmr2"]
+                .iter()
+                .all(|name| facts.is_compared(name)),
+            Claims::Snp(_) => facts.is_compared("measurement"),
+            // The whole image; of an instance, what its firmware started.
+            Claims::Nitro(_) => facts.is_compared("pcr0") || facts.is_compared("nitrotpm_pcr4"),
+            Claims::Vtpm(_) => facts.is_compared("pcr4"),
+        };
     Some(if is_recognized { 3 } else { 33 })
-}
-
-/// Whether what was compared, `name value`, is the measurement of what was loaded, rather than of
-/// who owns or configured it.
-fn measures_code(compared: &str) -> bool {
-    let name = compared.split(' ').next().unwrap_or_default();
-    ["mr_td", "measurement", "rtmr", "pcr", "mrenclave"]
-        .iter()
-        .any(|measured| name.starts_with(measured))
 }
 
 fn hardware(facts: &Facts<'_>) -> Option<i8> {
