@@ -88,6 +88,11 @@ impl Ledger {
         self.claims = Some(claims);
     }
 
+    /// Takes what evidence within other evidence states, to be set as a part of the whole.
+    pub(crate) fn take_claims(&mut self) -> Option<Claims> {
+        self.claims.take()
+    }
+
     /// What verified collateral says about the platform.
     pub(crate) fn set_tcb(&mut self, tcb: Tcb) {
         self.tcb = Some(tcb);

@@ -68,6 +68,7 @@ impl Policy {
         let mut anchors = vec![TrustAnchor::intel()];
         anchors.extend(snp::hardware_anchors());
         anchors.extend(nitro::hardware_anchors());
+        anchors.extend(vtpm::hardware_anchors());
         Self {
             anchors,
             accepted_statuses: Vec::new(),

@@ -4,6 +4,7 @@
 mod confidentiality;
 mod contexts;
 mod deploying;
+mod evidence;
 mod files;
 mod help;
 mod listing;
