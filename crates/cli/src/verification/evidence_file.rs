@@ -222,3 +222,44 @@ fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
         .ok()
         .or_else(|| BASE64.decode(&text).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use mse_crypto::hpke::KeyPair;
+    use mse_ratls::TlsIdentity;
+    use mse_simtee::Platform;
+
+    use super::*;
+
+    #[test]
+    fn evidence_of_a_certificate_must_be_about_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let platform = Platform::create(&dir.path().join("tee"), now).unwrap();
+        let evidence =
+            |data: [u8; 64]| Evidence::parse(&platform.quote([1; 32], &data).unwrap()).unwrap();
+        let (identity, thief) = (
+            TlsIdentity::generate().unwrap(),
+            TlsIdentity::generate().unwrap(),
+        );
+        let raw = evidence(identity.report_data(&KeyPair::generate().public()));
+        let tagged = evidence(identity.tagged_report_data());
+        let names = ["app.mse.localhost".to_owned()];
+        let until = now + Duration::from_secs(3600);
+
+        let both = identity.interoperable_certificate(&names, until, &raw, &tagged);
+        let file = EvidenceFile::parse(&both.unwrap()).unwrap();
+        assert_eq!(file.evidence, raw);
+        let expected = file.expectation(ReferenceValues::default());
+        assert_eq!(expected.report_data, raw.stated_report_data());
+
+        // Read, so that the appraisal refuses it.
+        let stolen = thief.certificate(&names, until, &raw).unwrap();
+        let file = EvidenceFile::parse(&stolen).unwrap();
+        let expected = file.expectation(ReferenceValues::default());
+        assert!(expected.report_data.is_some());
+        assert_ne!(expected.report_data, raw.stated_report_data());
+    }
+}
