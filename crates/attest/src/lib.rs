@@ -63,6 +63,7 @@ mod claims;
 mod collateral;
 pub mod dcap;
 mod digest;
+pub mod ear;
 mod evidence;
 mod explain;
 mod hex_form;

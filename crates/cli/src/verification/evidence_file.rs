@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_attest::{CheckName, Collateral, Evidence, ReferenceValues};
 use mse_collateral::CollateralFile;
 use mse_collateral::bundle::MAX_BUNDLE_BYTES;
-use mse_ratls::certificate::{EnclaveCertificate, x25519_of};
-use mse_ratls::certificate_report_data;
+use mse_ratls::certificate::{CertificateError, EnclaveCertificate, x25519_of};
+use mse_ratls::{PeerCertificate, certificate_report_data};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
@@ -33,8 +33,8 @@ pub(crate) struct Unreadable {
 /// Evidence from a file.
 pub(crate) struct EvidenceFile {
     pub(crate) evidence: Evidence,
-    /// The certificate that carried it.
-    certificate: Option<EnclaveCertificate>,
+    /// The report data that it must have to be about the key of the certificate that carried it.
+    bound: Option<[u8; 64]>,
 }
 
 impl EvidenceFile {
@@ -53,11 +53,7 @@ impl EvidenceFile {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         if let Some(der) = certificate_in(bytes)? {
-            let certificate = EnclaveCertificate::parse(&der).map_err(|error| error.to_string())?;
-            return Ok(Self {
-                evidence: certificate.evidence.clone(),
-                certificate: Some(certificate),
-            });
+            return Self::of_certificate(&der).map_err(|error| error.to_string());
         }
         let evidence = match decoded(bytes) {
             Some(decoded) => Evidence::parse(&decoded),
@@ -66,23 +62,39 @@ impl EvidenceFile {
         evidence
             .map(|evidence| Self {
                 evidence,
-                certificate: None,
+                bound: None,
             })
             .map_err(|error| error.to_string())
+    }
+
+    /// The evidence in a certificate of ours or of another RA-TLS stack; of two, the raw one.
+    fn of_certificate(der: &[u8]) -> Result<Self, CertificateError> {
+        match PeerCertificate::parse(der) {
+            Ok(peer) => {
+                let bound = peer.evidence().last().ok_or(CertificateError::NoEvidence)?;
+                Ok(Self {
+                    evidence: bound.evidence.clone(),
+                    bound: Some(bound.report_data),
+                })
+            }
+            // That it is about another key is for the appraisal to say, with all the rest.
+            Err(CertificateError::OtherKey) => {
+                let ours = EnclaveCertificate::parse(der)?;
+                let stated = ours.evidence.stated_report_data().unwrap_or([0; 64]);
+                Ok(Self {
+                    bound: Some(certificate_report_data(&ours.tls_key, &x25519_of(&stated))),
+                    evidence: ours.evidence,
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What must be found: as `expected`, and of evidence from a certificate that it was made for
     /// that certificate's key.
     pub(crate) fn expectation(&self, expected: ReferenceValues) -> ReferenceValues {
-        let (Some(certificate), None) = (&self.certificate, expected.report_data) else {
-            return expected;
-        };
-        let stated = self.evidence.stated_report_data().unwrap_or([0; 64]);
         ReferenceValues {
-            report_data: Some(certificate_report_data(
-                &certificate.tls_key,
-                &x25519_of(&stated),
-            )),
+            report_data: expected.report_data.or(self.bound),
             ..expected
         }
     }
@@ -221,4 +233,45 @@ fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     hex::decode(hexadecimal)
         .ok()
         .or_else(|| BASE64.decode(&text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use mse_crypto::hpke::KeyPair;
+    use mse_ratls::TlsIdentity;
+    use mse_simtee::Platform;
+
+    use super::*;
+
+    #[test]
+    fn evidence_of_a_certificate_must_be_about_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let platform = Platform::create(&dir.path().join("tee"), now).unwrap();
+        let evidence =
+            |data: [u8; 64]| Evidence::parse(&platform.quote([1; 32], &data).unwrap()).unwrap();
+        let (identity, thief) = (
+            TlsIdentity::generate().unwrap(),
+            TlsIdentity::generate().unwrap(),
+        );
+        let raw = evidence(identity.report_data(&KeyPair::generate().public()));
+        let tagged = evidence(identity.tagged_report_data());
+        let names = ["app.mse.localhost".to_owned()];
+        let until = now + Duration::from_secs(3600);
+
+        let both = identity.interoperable_certificate(&names, until, &raw, &tagged);
+        let file = EvidenceFile::parse(&both.unwrap()).unwrap();
+        assert_eq!(file.evidence, raw);
+        let expected = file.expectation(ReferenceValues::default());
+        assert_eq!(expected.report_data, raw.stated_report_data());
+
+        // Read, so that the appraisal refuses it.
+        let stolen = thief.certificate(&names, until, &raw).unwrap();
+        let file = EvidenceFile::parse(&stolen).unwrap();
+        let expected = file.expectation(ReferenceValues::default());
+        assert!(expected.report_data.is_some());
+        assert_ne!(expected.report_data, raw.stated_report_data());
+    }
 }

@@ -3,6 +3,8 @@
 
 mod collateral;
 mod domain;
+#[allow(dead_code, reason = "`mse verify --ear` is being made")]
+mod ear;
 mod evidence_file;
 mod expected;
 mod explanation;
