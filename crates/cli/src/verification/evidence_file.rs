@@ -90,6 +90,27 @@ impl EvidenceFile {
         }
     }
 
+    /// Adds to vTPM evidence what was given in files of its own.
+    pub(crate) fn with_parts_of(mut self, endorsements: &Endorsements) -> Result<Self, Unreadable> {
+        let unreadable = |why: String| Unreadable {
+            check: CheckName::EvidenceFormat,
+            why,
+        };
+        for part in &endorsements.parts {
+            let Evidence::Vtpm(vtpm) = self.evidence else {
+                return Err(unreadable(
+                    "an endorsement is a part of vTPM evidence, and the evidence is of another kind"
+                        .into(),
+                ));
+            };
+            let vtpm = vtpm
+                .with_part(part)
+                .map_err(|error| unreadable(error.to_string()))?;
+            self.evidence = Evidence::Vtpm(Box::new(vtpm));
+        }
+        Ok(self)
+    }
+
     /// What must be found: as `expected`, and of evidence from a certificate that it was made for
     /// that certificate's key.
     pub(crate) fn expectation(&self, expected: ReferenceValues) -> ReferenceValues {
@@ -107,6 +128,8 @@ pub(crate) struct Endorsements {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// DER.
     pub(crate) crls: Vec<Vec<u8>>,
+    /// What a bare HCL report of Azure's paravisor lacks: a TPM quote, a TD quote.
+    parts: Vec<Vec<u8>>,
 }
 
 impl Endorsements {
@@ -129,6 +152,12 @@ impl Endorsements {
     }
 
     fn add(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        if bytes.trim_ascii_start().first() == Some(&b'{')
+            || matches!(Evidence::parse(&bytes), Ok(Evidence::TdxDcap(_)))
+        {
+            self.parts.push(bytes);
+            return Ok(());
+        }
         if !is_pem(&bytes) {
             if CertificateRevocationList::from_der(&bytes).is_ok() {
                 self.crls.push(bytes);
@@ -159,12 +188,17 @@ pub(crate) fn read_collateral(
         Ok(bytes) => bytes,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
+    let unreadable = |why: String| Unreadable {
+        check: CheckName::CollateralFormat,
+        why,
+    };
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        // Bundles are JSON; a set of one platform may be kept as YAML.
+        return Ok(Collateral::parse(&bytes).map_err(|error| unreadable(error.to_string())));
+    }
     Ok(CollateralFile::from_json(&bytes)
         .and_then(|kept| kept.select(evidence))
-        .map_err(|error| Unreadable {
-            check: CheckName::CollateralFormat,
-            why: error.to_string(),
-        }))
+        .map_err(|error| unreadable(error.to_string())))
 }
 
 fn read(file: &Path) -> Result<Result<Vec<u8>, Unreadable>, Failure> {

@@ -3,7 +3,6 @@
 
 mod collateral;
 mod domain;
-#[allow(dead_code, reason = "`mse verify --ear` is being made")]
 mod ear;
 mod evidence_file;
 mod expected;
@@ -22,6 +21,7 @@ pub(crate) use collateral::{
     save as save_collateral,
 };
 pub(crate) use domain::{Domain, InvalidDomain, reachable};
+pub(crate) use ear::{ear_claims, ear_token};
 pub(crate) use evidence_file::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
 pub(crate) use explanation::{Explanation, checks_text, evidence_text};
