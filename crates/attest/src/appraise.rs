@@ -58,7 +58,7 @@ pub(crate) fn appraise_with(
             .map_or(0, |since| since.as_secs()),
         memory,
     };
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::under(policy);
     if let Err(error) = collateral.check_size() {
         ledger.malformed(
             CheckName::CollateralFormat,

@@ -83,5 +83,8 @@ pub use claims::Claims;
 pub use collateral::{Collateral, CollateralError, DcapCollateral, MAX_COLLATERAL_BYTES};
 pub use evidence::{Evidence, EvidenceError, EvidenceKind};
 pub use explain::{Field, fields};
-pub use policy::{Policy, ReferenceValues, TcbStatus, UnknownTcbStatus};
+pub use policy::{
+    MAX_POLICY_BYTES, POLICY_EXAMPLE, Policy, PolicyError, ReferenceValues, Statement,
+    StatementKind, TcbStatus, UnknownTcbStatus,
+};
 pub use verifier::Verifier;
