@@ -65,6 +65,7 @@ pub mod dcap;
 mod digest;
 mod evidence;
 mod explain;
+pub mod forecast;
 mod hex_form;
 mod judge;
 mod ledger;

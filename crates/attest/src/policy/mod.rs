@@ -230,7 +230,8 @@ impl Policy {
         self
     }
 
-    /// Accepts only collateral whose oldest document was issued at most `age` ago.
+    /// Accepts only collateral whose oldest document was issued at most `age` ago; the root's CRL,
+    /// which is renewed once a year, may be older.
     #[must_use]
     pub fn require_max_collateral_age(mut self, age: Duration) -> Self {
         self.max_collateral_age = Some(age);
