@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Proxy(Box<commands::proxy::Proxy>),
     Context(commands::context::Context),
     Trust(commands::trust::Trust),
+    Policy(commands::policy::Policy),
+    Collateral(commands::collateral::Collateral),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -133,6 +135,8 @@ impl Invocation {
             Command::Proxy(command) => command.run(&scene).await,
             Command::Context(command) => command.run(&scene),
             Command::Trust(command) => command.run(&scene),
+            Command::Policy(command) => command.run(&scene),
+            Command::Collateral(command) => command.run(&scene),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }
