@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use toml::de::DeTable;
 
 use super::{
-    AcceptedStatus, Policy, PolicyError, ServiceTd, TcbStatus, Tolerance, ToleratedAdvisory,
+    AcceptedStatus, Policy, PolicyError, TcbStatus, Tolerance, ToleratedAdvisory,
+    claims::{SECTIONS, Spec, home_of},
     read::{Item, Section, line_of, nearest, shown},
 };
 use crate::{Tee, TrustAnchor, anchor::AnchorFile, judge::join};
@@ -191,100 +192,18 @@ impl Policy {
                     .insert(format!("{}.{name}", spec.name), values);
             }
         }
-        match spec.tee {
-            Tee::Nitro => self.check_nitro(section),
-            Tee::Sgx => self.read_sgx(section),
-            Tee::Tdx => self.read_tdx(section),
-            _ => Ok(()),
-        }
-    }
-
-    /// A document has registers of an enclave or of a NitroTPM: both can never be there.
-    fn check_nitro(&self, section: &Section<'_>) -> Result<(), PolicyError> {
-        let names = |prefix: &str| self.references.keys().any(|name| name.starts_with(prefix));
-        let both = section
-            .keys()
-            .find(|name| name.starts_with("nitrotpm_pcr") && names("nitro.pcr"));
-        match both.and_then(|name| section.find(name)) {
-            Some(item) => Err(item.invalid(
-                "no document has registers of an enclave and of a NitroTPM",
-                "keep `pcr…` for enclaves, or `nitrotpm_pcr…` for EC2 instances",
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn read_sgx(&mut self, section: &Section<'_>) -> Result<(), PolicyError> {
-        if let Some(item) = section.find("isv_prod_id") {
-            self.sgx.isv_prod_id = Some(sixteen_bits(&item)?);
-        }
-        if let Some(item) = section.find("min_isv_svn") {
-            self.sgx.min_isv_svn = sixteen_bits(&item)?;
-        }
-        Ok(())
-    }
-
-    fn read_tdx(&mut self, section: &Section<'_>) -> Result<(), PolicyError> {
-        if let Some(item) = section.find("min_tee_tcb_svn") {
-            self.tdx.min_tee_tcb_svn = item.hex_array()?;
-        }
-        for section in all(section, "tolerate")? {
-            let what = section.require("what", TDX_TOLERATE)?;
-            let slot = match what.string()? {
-                "service-td" => {
-                    self.read_service_td(&section)?;
-                    continue;
-                }
-                "sept-ve" => &mut self.tdx.sept_ve,
-                "migration" => &mut self.tdx.migration,
-                _ => return Err(what.invalid("there is no such exception", TDX_TOLERATE)),
-            };
-            section.refuse_unknown(&["what", "reason", "until"], |_| false, |_| None)?;
-            if slot.is_some() {
-                return Err(what.twice());
-            }
-            *slot = Some(tolerance(&section)?);
-        }
-        Ok(())
-    }
-
-    fn read_service_td(&mut self, section: &Section<'_>) -> Result<(), PolicyError> {
-        section.refuse_unknown(
-            &["what", "mr_service_td", "reason", "until"],
-            |_| false,
-            |_| None,
-        )?;
-        let item = section.require("mr_service_td", "give the 48 bytes of MR_SERVICETD")?;
-        let mr_service_td = item.hex_array()?;
-        if mr_service_td == [0; 48] {
-            return Err(item.invalid(
-                "zero stands for no service TD",
-                "name the service TD, or remove this entry",
-            ));
-        }
-        let tolerated = &mut self.tdx.service_tds;
-        if tolerated
-            .iter()
-            .any(|one| one.mr_service_td == mr_service_td)
-        {
-            return Err(item.twice());
-        }
-        tolerated.push(ServiceTd {
-            mr_service_td,
-            tolerance: tolerance(section)?,
-        });
-        Ok(())
+        self.read_others(spec.tee, section)
     }
 }
 
 /// The sections `[[key]]`; none if the key is not there.
-fn all<'t>(section: &Section<'t>, key: &str) -> Result<Vec<Section<'t>>, PolicyError> {
+pub(super) fn all<'t>(section: &Section<'t>, key: &str) -> Result<Vec<Section<'t>>, PolicyError> {
     section
         .find(key)
         .map_or_else(|| Ok(Vec::new()), |item| item.sections())
 }
 
-fn tolerance(section: &Section<'_>) -> Result<Tolerance, PolicyError> {
+pub(super) fn tolerance(section: &Section<'_>) -> Result<Tolerance, PolicyError> {
     let reason = section
         .require("reason", "say in a sentence why this exception is made")?
         .words()?;
@@ -322,11 +241,6 @@ fn tees(item: &Item<'_>) -> Result<Vec<Tee>, PolicyError> {
     Ok(tees)
 }
 
-fn sixteen_bits(item: &Item<'_>) -> Result<u16, PolicyError> {
-    let number = item.integer(0..=u32::from(u16::MAX))?;
-    u16::try_from(number).map_err(|_| item.invalid("the number is out of range", "use 16 bits"))
-}
-
 /// Intel's form: `INTEL-SA-` and five digits, perhaps more one day.
 fn is_advisory_id(id: &str) -> bool {
     id.strip_prefix("INTEL-SA-").is_some_and(|number| {
@@ -341,83 +255,6 @@ fn nearest_exactly<'c>(word: &str, names: &[&'c str]) -> Option<&'c str> {
     let near = nearest(word, &candidates)?;
     let at = candidates.iter().position(|name| *name == near)?;
     names.get(at).copied()
-}
-
-/// The section of a TEE: which claims can have reference values, and its other keys.
-pub(super) struct Spec {
-    pub(super) name: &'static str,
-    pub(super) tee: Tee,
-    claims: &'static [Claim],
-    others: &'static [&'static str],
-}
-
-impl Spec {
-    fn claim(&self, name: &str) -> Option<&Claim> {
-        self.claims.iter().find(|claim| claim.is_named(name))
-    }
-}
-
-/// A claim, or a row of numbered ones (`pcr0`, `pcr1`, …).
-struct Claim {
-    name: &'static str,
-    /// How many there are of a row.
-    registers: Option<u8>,
-    lengths: &'static [usize],
-}
-
-impl Claim {
-    const fn of(name: &'static str, lengths: &'static [usize]) -> Self {
-        Self {
-            name,
-            registers: None,
-            lengths,
-        }
-    }
-
-    const fn row(name: &'static str, registers: u8, lengths: &'static [usize]) -> Self {
-        Self {
-            name,
-            registers: Some(registers),
-            lengths,
-        }
-    }
-
-    fn is_named(&self, name: &str) -> bool {
-        match self.registers {
-            None => name == self.name,
-            // Written in one way only: `pcr07` is not `pcr7`.
-            Some(registers) => name.strip_prefix(self.name).is_some_and(|number| {
-                (0..registers).any(|register| register.to_string() == number)
-            }),
-        }
-    }
-
-    fn value(&self, item: &Item<'_>) -> Result<Vec<u8>, PolicyError> {
-        match self.lengths {
-            [] => item.hex(|length| (1..=MAX_VALUE).contains(&length), "the value"),
-            lengths => item.hex(
-                |length| lengths.contains(&length),
-                &format!(
-                    "{} bytes",
-                    lengths
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(" or ")
-                ),
-            ),
-        }
-    }
-}
-
-/// Where a key that stands in the wrong place belongs.
-fn home_of(name: &str) -> Option<&'static str> {
-    SECTIONS
-        .iter()
-        .find(|spec| {
-            spec.claim(name).is_some() || (name != "tolerate" && spec.others.contains(&name))
-        })
-        .map(|spec| spec.name)
 }
 
 const FORMAT: &str = "mse-policy/1";
@@ -440,70 +277,3 @@ const KEYS: &[&str] = &[
 ];
 
 const HARDWARE: [Tee; 5] = [Tee::Sgx, Tee::Tdx, Tee::Snp, Tee::Nitro, Tee::Tpm];
-
-const TDX_TOLERATE: &str = "use `sept-ve`, `migration`, or `service-td` with `mr_service_td`";
-
-/// The longest value of a claim that has no length of its own.
-const MAX_VALUE: usize = 1024;
-
-pub(super) static SECTIONS: &[Spec] = &[
-    Spec {
-        name: "sgx",
-        tee: Tee::Sgx,
-        claims: &[Claim::of("mrenclave", &[32]), Claim::of("mrsigner", &[32])],
-        others: &["isv_prod_id", "min_isv_svn"],
-    },
-    Spec {
-        name: "tdx",
-        tee: Tee::Tdx,
-        claims: &[
-            Claim::of("mr_td", &[48]),
-            Claim::row("rtmr", 4, &[48]),
-            Claim::of("mr_config_id", &[48]),
-            Claim::of("mr_owner", &[48]),
-            Claim::of("mr_owner_config", &[48]),
-            Claim::of("mr_seam", &[48]),
-            Claim::of("mr_signer_seam", &[48]),
-            Claim::of("td_attributes", &[8]),
-            Claim::of("xfam", &[8]),
-        ],
-        others: &["min_tee_tcb_svn", "tolerate"],
-    },
-    Spec {
-        name: "snp",
-        tee: Tee::Snp,
-        claims: &[
-            Claim::of("measurement", &[48]),
-            Claim::of("host_data", &[32]),
-            Claim::of("family_id", &[16]),
-            Claim::of("image_id", &[16]),
-            Claim::of("id_key_digest", &[48]),
-            Claim::of("author_key_digest", &[48]),
-            Claim::of("report_id", &[32]),
-            Claim::of("report_id_ma", &[32]),
-            Claim::of("chip_id", &[64]),
-        ],
-        others: &[],
-    },
-    Spec {
-        name: "nitro",
-        tee: Tee::Nitro,
-        claims: &[
-            Claim::row("pcr", 32, &[48]),
-            Claim::row("nitrotpm_pcr", 24, &[48]),
-            Claim::of("user_data", &[]),
-            Claim::of("public_key", &[]),
-        ],
-        others: &[],
-    },
-    Spec {
-        name: "vtpm",
-        tee: Tee::Tpm,
-        claims: &[
-            Claim::row("pcr", 24, &[32, 48, 64]),
-            Claim::of("user_data", &[]),
-            Claim::of("ak_sha256", &[32]),
-        ],
-        others: &[],
-    },
-];

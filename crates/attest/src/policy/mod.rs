@@ -1,8 +1,10 @@
 //! Policy (whom to trust, and how old, how patched) and reference values (what to expect).
 
+mod claims;
 mod error;
 mod file;
 mod read;
+mod sections;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -235,6 +237,21 @@ impl Policy {
     #[must_use]
     pub fn require_max_collateral_age(mut self, age: Duration) -> Self {
         self.max_collateral_age = Some(age);
+        self
+    }
+
+    /// Accepts only Nitro documents that were made at most `age` ago. Without it a document is
+    /// accepted as long as its signer's certificate is valid: three hours.
+    #[must_use]
+    pub fn require_max_nitro_age(mut self, age: Duration) -> Self {
+        self.nitro.max_age = Some(age);
+        self
+    }
+
+    /// Accepts Nitro documents of enclaves only, not those of EC2 instances with a NitroTPM.
+    #[must_use]
+    pub fn require_nitro_enclaves(mut self) -> Self {
+        self.nitro.attesters = nitro::AcceptedAttesters::EnclavesOnly;
         self
     }
 

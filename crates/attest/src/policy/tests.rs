@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 
 use super::*;
+use crate::snp::SnpProduct;
 
 fn at(text: &str) -> SystemTime {
     let instant: jiff::Timestamp = text.parse().unwrap();
@@ -26,7 +27,7 @@ const TERMS: &str = "reason = \"because\"\nuntil = 2027-01-31\n";
 fn the_example_is_a_policy_and_the_documentation_has_it() {
     let policy = Policy::from_toml(POLICY_EXAMPLE).unwrap();
     assert_eq!(policy.description(), Some("Payment service, production"));
-    assert_eq!(policy.tees, Some(vec![Tee::Sgx, Tee::Tdx]));
+    assert_eq!(policy.tees.as_ref().map(Vec::len), Some(5));
     assert_eq!(
         policy.max_collateral_age,
         Some(Duration::from_secs(30 * 86_400))
@@ -34,7 +35,12 @@ fn the_example_is_a_policy_and_the_documentation_has_it() {
     assert_eq!(policy.min_tcb_evaluation_number, 17);
     assert_eq!(policy.debug, None);
     assert_eq!(policy.sgx.isv_prod_id, Some(1));
-    assert_eq!(policy.references.len(), 5);
+    assert_eq!(policy.references.len(), 8);
+    assert_eq!(policy.snp.min_tcb[&SnpProduct::Genoa].microcode, 72);
+    assert_eq!(policy.snp.min_abi, (1, 51));
+    assert_eq!(policy.snp.demands.len(), 1);
+    assert_eq!(policy.snp.vmpl.as_ref().map(|(max, _)| *max), Some(1));
+    assert_eq!(policy.nitro.max_age, Some(Duration::from_secs(600)));
     assert_eq!(policy.tdx.min_tee_tcb_svn[..4], [6, 1, 3, 0]);
     assert!(policy.tdx.sept_ve.is_some());
     assert!(!policy.accepts_simulated());
@@ -267,6 +273,49 @@ fn errors_name_line_key_value_and_fix() {
         (
             "[[trust_anchor]]\ntee = \"simulated\"",
             "`trust_anchor[0].root_certificate` is missing",
+        ),
+        (
+            "[snp]\nrequire = [\"smt\"]",
+            "`snp.require[0]` is `smt`: there is no such demand; use `no-smt`",
+        ),
+        (
+            "[snp]\nrequire = [\"no-smt\", \"no-smt\"]",
+            "names `no-smt` a second time",
+        ),
+        ("[snp]\nmin_abi = \"1.055\"", "`snp.min_abi` is `1.055`"),
+        (
+            "[snp]\nmin_abi = 1.55",
+            "`snp.min_abi` is a float and must be a string",
+        ),
+        ("[snp.min_tcb]", "`snp.min_tcb` is `[snp.min_tcb]`: it asks for nothing"),
+        (
+            "[snp.min_tcb.Rome]\nsnp = 1",
+            "`snp.min_tcb.Rome` is not a known key",
+        ),
+        (
+            "[snp.min_tcb.Milan]\nfmc = 1",
+            "`snp.min_tcb.Milan.fmc` is not a known key",
+        ),
+        ("[snp.min_tcb.Turin]\nfmc = 256", "use 0 to 255"),
+        (
+            "[[snp.tolerate]]\nwhat = \"vmpl\"\nmax_vmpl = 4",
+            "`snp.tolerate[0].max_vmpl` is `4`: the number is out of range; use 1 to 3",
+        ),
+        (
+            "[[snp.tolerate]]\nwhat = \"x\"",
+            "use `migration-agent`, `masked-chip-id`, or `vmpl`",
+        ),
+        (
+            "[[snp.tolerate]]\nwhat = \"masked-chip-id\"\nmax_vmpl = 1",
+            "`snp.tolerate[0].max_vmpl` is not a known key",
+        ),
+        (
+            "[nitro]\nmax_age = \"1 h\"",
+            "`nitro.max_age` is `1 h`: this is no duration",
+        ),
+        (
+            "[nitro]\nenclaves_only = 1",
+            "`nitro.enclaves_only` is an integer and must be `true` or `false`",
         ),
         ("tees = [", "this is not TOML"),
         (

@@ -4,8 +4,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{Policy, TcbStatus, Tolerance, file::SECTIONS, tolerance::day_or_date};
-use crate::{Tee, TrustAnchor, judge::join};
+use super::{
+    Policy, TcbStatus, Tolerance, claims::SECTIONS, sections::DEMANDS, tolerance::day_or_date,
+};
+use crate::{
+    Tee, TrustAnchor,
+    judge::join,
+    nitro::AcceptedAttesters,
+    snp::{Concession, SnpTcb},
+};
 
 /// Something that a policy says, or what its reader should know about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +47,7 @@ impl Policy {
     pub fn describe(&self, now: SystemTime) -> Vec<Statement> {
         let mut words = Words(Vec::new());
         self.describe_rules(&mut words);
+        self.describe_snp_and_nitro(&mut words);
         self.describe_code(&mut words);
         self.describe_exceptions(&mut words, now);
         self.describe_gaps(&mut words, now);
@@ -110,6 +118,29 @@ impl Policy {
                 ),
                 danger: Some("that service TD may act for them"),
                 tolerance: &service_td.tolerance,
+            });
+        }
+        for (concession, tolerance) in &self.snp.concessions {
+            let (what, danger) = match concession {
+                Concession::MigrationAgent => (
+                    "SNP guests that a migration agent can move to another machine",
+                    Some("nobody but the agent attests that machine"),
+                ),
+                Concession::MaskedChip => ("SNP reports that do not name their chip", None),
+            };
+            all.push(Exception {
+                key: "snp.tolerate".into(),
+                what: what.into(),
+                danger,
+                tolerance,
+            });
+        }
+        if let Some((max, tolerance)) = &self.snp.vmpl {
+            all.push(Exception {
+                key: "snp.tolerate".into(),
+                what: format!("SNP reports of VMPL 1 to {max}"),
+                danger: Some("what runs in the guest at VMPL 0 can read and change that code"),
+                tolerance,
             });
         }
         all
@@ -189,6 +220,90 @@ impl Policy {
                     "each component of the TDX module's TEE_TCB_SVN must be at least that of {}",
                     hex::encode(self.tdx.min_tee_tcb_svn)
                 ),
+            );
+        }
+    }
+
+    fn describe_snp_and_nitro(&self, words: &mut Words) {
+        let snp = &self.snp;
+        for (key, which, floors) in [
+            ("snp.min_tcb", "reported", &snp.min_tcb),
+            ("snp.min_launch_tcb", "launch", &snp.min_launch_tcb),
+        ] {
+            for (product, floor) in floors {
+                words.rule(
+                    key,
+                    format!(
+                        "the {which} TCB of SNP platforms of {product} must be at least {floor}"
+                    ),
+                );
+                if *floor == SnpTcb::default() {
+                    words.warning(key, format!("the floor for {product} asks for nothing"));
+                }
+            }
+        }
+        if snp.min_abi > (0, 0) {
+            let (major, minor) = snp.min_abi;
+            words.rule(
+                "snp.min_abi",
+                format!("SNP guests must ask for the firmware ABI {major}.{minor} at least"),
+            );
+        }
+        if snp.min_guest_svn > 0 {
+            words.rule(
+                "snp.min_guest_svn",
+                format!(
+                    "the SNP guest's security version must be at least {}",
+                    snp.min_guest_svn
+                ),
+            );
+        }
+        for (name, demand) in DEMANDS {
+            if snp.demands.contains(&demand) {
+                words.rule(
+                    "snp.require",
+                    format!("SNP guests and platforms must have: {name}"),
+                );
+            }
+        }
+        if !snp.csp_ids.is_empty() {
+            words.rule(
+                "snp.csp_ids",
+                format!(
+                    "VLEKs must be those of the providers {}",
+                    join(&snp.csp_ids)
+                ),
+            );
+        }
+        if snp.require_crl {
+            words.rule(
+                "snp.require_crl",
+                "SNP reports need AMD's revocation list".into(),
+            );
+        }
+        let may_be_snp = self
+            .tees
+            .as_ref()
+            .is_none_or(|tees| tees.contains(&Tee::Snp));
+        if may_be_snp && snp.min_tcb.is_empty() {
+            words.warning(
+                "snp.min_tcb",
+                "SNP platforms pass with any firmware that AMD has certified, however old: AMD does not say what is out of date, and no floor is named".into(),
+            );
+        }
+        if let Some(age) = self.nitro.max_age {
+            words.rule(
+                "nitro.max_age",
+                format!(
+                    "Nitro documents must be at most {} old",
+                    in_units(age.as_secs())
+                ),
+            );
+        }
+        if self.nitro.attesters == AcceptedAttesters::EnclavesOnly {
+            words.rule(
+                "nitro.enclaves_only",
+                "Nitro documents must be of enclaves, not of EC2 instances".into(),
             );
         }
     }

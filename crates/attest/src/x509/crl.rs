@@ -1,8 +1,15 @@
 //! Certificate revocation lists.
 
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+use x509_parser::{
+    oid_registry,
+    prelude::{CertificateRevocationList, FromDer, ParsedExtension},
+};
 
-use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds, der};
+use super::{
+    Algorithm, Certificate, Validity, X509Error,
+    certificate::unix_seconds,
+    der::{self, Der, NotDer},
+};
 
 /// A CRL whose form was checked.
 pub(crate) struct Crl<'a> {
@@ -14,6 +21,19 @@ impl<'a> Crl<'a> {
     /// Reads one complete CRL (RFC 5280 §5): nothing after it, with a next update, not a delta,
     /// not indirect and not of some certificates only.
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, X509Error> {
+        Self::read(der, None)
+    }
+
+    /// As [`Crl::parse`], but the list may say where it is published (RFC 5280 §5.2.5) if
+    /// `certificate` names the same place as that of its list: an issuer may keep several.
+    pub(crate) fn parse_for(
+        der: &'a [u8],
+        certificate: &Certificate<'_>,
+    ) -> Result<Self, X509Error> {
+        Self::read(der, Some(certificate))
+    }
+
+    fn read(der: &'a [u8], certificate: Option<&Certificate<'_>>) -> Result<Self, X509Error> {
         let malformed = |why: String| Err(X509Error::Malformed(why));
         let (rest, parsed) = match CertificateRevocationList::from_der(der) {
             Ok(parsed) => parsed,
@@ -26,6 +46,18 @@ impl<'a> Crl<'a> {
             return malformed("a CRL is not DER, or names two signature algorithms".into());
         }
         for extension in parsed.extensions() {
+            if let Some(certificate) = certificate
+                && extension.oid == oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT
+            {
+                if is_published_for(extension.value, certificate) != Ok(true) {
+                    return malformed(format!(
+                        "the CRL of `{}` is not the one that `{}` names",
+                        parsed.issuer(),
+                        certificate.subject()
+                    ));
+                }
+                continue;
+            }
             // Delta and partial CRLs have critical extensions of their own.
             if extension.critical {
                 return malformed(format!(
@@ -104,6 +136,32 @@ impl<'a> Crl<'a> {
             })
     }
 }
+
+/// Whether `point`, a list's issuing distribution point, says no more than where the list is
+/// published, and `certificate` names that place as one of its list.
+fn is_published_for(point: &[u8], certificate: &Certificate<'_>) -> Result<bool, NotDer> {
+    let published = names(Der::only(point, der::SEQUENCE)?)?;
+    let Some(points) = certificate.extension(&oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS)
+    else {
+        return Ok(false);
+    };
+    for point in Der::new(Der::only(points, der::SEQUENCE)?) {
+        let point = point?;
+        if point.tag == der::SEQUENCE && names(point.content)? == published {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The full names, DER, in a distribution point that has nothing else: no subset of reasons or of
+/// kinds of certificates, no other issuer.
+fn names(point: &[u8]) -> Result<&[u8], NotDer> {
+    Der::only(Der::only(point, CONTEXT_0)?, CONTEXT_0)
+}
+
+/// `[0]`, constructed: `distributionPoint` in both extensions, and `fullName` in it.
+const CONTEXT_0: u8 = 0xa0;
 
 fn without_leading_zeros(serial: &[u8]) -> &[u8] {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
