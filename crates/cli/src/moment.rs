@@ -65,11 +65,13 @@ impl FromStr for Moment {
                 .parse::<Date>()
                 .ok()
                 .filter(|_| text.len() == "2027-01-31".len())
-                .and_then(|day| day.to_zoned(TimeZone::UTC).ok())
+                .and_then(|day| day.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok())
                 .ok_or_else(not)?
                 .timestamp(),
         };
-        u64::try_from(instant.as_second()).map(Self).map_err(|_| not())
+        u64::try_from(instant.as_second())
+            .map(Self)
+            .map_err(|_| not())
     }
 }
 

@@ -287,7 +287,10 @@ fn errors_name_line_key_value_and_fix() {
             "[snp]\nmin_abi = 1.55",
             "`snp.min_abi` is a float and must be a string",
         ),
-        ("[snp.min_tcb]", "`snp.min_tcb` is `[snp.min_tcb]`: it asks for nothing"),
+        (
+            "[snp.min_tcb]",
+            "`snp.min_tcb` is `[snp.min_tcb]`: it asks for nothing",
+        ),
         (
             "[snp.min_tcb.Rome]\nsnp = 1",
             "`snp.min_tcb.Rome` is not a known key",

@@ -24,6 +24,8 @@ fn every_command_has_a_help_with_an_example() {
         "proxy",
         "context",
         "trust",
+        "policy",
+        "collateral",
         "completions",
         "man",
     ] {

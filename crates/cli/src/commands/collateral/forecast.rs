@@ -1,13 +1,11 @@
 //! `mse collateral forecast`
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use mse_attest::Collateral;
 use mse_attest::forecast::{self, Event, Prospect, UnderCollateral};
-use mse_attest::{Collateral, Evidence, MAX_COLLATERAL_BYTES};
 use serde::Serialize;
 
 use crate::cli::Scene;
@@ -17,6 +15,7 @@ use crate::moment::{Moment, timestamp};
 use crate::policy_file::policy_with_anchors;
 use crate::trust::TrustStore;
 use crate::ui::{Report, bad, caution, good, heading, local, pairs, remaining, table};
+use crate::verification::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 
 /// Say when and why platforms will stop passing
 ///
@@ -37,6 +36,9 @@ pub(super) struct Forecast {
     /// Collateral; may be given several times. Each platform uses what is about it
     #[arg(long, value_name = "FILE")]
     collateral: Vec<PathBuf>,
+    /// Certificates (or CRLs) that vouch for the evidence, as for `mse verify`
+    #[arg(long = "endorsement", value_name = "FILE")]
+    endorsements: Vec<PathBuf>,
     /// The policy [default: the strict one]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -57,20 +59,12 @@ impl Forecast {
         )?;
         let from = self.at.unwrap_or_else(Moment::now);
         let until = self.until.unwrap_or_else(|| from.after(YEAR));
-        let collaterals = self
-            .collateral
-            .iter()
-            .map(|file| {
-                Collateral::from_json(&read(file, MAX_COLLATERAL_BYTES)?)
-                    .map_err(|error| unusable(file, "collateral", &error))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let collaterals = self.collaterals()?;
         let forecasts = self
             .evidence
             .iter()
             .map(|file| {
-                let evidence = Evidence::parse(&read(file, MAX_EVIDENCE)?)
-                    .map_err(|error| unusable(file, "evidence", &error))?;
+                let evidence = readable(file, "evidence", EvidenceFile::read(file))?.evidence;
                 let forecast = forecast::forecast(
                     &evidence,
                     &collaterals,
@@ -90,6 +84,31 @@ impl Forecast {
             collateral: self.collateral,
             forecasts,
         })
+    }
+
+    /// All sets of collateral, each with the certificates and CRLs that were named besides.
+    fn collaterals(&self) -> Result<Vec<Collateral>, Failure> {
+        let Endorsements { certificates, crls } = match self.endorsements.first() {
+            Some(first) => readable(
+                first,
+                "certificate or CRL",
+                Endorsements::read(&self.endorsements),
+            )?,
+            None => Endorsements::default(),
+        };
+        let mut collaterals = self
+            .collateral
+            .iter()
+            .map(|file| readable(file, "collateral", read_collateral(file)))
+            .collect::<Result<Vec<_>, _>>()?;
+        if collaterals.is_empty() && !self.endorsements.is_empty() {
+            collaterals.push(Collateral::none());
+        }
+        for collateral in &mut collaterals {
+            collateral.certificates.extend(certificates.iter().cloned());
+            collateral.crls.extend(crls.iter().cloned());
+        }
+        Ok(collaterals)
     }
 }
 
@@ -270,7 +289,10 @@ fn collaterals(all: &[UnderCollateral], files: &[PathBuf]) -> String {
         let behind = if newest.lacking.is_empty() {
             "the platform meets it".to_owned()
         } else {
-            format!("the platform is behind it:\n  {}", newest.lacking.join("\n  "))
+            format!(
+                "the platform is behind it:\n  {}",
+                newest.lacking.join("\n  ")
+            )
         };
         let number = newest.evaluation_number;
         text += &format!(
@@ -290,34 +312,19 @@ fn day(date: &str) -> &str {
     date.split_once('T').map_or(date, |(day, _)| day)
 }
 
-fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(limit as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(
-                Exit::NotFound,
-                format!("there is no file `{}`", file.display()),
-            ),
-            _ => Failure::file("read", file, &error),
-        })?;
-    if bytes.len() > limit {
-        return Err(Failure::new(
+/// A file that was to be read whatever the platforms are: a forecast needs all of them.
+fn readable<T>(
+    file: &Path,
+    what: &str,
+    read: Result<Result<T, Unreadable>, Failure>,
+) -> Result<T, Failure> {
+    read?.map_err(|unreadable| {
+        Failure::new(
             Exit::InvalidConfiguration,
-            format!("`{}` is longer than {limit} bytes", file.display()),
-        ));
-    }
-    Ok(bytes)
-}
-
-fn unusable(file: &Path, what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::new(
-        Exit::InvalidConfiguration,
-        format!("`{}` is no {what}: {error}", file.display()),
-    )
+            format!("`{}` is no {what}: {}", file.display(), unreadable.why),
+        )
+    })
 }
 
 const INDENT: usize = 27;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// Evidence of every kind is smaller.
-const MAX_EVIDENCE: usize = 1024 * 1024;
