@@ -92,7 +92,7 @@ fn with_terms(tolerance: &Tolerance) -> String {
 }
 
 /// Holds each measured value against those that policy (`section.name`) and caller (`name`) give
-/// for it, and refuses if the caller names a claim that this evidence does not have.
+/// for it, and refuses if one of them names a claim that this evidence does not have.
 pub(crate) fn judge_references(
     ledger: &mut Ledger,
     section: &str,
@@ -112,10 +112,15 @@ pub(crate) fn judge_references(
             wanted.map(Vec::as_slice),
         );
     }
+    let of_policy = policy.references.keys().filter_map(|name| {
+        let (of, name) = name.split_once('.')?;
+        (of == section).then_some(name)
+    });
     let unknown = expected
         .claims
         .keys()
         .map(String::as_str)
+        .chain(of_policy)
         .chain(expected.mrenclave.map(|_| "mrenclave"))
         .chain(expected.mrsigner.map(|_| "mrsigner"))
         // SGX has checks of their own for these two.
