@@ -26,6 +26,7 @@ pub(crate) fn judge_debug(ledger: &mut Ledger, is_debug: bool, case: &Case<'_>) 
             found: "debug mode".into(),
             with: "production mode",
             what: "debug mode: whoever runs the code can read its memory",
+            why: "the code runs in debug mode: whoever runs it can read its memory",
             hint: "launch it in production mode",
         },
         case.policy.debug.as_ref(),
@@ -38,8 +39,10 @@ pub(crate) struct Exception {
     pub(crate) check: CheckName,
     pub(crate) found: String,
     pub(crate) with: &'static str,
-    /// What it is, and what it means.
+    /// For a tolerance: what the policy allows, and what that means.
     pub(crate) what: &'static str,
+    /// For a refusal: what is wrong.
+    pub(crate) why: &'static str,
     /// What to do if it is refused.
     pub(crate) hint: &'static str,
 }
@@ -56,6 +59,7 @@ pub(crate) fn judge_exception(
         ref found,
         with,
         what,
+        why,
         hint,
     } = *exception;
     match tolerance {
@@ -71,7 +75,7 @@ pub(crate) fn judge_exception(
             with.to_owned(),
             Failure {
                 reason: Reason::Policy,
-                why: format!("{what}{}", expired.map_or_else(String::new, was_tolerated)),
+                why: format!("{why}{}", expired.map_or_else(String::new, was_tolerated)),
                 hint,
             },
         ),
@@ -126,7 +130,6 @@ pub(crate) fn judge_references(
         // SGX has checks of their own for these two.
         .filter(|name| !(section == "sgx" && ["mrenclave", "mrsigner"].contains(name)))
         .find(|name| !measured.iter().any(|(measured, _)| measured == name));
-    refuse_absent(ledger, section, measured, policy);
     if let Some(name) = unknown {
         ledger.failed(
             CheckName::ReferenceValue,
@@ -136,33 +139,6 @@ pub(crate) fn judge_references(
                 reason: Reason::Mismatch,
                 why: format!("a value is expected for `{name}`, which this evidence does not have"),
                 hint: "give reference values of the TEE that runs the code",
-            },
-        );
-    }
-}
-
-/// Refuses evidence that lacks a claim for which the policy names values: what is not there is
-/// none of them.
-fn refuse_absent(ledger: &mut Ledger, section: &str, measured: &[(&str, &[u8])], policy: &Policy) {
-    let absent = policy
-        .references
-        .keys()
-        .filter_map(|name| name.split_once('.'))
-        .filter(|(of, _)| *of == section)
-        .map(|(_, name)| name)
-        .filter(|name| !(section == "sgx" && ["mrenclave", "mrsigner"].contains(name)))
-        .find(|name| !measured.iter().any(|(measured, _)| measured == name));
-    if let Some(name) = absent {
-        ledger.failed(
-            CheckName::ReferenceValue,
-            format!("no `{name}`"),
-            "one of the policy's values".into(),
-            Failure {
-                reason: Reason::Mismatch,
-                why: format!(
-                    "the policy names values for `{section}.{name}`, which this evidence does not have"
-                ),
-                hint: "give reference values of what this TEE measures",
             },
         );
     }

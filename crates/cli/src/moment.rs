@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::Date;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::Offset};
 use thiserror::Error;
 
 /// An instant that the user names: RFC 3339, a day (its beginning, in UTC), or unix seconds.
@@ -65,9 +65,8 @@ impl FromStr for Moment {
                 .parse::<Date>()
                 .ok()
                 .filter(|_| text.len() == "2027-01-31".len())
-                .and_then(|day| day.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok())
-                .ok_or_else(not)?
-                .timestamp(),
+                .and_then(|day| Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok())
+                .ok_or_else(not)?,
         };
         u64::try_from(instant.as_second())
             .map(Self)

@@ -118,7 +118,8 @@ fn judge_masked(ledger: &mut Ledger, vek: &Vek, case: &Case<'_>) {
                 vek.hwid.as_deref().map_or_else(String::new, short)
             ),
             with: "the VCEK's chip",
-            what: "a masked chip id: only the VCEK's key says on which chip the report was made",
+            what: "a masked chip id: only the VCEK's key says which chip it is",
+            why: "the report does not say on which chip it was made",
             hint: "have the host show it (MASK_CHIP_ID off), or allow masked chip ids",
         },
         case.policy.snp.concession(Concession::MaskedChip),
