@@ -423,7 +423,7 @@ fn a_policy_says_what_is_dangerous_and_what_ends() {
     has(StatementKind::Rule, "`sgx.mrsigner` must be abab");
     has(
         StatementKind::Tolerance,
-        "code in debug mode pass until the end of 2027-01-31 (UTC): because",
+        "code in debug mode: accepted until the end of 2027-01-31 (UTC): because",
     );
     has(
         StatementKind::Danger,
@@ -439,11 +439,11 @@ fn a_policy_says_what_is_dangerous_and_what_ends() {
     );
     has(
         StatementKind::Warning,
-        "ends in 6 days: platforms in TCB status OutOfDate",
+        "platforms in TCB status OutOfDate: accepted for another 6 days only",
     );
     has(
         StatementKind::Warning,
-        "not in force any more: trust domains that a service TD can move",
+        "to another machine: not accepted any more; tolerated until",
     );
     has(StatementKind::Warning, "`[snp]` has no effect");
     has(StatementKind::Warning, "every product in every version");

@@ -396,17 +396,17 @@ impl Policy {
             if !tolerance.is_in_force(now) {
                 words.warning(
                     &key,
-                    format!("not in force any more: {what} passed{}", tolerance.terms()),
+                    format!("{what}: not accepted any more; tolerated{}", tolerance.terms()),
                 );
                 continue;
             }
             words.push(
                 StatementKind::Tolerance,
                 &key,
-                format!("{what} pass{}", tolerance.terms()),
+                format!("{what}: accepted{}", tolerance.terms()),
             );
             if let Some(danger) = danger {
-                words.danger(&key, format!("{what} pass: {danger}"));
+                words.danger(&key, format!("{what}: {danger}"));
             }
             if let Some(last) = last {
                 let left = last.saturating_sub(now_second);
@@ -414,14 +414,14 @@ impl Policy {
                     words.warning(
                         &key,
                         format!(
-                            "ends in {}: {what} pass until {} only",
+                            "{what}: accepted for another {} only, until {}",
                             in_units(left + 1),
                             day_or_date(last)
                         ),
                     );
                 }
             } else {
-                words.warning(&key, format!("has no end: {what} pass for ever"));
+                words.warning(&key, format!("{what}: accepted for ever, as the exception has no end"));
             }
         }
     }
