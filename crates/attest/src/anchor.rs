@@ -143,7 +143,10 @@ impl TrustAnchor {
         if text.len() > MAX_TOML_BYTES {
             return Err(TrustAnchorError::TooLarge { size: text.len() });
         }
-        let file: AnchorFile = toml::from_str(text).map_err(TrustAnchorError::Toml)?;
+        Self::from_file(toml::from_str(text).map_err(TrustAnchorError::Toml)?)
+    }
+
+    pub(crate) fn from_file(file: AnchorFile) -> Result<Self, TrustAnchorError> {
         if file.tee != Tee::Simulated.as_str() {
             return Err(TrustAnchorError::NotSimulated { tee: file.tee });
         }
@@ -301,11 +304,11 @@ pub enum TrustAnchorError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AnchorFile {
-    tee: String,
-    root_certificate: String,
+pub(crate) struct AnchorFile {
+    pub(crate) tee: String,
+    pub(crate) root_certificate: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mrsigner: Option<String>,
+    pub(crate) mrsigner: Option<String>,
 }
 
 fn parse_mrsigner(value: String) -> Result<[u8; 32], TrustAnchorError> {

@@ -46,7 +46,8 @@ pub struct Tcb {
     pub date: String,
     /// TCB evaluation data number of the collateral.
     pub evaluation_number: u32,
-    /// When the oldest document of the collateral was issued, unix seconds.
+    /// When the oldest document of the collateral was issued, unix seconds. The root's CRL does not
+    /// count, which is renewed once a year only.
     pub collateral_issued: u64,
     /// When the first document or certificate of the collateral expires, unix seconds.
     pub collateral_expires: u64,

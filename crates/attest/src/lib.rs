@@ -97,6 +97,7 @@ mod digest;
 pub mod ear;
 mod evidence;
 mod explain;
+pub mod forecast;
 mod hex_form;
 mod judge;
 mod ledger;
@@ -116,5 +117,8 @@ pub use claims::Claims;
 pub use collateral::{Collateral, CollateralError, DcapCollateral, MAX_COLLATERAL_BYTES};
 pub use evidence::{Evidence, EvidenceError, EvidenceKind};
 pub use explain::{Field, fields};
-pub use policy::{Policy, ReferenceValues, TcbStatus, UnknownTcbStatus};
+pub use policy::{
+    MAX_POLICY_BYTES, POLICY_EXAMPLE, Policy, PolicyError, ReferenceValues, Statement,
+    StatementKind, TcbStatus, UnknownTcbStatus,
+};
 pub use verifier::Verifier;

@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Context(commands::context::Context),
     Trust(commands::trust::Trust),
     Collateral(Box<commands::collateral::CollateralCommand>),
+    Policy(commands::policy::Policy),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -137,6 +138,7 @@ impl Invocation {
             Command::Context(command) => command.run(&scene),
             Command::Trust(command) => command.run(&scene),
             Command::Collateral(command) => command.run(&scene).await,
+            Command::Policy(command) => command.run(&scene),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }

@@ -26,7 +26,7 @@ pub(crate) struct Endorsement {
     pub(super) pce_id: [u8; 2],
     together: Together,
     pub(super) tcb_evaluation_number: u32,
-    /// When the oldest document of the collateral was issued.
+    /// When the oldest document of the collateral was issued, but for the root's CRL.
     pub(super) issued: u64,
     /// When all of it is valid.
     pub(crate) validity: Validity,
@@ -204,7 +204,8 @@ pub(super) fn endorse(
             .min(qe_identity.tcb_evaluation_data_number),
         issued: periods
             .iter()
-            .filter(|(part, _)| !part.starts_with("certificates"))
+            // Intel renews the root's CRL once a year: its age says nothing about the others.
+            .filter(|(part, _)| !part.starts_with("certificates") && *part != ROOT_CRL)
             .map(|(_, validity)| validity.from)
             .min()
             .unwrap_or(0),
@@ -303,7 +304,7 @@ fn check_revocation(
         }
     }
     Ok([
-        ("CRL of the root", root_crl.validity()),
+        (ROOT_CRL, root_crl.validity()),
         ("CRL of the platform's CA", pck_crl.validity()),
     ])
 }
@@ -362,6 +363,9 @@ fn is_signed_by_point(point: &[u8; 64], message: &[u8], signature: &[u8; 64]) ->
         .verify(message, signature)
         .is_ok()
 }
+
+/// The part of the collateral that is renewed once a year, where all others are each month.
+const ROOT_CRL: &str = "CRL of the root";
 
 /// The only algorithm of Intel's PKI.
 const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;

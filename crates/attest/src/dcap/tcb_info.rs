@@ -136,6 +136,21 @@ impl TcbInfo {
             })
     }
 
+    /// The best level that is listed, its place in the list, and what of it the platform does not
+    /// reach.
+    pub(super) fn best_level(
+        &self,
+        pck: &PckCertificate,
+        tee_tcb_svn: Option<&[u8; 16]>,
+    ) -> Option<(usize, &Standing, Vec<Lack>)> {
+        let (at, level) = self
+            .tcb_levels
+            .iter()
+            .enumerate()
+            .max_by(|(_, one), (_, other)| one.tcb.cmp(&other.tcb))?;
+        Some((at, &level.standing, level.tcb.lacked_by(pck, tee_tcb_svn)))
+    }
+
     /// Checks the TDX module's signer and attributes.
     pub(super) fn check_module(&self, report: TdReport<'_>) -> Result<(), Fault> {
         let version = report.tee_tcb_svn()[1];
@@ -224,7 +239,47 @@ impl TcbInfo {
     }
 }
 
+/// A security version that is lower than that of a level.
+pub(super) struct Lack {
+    /// `sgx` or `tdx`, and which component from 0 on; `None` for the PCE.
+    pub(super) component: Option<(&'static str, usize)>,
+    pub(super) found: u16,
+    pub(super) wanted: u16,
+}
+
 impl Tcb {
+    /// What keeps [`Tcb::is_met_by`] from holding.
+    fn lacked_by(&self, pck: &PckCertificate, tee_tcb_svn: Option<&[u8; 16]>) -> Vec<Lack> {
+        let compare = |kind, first: usize, found: &[u8; 16], wanted: &[u8; 16]| {
+            found
+                .iter()
+                .zip(wanted)
+                .enumerate()
+                .skip(first)
+                .filter(|(_, (found, wanted))| found < wanted)
+                .map(|(at, (found, wanted))| Lack {
+                    component: Some((kind, at)),
+                    found: u16::from(*found),
+                    wanted: u16::from(*wanted),
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut lacking = compare("sgx", 0, &pck.component_svns, &self.sgx_components);
+        if pck.pce_svn < self.pce_svn {
+            lacking.push(Lack {
+                component: None,
+                found: pck.pce_svn,
+                wanted: self.pce_svn,
+            });
+        }
+        if let (Some(wanted), Some(found)) = (&self.tdx_components, tee_tcb_svn) {
+            // As in `is_met_by`: a module of version 1 or later has levels of its own.
+            let first = if found[1] > 0 { 2 } else { 0 };
+            lacking.extend(compare("tdx", first, found, wanted));
+        }
+        lacking
+    }
+
     fn is_met_by(&self, pck: &PckCertificate, tee_tcb_svn: Option<&[u8; 16]>) -> bool {
         let meets = |found: &[u8], wanted: &[u8]| {
             found

@@ -44,7 +44,7 @@ pub(crate) fn appraise(ledger: &mut Ledger, bytes: &[u8], case: &Case<'_>) {
         None => skip_unproven(ledger),
     }
     judge_time(ledger, &document, chain.as_ref(), case);
-    judge_debug(ledger, document.is_debug(), case.policy);
+    judge_debug(ledger, document.is_debug(), case);
     judge_attester(ledger, document.attester(), case);
     judge_measurements(ledger, &document, case);
     judge_nonce(ledger, document.nonce().bytes(), case.expected);

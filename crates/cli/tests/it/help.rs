@@ -25,6 +25,7 @@ fn every_command_has_a_help_with_an_example() {
         "proxy",
         "context",
         "trust",
+        "policy",
         "collateral",
         "completions",
         "man",

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod fetch;
+mod forecast;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -23,7 +24,8 @@ Examples:
   mse collateral fetch quote.bin -o collateral.json
   mse collateral fetch --fmspc 00606A000000 --ca platform --tee tdx -o collateral.json
   mse collateral bundle sgx.json tdx.json snp.json -o bundle.json
-  mse collateral show bundle.json")]
+  mse collateral show bundle.json
+  mse collateral forecast quote.bin --collateral collateral.json")]
 pub(crate) struct CollateralCommand {
     #[command(subcommand)]
     action: Action,
@@ -34,6 +36,7 @@ enum Action {
     Fetch(fetch::Fetch),
     Bundle(bundle::Bundle),
     Show(show::Show),
+    Forecast(forecast::Forecast),
 }
 
 impl CollateralCommand {
@@ -42,6 +45,7 @@ impl CollateralCommand {
             Action::Fetch(command) => command.run(scene).await,
             Action::Bundle(command) => command.run(scene),
             Action::Show(command) => command.run(scene),
+            Action::Forecast(command) => command.run(scene),
         }
     }
 }

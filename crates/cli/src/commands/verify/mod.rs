@@ -13,6 +13,7 @@ use mse_workload::Measurement;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::policy_file::policy_with_anchors;
 use crate::server_url::ServerUrl;
 use crate::trust::{TrustPolicy, TrustStore};
 use target::Target;
@@ -109,7 +110,11 @@ impl Verify {
     }
 
     fn policy(&self, scene: &Scene<'_>) -> Result<TrustPolicy, Failure> {
-        TrustStore::of(&scene.conf).policy(scene.global.simulated.as_deref())
+        policy_with_anchors(
+            self.policy.as_deref(),
+            &TrustStore::of(&scene.conf),
+            scene.global.simulated.as_deref(),
+        )
     }
 
     /// An enclave that answers is verified now, with evidence made for this connection.
