@@ -308,11 +308,15 @@ fn judge_enclave(
         policy, expected, ..
     } = *case;
     judge_debug(ledger, report.is_debug(), policy);
-    judge_bits(
+    judge_attributes(
         ledger,
         "enclave attributes",
         report.flags(),
-        &[(!SGX_KNOWN_FLAGS, "reserved bits are set")],
+        &[Rule {
+            offends: report.flags() & !SGX_KNOWN_FLAGS,
+            why: RESERVED,
+            is_allowed: false,
+        }],
     );
     judge_value(
         ledger,
@@ -376,45 +380,33 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
     } = *case;
     judge_debug(ledger, report.is_debug(), policy);
     let attributes = report.attributes();
-    let sept_ve = if policy.tdx.allow_sept_ve {
-        0
-    } else {
-        !attributes & TD_SEPT_VE_DISABLE
-    };
-    let migratable = if policy.tdx.allow_migratable {
-        0
-    } else {
-        TD_MIGRATABLE
-    };
-    judge_bits(
+    judge_attributes(
         ledger,
         "TD attributes",
         attributes,
         &[
-            (
-                TD_UNTRUSTED & !TD_DEBUG,
-                "the TD is open to profiling or other untrusted debugging",
-            ),
-            (!TD_KNOWN, "reserved bits are set"),
-            (
-                migratable,
-                "the TD can be moved to another machine (MIGRATABLE); allow it in the policy if you mean it",
-            ),
+            Rule {
+                offends: attributes & TD_UNTRUSTED & !TD_DEBUG,
+                why: "the TD is open to profiling or other untrusted debugging",
+                is_allowed: false,
+            },
+            Rule {
+                offends: attributes & !TD_KNOWN,
+                why: RESERVED,
+                is_allowed: false,
+            },
+            Rule {
+                offends: attributes & TD_MIGRATABLE,
+                why: "the TD can be moved to another machine (MIGRATABLE)",
+                is_allowed: policy.tdx.allow_migratable,
+            },
+            Rule {
+                offends: !attributes & TD_SEPT_VE_DISABLE,
+                why: "the host may inject faults on pages that the TD has accepted (SEPT_VE_DISABLE is not set)",
+                is_allowed: policy.tdx.allow_sept_ve,
+            },
         ],
     );
-    if sept_ve != 0 {
-        ledger.failed(
-            CheckName::Attributes,
-            format!("TD attributes {attributes:#018x}"),
-            "SEPT_VE_DISABLE".into(),
-            Failure {
-                reason: Reason::Policy,
-                why: "the host may inject faults on pages that the TD has accepted (SEPT_VE_DISABLE is not set)"
-                    .into(),
-                hint: "launch the TD with SEPT_VE_DISABLE, or allow it in the policy",
-            },
-        );
-    }
     judge_service_td(ledger, report, policy);
     ledger.compare(
         CheckName::MinimumTcb,
@@ -498,21 +490,40 @@ fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) 
     }
 }
 
-/// Refuses if any bit of a `(bits, why)` is set in `found`.
-fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, forbidden: &[(u64, &str)]) {
-    let bad = forbidden.iter().find(|(bits, _)| found & bits != 0);
-    ledger.compare(
-        CheckName::Attributes,
-        format!("{what} {found:#018x}"),
-        "nothing that lets others in, reserved bits zero",
-        Holds(bad.is_none()),
-        || Failure {
-            reason: Reason::Policy,
-            why: bad.map_or_else(String::new, |(_, why)| (*why).to_owned()),
-            hint: "launch it with other attributes",
-        },
-    );
+/// What attributes must not say.
+struct Rule {
+    /// The bits that say it.
+    offends: u64,
+    why: &'static str,
+    /// By the policy.
+    is_allowed: bool,
 }
+
+fn judge_attributes(ledger: &mut Ledger, what: &str, found: u64, rules: &[Rule]) {
+    let compared = format!("{what} {found:#018x}");
+    let with = "nothing that lets others in, reserved bits zero";
+    let offended = || rules.iter().filter(|rule| rule.offends != 0);
+    if let Some(rule) = offended().find(|rule| !rule.is_allowed) {
+        let failure = Failure {
+            reason: Reason::Policy,
+            why: rule.why.into(),
+            hint: "launch it with other attributes; or allow them in the policy, if there is a way and you know what it means for you",
+        };
+        ledger.failed(CheckName::Attributes, compared, with.into(), failure);
+    } else if offended().next().is_some() {
+        let why = join(offended().map(|rule| rule.why));
+        ledger.tolerated(
+            CheckName::Attributes,
+            compared,
+            with,
+            format!("the policy allows it: {why}"),
+        );
+    } else {
+        ledger.passed(CheckName::Attributes, compared, with);
+    }
+}
+
+const RESERVED: &str = "reserved bits are set";
 
 /// Attributes of SGX enclaves (Intel SDM, `ATTRIBUTES.FLAGS`): INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEX_NOTIFY.
 const SGX_KNOWN_FLAGS: u64 = 0b100_1111_0111;

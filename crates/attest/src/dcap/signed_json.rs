@@ -63,10 +63,25 @@ pub(super) fn validity(
 pub(super) struct Standing {
     #[serde(rename = "tcbStatus")]
     pub(super) status: TcbStatus,
-    #[serde(rename = "tcbDate")]
+    #[serde(rename = "tcbDate", deserialize_with = "date_in_utc")]
     pub(super) date: String,
     #[serde(default, rename = "advisoryIDs")]
     pub(super) advisory_ids: Vec<String>,
+}
+
+/// RFC 3339 in UTC to the second, so that text sorts as time does.
+fn date_in_utc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() == "2026-01-31T00:00:00Z".len()
+        && text.ends_with('Z')
+        && text.parse::<jiff::Timestamp>().is_ok()
+    {
+        Ok(text)
+    } else {
+        Err(de::Error::custom(format!(
+            "`tcbDate` is `{text}`, which is not a date of the form `2026-01-31T00:00:00Z`"
+        )))
+    }
 }
 
 /// A fixed number of bytes in hexadecimal, upper or lower case.

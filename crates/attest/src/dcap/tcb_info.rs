@@ -3,7 +3,12 @@
 //! Specification: Intel PCS API v4, *Get TCB Info*: version 3 for SGX and TDX; version 2, which
 //! Intel signed until 2025, for SGX.
 
-use serde::Deserialize;
+use std::{collections::HashSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 use super::{
     pck::PckCertificate,
@@ -112,12 +117,30 @@ impl TcbInfo {
                 format!("TCB type `{}` is not known", self.tcb_type),
             ));
         }
+        let malformed = |why: String| Err(Fault::malformed(CheckName::TcbInfo, why));
+        if self.tcb_levels.is_empty() {
+            return malformed("the TCB info has no TCB levels".into());
+        }
         let complete = |level: &TcbLevel| level.tcb.tdx_components.is_some() == tdx.is_some();
         if !self.tcb_levels.iter().all(complete) {
-            return Err(Fault::malformed(
-                CheckName::TcbInfo,
-                "a TCB level lacks the components of TDX, or has them without being about TDX",
-            ));
+            return malformed(match tdx {
+                Some(_) => "a TCB level lacks the components of TDX".into(),
+                None => "a TCB level of SGX has components of TDX".into(),
+            });
+        }
+        let mut seen = HashSet::new();
+        for identity in &self.tdx_module_identities {
+            let id = &identity.id;
+            if !seen.insert(id.to_ascii_uppercase()) {
+                return malformed(format!(
+                    "the TCB info has the identity `{id}` of the TDX module twice"
+                ));
+            }
+            if identity.tcb_levels.is_empty() {
+                return malformed(format!(
+                    "the identity `{id}` of the TDX module has no TCB levels"
+                ));
+            }
         }
         Ok(())
     }
@@ -245,7 +268,7 @@ impl Tcb {
 }
 
 impl<'de> Deserialize<'de> for Tcb {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Component {
             svn: u8,
@@ -258,29 +281,30 @@ impl<'de> Deserialize<'de> for Tcb {
             sgxtcbcomponents: Option<[Component; 16]>,
             tdxtcbcomponents: Option<[Component; 16]>,
             #[serde(flatten)]
-            others: std::collections::BTreeMap<String, serde_json::Value>,
+            numbered: Numbered,
         }
 
         let members = Members::deserialize(deserializer)?;
         let svns = |components: [Component; 16]| components.map(|component| component.svn);
-        let sgx_components = match members.sgxtcbcomponents {
-            Some(components) => svns(components),
+        let numbered = members.numbered.0;
+        let sgx_components = match members.sgxtcbcomponents.map(svns) {
+            Some(_) if numbered.iter().any(Option::is_some) => {
+                return Err(D::Error::custom(
+                    "a TCB level has its components both in a list and one by one",
+                ));
+            }
+            Some(components) => components,
             None => {
-                let mut numbered = [0; 16];
-                for (at, svn) in numbered.iter_mut().enumerate() {
-                    let name = format!("sgxtcbcomp{:02}svn", at + 1);
-                    *svn = members
-                        .others
-                        .get(&name)
-                        .and_then(serde_json::Value::as_u64)
-                        .and_then(|svn| u8::try_from(svn).ok())
-                        .ok_or_else(|| {
-                            serde::de::Error::custom(format!(
-                                "a TCB level has neither `sgxtcbcomponents` nor `{name}`"
-                            ))
-                        })?;
+                let mut components = [0; 16];
+                for (at, svn) in components.iter_mut().enumerate() {
+                    *svn = numbered[at].ok_or_else(|| {
+                        let name = numbered_name(at);
+                        D::Error::custom(format!(
+                            "a TCB level has neither `sgxtcbcomponents` nor `{name}`"
+                        ))
+                    })?;
                 }
-                numbered
+                components
             }
         };
         Ok(Self {
@@ -289,4 +313,41 @@ impl<'de> Deserialize<'de> for Tcb {
             pce_svn: members.pcesvn,
         })
     }
+}
+
+/// The members `sgxtcbcomp01svn` to `sgxtcbcomp16svn` that are there, each once.
+struct Numbered([Option<u8>; 16]);
+
+impl<'de> Deserialize<'de> for Numbered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Numbered;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the components of a TCB level")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Numbered, A::Error> {
+                let mut numbered = [None; 16];
+                while let Some(name) = map.next_key::<String>()? {
+                    let Some(at) = (0..16).find(|at| numbered_name(*at) == name) else {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    };
+                    if numbered[at].replace(map.next_value()?).is_some() {
+                        return Err(A::Error::custom(format!("duplicate field `{name}`")));
+                    }
+                }
+                Ok(Numbered(numbered))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn numbered_name(at: usize) -> String {
+    format!("sgxtcbcomp{:02}svn", at + 1)
 }

@@ -1,6 +1,11 @@
 //! Certificate revocation lists.
 
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+use std::collections::HashSet;
+
+use x509_parser::{
+    oid_registry::{OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT},
+    prelude::{CertificateRevocationList, FromDer, ParsedExtension},
+};
 
 use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds, der};
 
@@ -25,15 +30,8 @@ impl<'a> Crl<'a> {
         if der::check_envelope(der).is_err() {
             return malformed("a CRL is not DER, or names two signature algorithms".into());
         }
-        for extension in parsed.extensions() {
-            // Delta and partial CRLs have critical extensions of their own.
-            if extension.critical {
-                return malformed(format!(
-                    "the CRL of `{}` has the critical extension `{}`, which is not known",
-                    parsed.issuer(),
-                    extension.oid
-                ));
-            }
+        if let Some(why) = unfit_extension(&parsed) {
+            return malformed(format!("the CRL of `{}` {why}", parsed.issuer()));
         }
         let Some(next_update) = parsed.next_update() else {
             return malformed(format!("the CRL of `{}` never expires", parsed.issuer()));
@@ -63,6 +61,9 @@ impl<'a> Crl<'a> {
         }
         if !issuer.is_ca() {
             return forged("was signed by a certificate that is no CA");
+        }
+        if !issuer.may_sign_crls() {
+            return forged("was signed by a key that is not for CRLs");
         }
         if let (Some(authority), Some(subject)) = (self.authority_key_id(), issuer.subject_key_id())
             && authority != subject
@@ -103,6 +104,39 @@ impl<'a> Crl<'a> {
                 _ => None,
             })
     }
+}
+
+/// Why the list cannot be taken for the whole list of its issuer, if so: it, or an entry, says
+/// something that is not known here, or says that it is only a part.
+fn unfit_extension(crl: &CertificateRevocationList<'_>) -> Option<String> {
+    let mut seen = HashSet::new();
+    for extension in crl.extensions() {
+        let oid = &extension.oid;
+        if !seen.insert(oid) {
+            return Some(format!("has extension `{oid}` twice"));
+        }
+        // Both have to be critical (RFC 5280 §5.2); what they say holds without that too.
+        if *oid == OID_X509_EXT_DELTA_CRL_INDICATOR {
+            return Some("is a delta CRL".into());
+        }
+        if *oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
+            return Some("is about some certificates only, or of several issuers".into());
+        }
+        if extension.critical {
+            return Some(format!(
+                "has the critical extension `{oid}`, which is not known"
+            ));
+        }
+    }
+    crl.iter_revoked_certificates()
+        .flat_map(|entry| entry.extensions())
+        .find(|extension| extension.critical)
+        .map(|extension| {
+            format!(
+                "has an entry with the critical extension `{}`, which is not known",
+                extension.oid
+            )
+        })
 }
 
 fn without_leading_zeros(serial: &[u8]) -> &[u8] {
