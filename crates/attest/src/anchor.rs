@@ -98,7 +98,8 @@ impl TrustAnchor {
         Self::hardware(Pki::Dcap, INTEL_SGX_ROOT)
     }
 
-    fn hardware(pki: Pki, root_der: &[u8]) -> Self {
+    /// A vendor's root that is compiled in.
+    pub(crate) fn hardware(pki: Pki, root_der: &[u8]) -> Self {
         Self::of_root(pki, Standing::Hardware, root_der, None)
             .expect("a compiled-in root is a self-signed CA of its PKI, which a test holds")
     }

@@ -124,6 +124,9 @@ pub enum CheckName {
     CollateralValidity,
     /// The collateral is no older than the policy wants.
     CollateralAge,
+    /// When the evidence says it was made: within the validity of its signer's certificates, not
+    /// in the future, and no longer ago than the policy wants.
+    EvidenceTime,
     /// The collateral knows the TCB recoveries that the policy wants known.
     TcbEvaluation,
     /// TCB status of the platform.
@@ -174,6 +177,7 @@ impl CheckName {
             Self::HardwareBinding => "hardware-binding",
             Self::CollateralValidity => "collateral-validity",
             Self::CollateralAge => "collateral-age",
+            Self::EvidenceTime => "evidence-time",
             Self::TcbEvaluation => "tcb-evaluation",
             Self::TcbStatus => "tcb-status",
             Self::Advisories => "advisories",

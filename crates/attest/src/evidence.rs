@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{dcap, nitro, snp, vtpm};
+use crate::{Tee, dcap, nitro, snp, vtpm};
 
 /// Evidence of one of the supported kinds, as raw bytes.
 ///
@@ -61,6 +61,17 @@ impl EvidenceKind {
             Self::Tpm => "tpm",
         }
     }
+
+    /// The TEE that evidence of this kind is about, if its root is one of hardware.
+    pub fn tee(self) -> Tee {
+        match self {
+            Self::SgxDcap => Tee::Sgx,
+            Self::TdxDcap | Self::AzureTdxVtpm => Tee::Tdx,
+            Self::Snp | Self::AzureSnpVtpm => Tee::Snp,
+            Self::Nitro => Tee::Nitro,
+            Self::Tpm => Tee::Tpm,
+        }
+    }
 }
 
 impl fmt::Display for EvidenceKind {
@@ -74,7 +85,7 @@ impl Evidence {
     ///
     /// The kinds are told apart by their first bytes and their size, and no bytes are of two
     /// kinds: a DCAP quote starts with its version (3 to 5) and key type, an SNP report has
-    /// exactly 1184 bytes and starts with its version (2 to 5, 32 bits), a Nitro document starts
+    /// exactly 1184 bytes and starts with its version (1 to 5, 32 bits), a Nitro document starts
     /// with a CBOR array of four, vTPM evidence is a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         match bytes {

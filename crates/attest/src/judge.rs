@@ -1,5 +1,7 @@
 //! Checks that evidence of several kinds is put to in the same way.
 
+use std::time::Duration;
+
 use crate::{
     CheckName, Policy, Reason, ReferenceValues,
     ledger::{Failure, Holds, Ledger, hint_for},
@@ -175,6 +177,27 @@ pub(crate) fn judge_validity(ledger: &mut Ledger, validity: crate::x509::Validit
         || Failure {
             reason: Reason::Stale,
             why: "certificates or collateral are not valid at this time".into(),
+            hint: hint_for(Reason::Stale),
+        },
+    );
+}
+
+/// The age at `now` of collateral whose oldest document was issued at `issued`.
+pub(crate) fn judge_collateral_age(ledger: &mut Ledger, issued: u64, policy: &Policy, now: u64) {
+    let age = now.saturating_sub(issued);
+    let issued = format!("oldest document issued {}", date(issued));
+    let Some(limit) = policy.max_collateral_age else {
+        ledger.skipped(CheckName::CollateralAge, issued, "the policy sets no limit");
+        return;
+    };
+    ledger.compare(
+        CheckName::CollateralAge,
+        format!("{issued}, {age} s ago"),
+        format!("at most {} s", limit.as_secs()),
+        Holds(Duration::from_secs(age) <= limit),
+        || Failure {
+            reason: Reason::Stale,
+            why: "the collateral is older than the policy allows".into(),
             hint: hint_for(Reason::Stale),
         },
     );

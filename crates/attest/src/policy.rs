@@ -193,6 +193,21 @@ impl Policy {
         self
     }
 
+    /// Accepts only Nitro documents that were made at most `age` ago. Without it a document is
+    /// accepted as long as its signer's certificate is valid: three hours.
+    #[must_use]
+    pub fn require_max_nitro_age(mut self, age: Duration) -> Self {
+        self.nitro.max_age = Some(age);
+        self
+    }
+
+    /// Accepts Nitro documents of enclaves only, not those of EC2 instances with a NitroTPM.
+    #[must_use]
+    pub fn require_nitro_enclaves(mut self) -> Self {
+        self.nitro.attesters = nitro::AcceptedAttesters::EnclavesOnly;
+        self
+    }
+
     /// The statuses accepted at `now`, as text.
     pub(crate) fn accepted_statuses(&self, now: SystemTime) -> Vec<&'static str> {
         let mut names = vec![TcbStatus::UpToDate.as_str()];

@@ -32,7 +32,7 @@ pub mod identity;
 pub mod provisioning;
 pub mod wire;
 
-pub use binding::{ChannelBinding, TlsPublicKey};
+pub use binding::{ChannelBinding, TlsPublicKey, certificate_report_data};
 pub use channel::{
     Attestation, AttestedChannel, Body, CollateralSource, ConnectError, Endpoint, Expected,
     GivenCollateral, connect,

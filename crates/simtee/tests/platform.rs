@@ -124,7 +124,7 @@ fn two_platforms_have_nothing_in_common() {
     let policy = Policy::strict().with_simulated(two.trust_anchor().clone());
     let collateral = two.collateral(now()).unwrap();
     let expected = ReferenceValues::default();
-    assert!(appraise(&evidence, &collateral, &policy, &expected, now()).is_err());
+    assert!(appraise(&evidence, &collateral.into(), &policy, &expected, now()).is_err());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_verifier_whose_clock_is_behind_accepts_new_collateral() {
     let behind = now() - Duration::from_mins(50);
     let collateral = platform.collateral(now()).unwrap();
     let expected = ReferenceValues::default();
-    appraise(&evidence, &collateral, &policy, &expected, behind).unwrap();
+    appraise(&evidence, &collateral.into(), &policy, &expected, behind).unwrap();
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn the_measurement_is_the_one_that_verifiers_compute() {
 fn accepted(quote: &[u8], platform: &Platform, now: SystemTime) {
     let appraisal = appraise(
         &Evidence::parse(quote).unwrap(),
-        &platform.collateral(now).unwrap(),
+        &platform.collateral(now).unwrap().into(),
         &Policy::strict().with_simulated(platform.trust_anchor().clone()),
         &ReferenceValues::default(),
         now,

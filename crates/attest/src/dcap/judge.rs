@@ -1,6 +1,6 @@
 //! What policy and reference values say about the platform and the code of a quote.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::{
     endorse::Endorsement,
@@ -12,8 +12,8 @@ use crate::{
     anchor::Pki,
     appraise::Case,
     judge::{
-        NOT_GIVEN, date, join, judge_debug, judge_references, judge_report_data, judge_validity,
-        judge_value,
+        NOT_GIVEN, date, join, judge_collateral_age, judge_debug, judge_references,
+        judge_report_data, judge_validity, judge_value,
     },
     ledger::{Failure, Fault, Holds, Ledger, hint_for},
     policy::{Acceptance, AcceptedStatus},
@@ -143,22 +143,7 @@ pub(super) fn skip_unproven(ledger: &mut Ledger) {
 /// What the policy says about platform and collateral.
 pub(super) fn judge_platform(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>) {
     let policy = case.policy;
-    let age = case.now.saturating_sub(endorsement.issued);
-    let issued = format!("oldest document issued {}", date(endorsement.issued));
-    match policy.max_collateral_age {
-        None => ledger.skipped(CheckName::CollateralAge, issued, "the policy sets no limit"),
-        Some(limit) => ledger.compare(
-            CheckName::CollateralAge,
-            format!("{issued}, {age} s ago"),
-            format!("at most {} s", limit.as_secs()),
-            Holds(Duration::from_secs(age) <= limit),
-            || Failure {
-                reason: Reason::Stale,
-                why: "the collateral is older than the policy allows".into(),
-                hint: hint_for(Reason::Stale),
-            },
-        ),
-    }
+    judge_collateral_age(ledger, endorsement.issued, policy, case.now);
     ledger.compare(
         CheckName::TcbEvaluation,
         endorsement.tcb_evaluation_number.to_string(),

@@ -3,11 +3,15 @@
 use std::collections::HashSet;
 
 use x509_parser::{
-    oid_registry::{OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT},
+    oid_registry,
     prelude::{CertificateRevocationList, FromDer, ParsedExtension},
 };
 
-use super::{Algorithm, Certificate, Validity, X509Error, certificate::unix_seconds, der};
+use super::{
+    Algorithm, Certificate, Validity, X509Error,
+    certificate::unix_seconds,
+    der::{self, Der, NotDer},
+};
 
 /// A CRL whose form was checked.
 pub(crate) struct Crl<'a> {
@@ -19,6 +23,19 @@ impl<'a> Crl<'a> {
     /// Reads one complete CRL (RFC 5280 §5): nothing after it, with a next update, not a delta,
     /// not indirect and not of some certificates only.
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, X509Error> {
+        Self::read(der, None)
+    }
+
+    /// As [`Crl::parse`], but the list may say where it is published (RFC 5280 §5.2.5) if
+    /// `certificate` names the same place as that of its list: an issuer may keep several.
+    pub(crate) fn parse_for(
+        der: &'a [u8],
+        certificate: &Certificate<'_>,
+    ) -> Result<Self, X509Error> {
+        Self::read(der, Some(certificate))
+    }
+
+    fn read(der: &'a [u8], certificate: Option<&Certificate<'_>>) -> Result<Self, X509Error> {
         let malformed = |why: String| Err(X509Error::Malformed(why));
         let (rest, parsed) = match CertificateRevocationList::from_der(der) {
             Ok(parsed) => parsed,
@@ -30,7 +47,7 @@ impl<'a> Crl<'a> {
         if der::check_envelope(der).is_err() {
             return malformed("a CRL is not DER, or names two signature algorithms".into());
         }
-        if let Some(why) = unfit_extension(&parsed) {
+        if let Some(why) = unfit_extension(&parsed, certificate) {
             return malformed(format!("the CRL of `{}` {why}", parsed.issuer()));
         }
         let Some(next_update) = parsed.next_update() else {
@@ -108,7 +125,10 @@ impl<'a> Crl<'a> {
 
 /// Why the list cannot be taken for the whole list of its issuer, if so: it, or an entry, says
 /// something that is not known here, or says that it is only a part.
-fn unfit_extension(crl: &CertificateRevocationList<'_>) -> Option<String> {
+fn unfit_extension(
+    crl: &CertificateRevocationList<'_>,
+    certificate: Option<&Certificate<'_>>,
+) -> Option<String> {
     let mut seen = HashSet::new();
     for extension in crl.extensions() {
         let oid = &extension.oid;
@@ -116,11 +136,22 @@ fn unfit_extension(crl: &CertificateRevocationList<'_>) -> Option<String> {
             return Some(format!("has extension `{oid}` twice"));
         }
         // Both have to be critical (RFC 5280 §5.2); what they say holds without that too.
-        if *oid == OID_X509_EXT_DELTA_CRL_INDICATOR {
+        if *oid == oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR {
             return Some("is a delta CRL".into());
         }
-        if *oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
-            return Some("is about some certificates only, or of several issuers".into());
+        if *oid == oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
+            match certificate {
+                None => {
+                    return Some("is about some certificates only, or of several issuers".into());
+                }
+                Some(certificate) if is_published_for(extension.value, certificate) != Ok(true) => {
+                    return Some(format!(
+                        "is not the one that `{}` names",
+                        certificate.subject()
+                    ));
+                }
+                Some(_) => continue,
+            }
         }
         if extension.critical {
             return Some(format!(
@@ -138,6 +169,32 @@ fn unfit_extension(crl: &CertificateRevocationList<'_>) -> Option<String> {
             )
         })
 }
+
+/// Whether `point`, a list's issuing distribution point, says no more than where the list is
+/// published, and `certificate` names that place as one of its list.
+fn is_published_for(point: &[u8], certificate: &Certificate<'_>) -> Result<bool, NotDer> {
+    let published = names(Der::only(point, der::SEQUENCE)?)?;
+    let Some(points) = certificate.extension(&oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS)
+    else {
+        return Ok(false);
+    };
+    for point in Der::new(Der::only(points, der::SEQUENCE)?) {
+        let point = point?;
+        if point.tag == der::SEQUENCE && names(point.content)? == published {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The full names, DER, in a distribution point that has nothing else: no subset of reasons or of
+/// kinds of certificates, no other issuer.
+fn names(point: &[u8]) -> Result<&[u8], NotDer> {
+    Der::only(Der::only(point, CONTEXT_0)?, CONTEXT_0)
+}
+
+/// `[0]`, constructed: `distributionPoint` in both extensions, and `fullName` in it.
+const CONTEXT_0: u8 = 0xa0;
 
 fn without_leading_zeros(serial: &[u8]) -> &[u8] {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();

@@ -93,7 +93,7 @@ impl Scene<'_> {
 }
 
 /// What a context knows of the deployment; contexts of other tools know too little.
-fn deployed(context: &Context) -> Result<&Deployed, Failure> {
+pub(crate) fn deployed(context: &Context) -> Result<&Deployed, Failure> {
     context.deployed().ok_or_else(|| {
         let (message, hint) = match &context.record {
             Some(_) => (

@@ -63,6 +63,14 @@ impl Collaterals {
         Pccs::at(server, path).map(Self::Pccs)
     }
 
+    /// The collateral for `evidence`.
+    pub(crate) async fn fetch(&self, evidence: &Evidence) -> Result<Collateral, Failure> {
+        self.collateral(evidence).await.map_err(|error| {
+            Failure::new(Exit::Platform, error.to_string())
+                .with_hint("name a service that knows this platform, or collateral that was kept")
+        })
+    }
+
     fn kept(file: &Path) -> Result<Self, Failure> {
         let json = private_file::read(file, MAX_DOCUMENT as u64)?.ok_or_else(|| {
             Failure::new(

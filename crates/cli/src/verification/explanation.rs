@@ -58,7 +58,7 @@ impl Explanation {
 }
 
 /// The checks of an appraisal or a refusal.
-fn checks_text(checks: &[Check]) -> String {
+pub(crate) fn checks_text(checks: &[Check]) -> String {
     let lines: Vec<String> = checks
         .iter()
         .map(|check| {
@@ -87,7 +87,7 @@ fn fields(evidence: &Evidence) -> Vec<Field> {
     mse_attest::fields(evidence).unwrap_or_default()
 }
 
-fn evidence_text<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
+pub(crate) fn evidence_text<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
     let rows: Vec<(&str, String)> = fields
         .flat_map(|field| {
             [

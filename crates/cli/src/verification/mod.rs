@@ -3,6 +3,7 @@
 
 mod collateral;
 mod domain;
+mod evidence_file;
 mod expected;
 mod explanation;
 mod raw_json;
@@ -16,9 +17,10 @@ use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
 pub(crate) use collateral::{CollateralChoice, Collaterals, save as save_collateral};
-pub(crate) use domain::{Domain, reachable};
+pub(crate) use domain::{Domain, InvalidDomain, reachable};
+pub(crate) use evidence_file::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
-pub(crate) use explanation::Explanation;
+pub(crate) use explanation::{Explanation, checks_text, evidence_text};
 
 /// Connects to enclaves and lets nothing but the expected ones pass.
 pub(crate) struct Verifier {

@@ -1,9 +1,8 @@
-//! `mse verify`
+//! `mse verify DOMAIN`: what runs there, over a connection of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use mse_crypto::Digest;
 use mse_ratls::certificate::EnclaveCertificate;
 use mse_ratls::{Attestation, Endpoint};
@@ -13,8 +12,9 @@ use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use x509_parser::extensions::GeneralName;
 
-use super::deployed;
+use super::Verify;
 use crate::cli::Scene;
+use crate::commands::deployed;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,69 +23,28 @@ use crate::reference::EnclaveReference;
 use crate::server_url::ServerUrl;
 use crate::ui::{Report, Ui, caution, counted, good, pairs};
 use crate::verification::{
-    Domain, Explanation, SourceCheck, check_image, check_source, expected_measurement,
+    Domain, Explanation, SourceCheck, Verifier, check_image, check_source, expected_measurement,
     measurement_of, save_collateral, tee_of,
 };
 
-/// Verify what runs at a domain
-///
-/// Needs no login. With a context and the code, the code is compared with what runs; with a
-/// fingerprint, the measurement is. With neither, it is only shown that some genuine enclave
-/// answers.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  mse verify app.example.com --context context.mse --code mse_src
-  mse verify localhost:20000 --fingerprint 9f86d081… --explain
-  mse verify app.example.com --collateral collateral.json        without a network but the app's")]
-pub(crate) struct Verify {
-    /// Where the app is reached; the port is 443, or the gateway of the context, if not given
-    #[arg(value_name = "DOMAIN[:PORT]")]
-    domain: Domain,
-    /// The context that the app's owner exported
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "code",
-        conflicts_with = "fingerprint"
-    )]
-    context: Option<PathBuf>,
-    /// The folder with the app's code
-    #[arg(long, value_name = "DIR", requires = "context")]
-    code: Option<PathBuf>,
-    /// The measurement that the app must have
-    #[arg(long, value_name = "HEX")]
-    fingerprint: Option<Measurement>,
-    /// Show the evidence, the workload and every check, field by field
-    #[arg(long)]
-    explain: bool,
-    /// Where to save the verified certificate
-    #[arg(long, value_name = "FILE", default_value = "cert.pem")]
-    output: PathBuf,
-    /// Where to get collateral [default: the platform of the context or of the login]
-    #[arg(long, value_name = "URL", conflicts_with = "collateral")]
-    pccs: Option<ServerUrl>,
-    /// Collateral that was kept
-    #[arg(long, value_name = "FILE")]
-    collateral: Option<PathBuf>,
-    /// Keep the collateral in this file, for `--collateral`
-    #[arg(long, value_name = "FILE")]
-    save_collateral: Option<PathBuf>,
-}
-
 impl Verify {
-    pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+    /// Connects to the enclave at `domain`, and says what it is.
+    pub(super) async fn run_domain(
+        &self,
+        scene: &Scene<'_>,
+        domain: &Domain,
+    ) -> Result<(), Failure> {
         let ui = scene.ui;
         let expectation = match (&self.context, &self.code, self.fingerprint) {
             (Some(context), Some(code), _) => Expectation::of_context(scene, context, code)?,
             (_, _, Some(fingerprint)) => Expectation::of_fingerprint(fingerprint),
             _ => Expectation::default(),
         };
-        let (endpoint, reach) = self.endpoint(&expectation)?;
+        let (endpoint, reach) = endpoint(domain, &expectation)?;
         if reach == Reach::EnclaveOnly {
             ui.warn(format!(
-                "`{}` is served with a certificate that proves nothing about the enclave: verified is the enclave at `{}`, not who answers at this name",
-                self.domain, endpoint.server_name
+                "`{domain}` is served with a certificate that proves nothing about the enclave: verified is the enclave at `{}`, not who answers at this name",
+                endpoint.server_name
             ));
         }
         let collaterals = scene
@@ -95,8 +54,8 @@ impl Verify {
                 expectation.server.as_ref(),
             )
             .await?;
-        let verifier = scene.verifier(collaterals)?;
-        let step = ui.step(format!("Verifying {}", self.domain));
+        let verifier = Verifier::new(self.policy(scene)?, collaterals);
+        let step = ui.step(format!("Verifying {domain}"));
         let channel = verifier.connect(&endpoint, expectation.measurement).await?;
         let attestation = channel.attestation();
         step.done(match expectation.measurement {
@@ -111,7 +70,7 @@ impl Verify {
             save_collateral(&attestation.collateral, file)?;
         }
         ui.report(&Verdict::of(
-            &self.domain,
+            domain,
             endpoint,
             expectation,
             attestation,
@@ -120,34 +79,34 @@ impl Verify {
             self.explain,
         ))
     }
+}
 
-    /// Where to connect, and what that says of the domain that was asked about. With a context
-    /// the domain must be the app's own: a genuine enclave says nothing about other names.
-    fn endpoint(&self, expectation: &Expectation) -> Result<(Endpoint, Reach), Failure> {
-        let mut endpoint = self.domain.endpoint(expectation.gateway.as_deref());
-        let (Some(workload), Some(enclave_name)) =
-            (&expectation.workload, &expectation.config_domain_name)
-        else {
-            return Ok((endpoint, Reach::Domain));
-        };
-        let host = &self.domain.host;
-        let owners = expectation
-            .owner_names
-            .iter()
-            .any(|name| covers(name, host));
-        if !owners && !workload.tls.names.contains(host) {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("`{host}` is not a name of the app in this context"),
-            )
-            .with_hint(format!("its names: {}", workload.tls.names.join(", "))));
-        }
-        if workload.tls.origin == TlsOrigin::Enclave || host == enclave_name {
-            return Ok((endpoint, Reach::Domain));
-        }
-        endpoint.server_name.clone_from(enclave_name);
-        Ok((endpoint, Reach::EnclaveOnly))
+/// Where to connect, and what that says of the domain that was asked about. With a context the
+/// domain must be the app's own: a genuine enclave says nothing about other names.
+fn endpoint(domain: &Domain, expectation: &Expectation) -> Result<(Endpoint, Reach), Failure> {
+    let mut endpoint = domain.endpoint(expectation.gateway.as_deref());
+    let (Some(workload), Some(enclave_name)) =
+        (&expectation.workload, &expectation.config_domain_name)
+    else {
+        return Ok((endpoint, Reach::Domain));
+    };
+    let host = &domain.host;
+    let owners = expectation
+        .owner_names
+        .iter()
+        .any(|name| covers(name, host));
+    if !owners && !workload.tls.names.contains(host) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("`{host}` is not a name of the app in this context"),
+        )
+        .with_hint(format!("its names: {}", workload.tls.names.join(", "))));
     }
+    if workload.tls.origin == TlsOrigin::Enclave || host == enclave_name {
+        return Ok((endpoint, Reach::Domain));
+    }
+    endpoint.server_name.clone_from(enclave_name);
+    Ok((endpoint, Reach::EnclaveOnly))
 }
 
 /// What a verified enclave says of the domain that was asked about.

@@ -1,0 +1,212 @@
+//! Files with evidence, and with the certificates that vouch for it.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mse_attest::{CheckName, Collateral, Evidence, ReferenceValues};
+use mse_ratls::certificate::{EnclaveCertificate, x25519_of};
+use mse_ratls::certificate_report_data;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Genuine evidence has up to some 100 KiB, as JSON.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A file that is not what it should be: refused, by the check that would have read it.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// The check.
+    pub(crate) check: CheckName,
+    /// What is wrong.
+    pub(crate) why: String,
+}
+
+/// Evidence from a file.
+pub(crate) struct EvidenceFile {
+    pub(crate) evidence: Evidence,
+    /// The certificate that carried it.
+    certificate: Option<EnclaveCertificate>,
+}
+
+impl EvidenceFile {
+    /// Reads `file` and finds out what it is: evidence as the TEE made it, or in hexadecimal or
+    /// base64; or a certificate (DER or PEM) that carries evidence.
+    pub(crate) fn read(file: &Path) -> Result<Result<Self, Unreadable>, Failure> {
+        let bytes = match read(file)? {
+            Ok(bytes) => bytes,
+            Err(unreadable) => return Ok(Err(unreadable)),
+        };
+        Ok(Self::parse(&bytes).map_err(|why| Unreadable {
+            check: CheckName::EvidenceFormat,
+            why,
+        }))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if let Some(der) = certificate_in(bytes)? {
+            let certificate = EnclaveCertificate::parse(&der).map_err(|error| error.to_string())?;
+            return Ok(Self {
+                evidence: certificate.evidence.clone(),
+                certificate: Some(certificate),
+            });
+        }
+        let evidence = match decoded(bytes) {
+            Some(decoded) => Evidence::parse(&decoded),
+            None => Evidence::parse(bytes),
+        };
+        evidence
+            .map(|evidence| Self {
+                evidence,
+                certificate: None,
+            })
+            .map_err(|error| error.to_string())
+    }
+
+    /// What must be found: as `expected`, and of evidence from a certificate that it was made for
+    /// that certificate's key.
+    pub(crate) fn expectation(&self, expected: ReferenceValues) -> ReferenceValues {
+        let (Some(certificate), None) = (&self.certificate, expected.report_data) else {
+            return expected;
+        };
+        let stated = self.evidence.stated_report_data().unwrap_or([0; 64]);
+        ReferenceValues {
+            report_data: Some(certificate_report_data(
+                &certificate.tls_key,
+                &x25519_of(&stated),
+            )),
+            ..expected
+        }
+    }
+}
+
+/// What vouches for evidence and is not part of it.
+#[derive(Default)]
+pub(crate) struct Endorsements {
+    /// DER, in the order in which the files were named.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// DER.
+    pub(crate) crls: Vec<Vec<u8>>,
+}
+
+impl Endorsements {
+    /// Reads certificates and CRLs, DER or PEM. What DER holds is for the appraisal to judge.
+    pub(crate) fn read(files: &[PathBuf]) -> Result<Result<Self, Unreadable>, Failure> {
+        let mut endorsements = Self::default();
+        for file in files {
+            let bytes = match read(file)? {
+                Ok(bytes) => bytes,
+                Err(unreadable) => return Ok(Err(unreadable)),
+            };
+            if let Err(why) = endorsements.add(bytes) {
+                return Ok(Err(Unreadable {
+                    check: CheckName::CertificateChains,
+                    why: format!("`{}` {why}", file.display()),
+                }));
+            }
+        }
+        Ok(Ok(endorsements))
+    }
+
+    fn add(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        if !is_pem(&bytes) {
+            if CertificateRevocationList::from_der(&bytes).is_ok() {
+                self.crls.push(bytes);
+            } else {
+                self.certificates.push(bytes);
+            }
+            return Ok(());
+        }
+        for certificate in CertificateDer::pem_slice_iter(&bytes) {
+            let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
+            self.certificates.push(certificate.to_vec());
+        }
+        for crl in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+            let crl = crl.map_err(|error| format!("is not PEM: {error}"))?;
+            self.crls.push(crl.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// Reads a collateral file. That it is no collateral is a refusal, that it is not there a mistake.
+pub(crate) fn read_collateral(file: &Path) -> Result<Result<Collateral, Unreadable>, Failure> {
+    let bytes = match read(file)? {
+        Ok(bytes) => bytes,
+        Err(unreadable) => return Ok(Err(unreadable)),
+    };
+    Ok(Collateral::from_json(&bytes).map_err(|error| Unreadable {
+        check: CheckName::CollateralFormat,
+        why: error.to_string(),
+    }))
+}
+
+fn read(file: &Path) -> Result<Result<Vec<u8>, Unreadable>, Failure> {
+    let open = fs::File::open(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(
+            Exit::NotFound,
+            format!("there is no file `{}`", file.display()),
+        ),
+        _ => Failure::file("read", file, &error),
+    })?;
+    let mut bytes = Vec::new();
+    open.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::file("read", file, &error))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Ok(Err(Unreadable {
+            check: CheckName::EvidenceFormat,
+            why: format!(
+                "`{}` has more than {MAX_FILE} bytes: no evidence is that long",
+                file.display()
+            ),
+        }));
+    }
+    Ok(Ok(bytes))
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes
+        .windows(11)
+        .take(4096)
+        .any(|window| window == b"-----BEGIN ")
+}
+
+/// The certificate that `bytes` are, if they are one: PEM, or DER (a SEQUENCE of some length that
+/// takes two bytes).
+fn certificate_in(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    if bytes.starts_with(&[0x30, 0x82]) {
+        return Ok(Some(bytes.to_vec()));
+    }
+    if !bytes
+        .trim_ascii_start()
+        .starts_with(b"-----BEGIN CERTIFICATE-----")
+    {
+        return Ok(None);
+    }
+    CertificateDer::from_pem_slice(bytes)
+        .map(|der| Some(der.to_vec()))
+        .map_err(|error| format!("the file is not PEM: {error}"))
+}
+
+/// The bytes that a text of hexadecimal digits or base64 stands for.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let text: String = std::str::from_utf8(bytes)
+        .ok()?
+        .chars()
+        .filter(|char| !char.is_whitespace())
+        .collect();
+    let hexadecimal = text.strip_prefix("0x").unwrap_or(&text);
+    if hexadecimal.is_empty() {
+        return None;
+    }
+    hex::decode(hexadecimal)
+        .ok()
+        .or_else(|| BASE64.decode(&text).ok())
+}
