@@ -169,7 +169,13 @@ pub(crate) fn judge_value(
     ledger.compare(check, found, with, Holds(is_accepted && is_wanted), || {
         Failure {
             reason: Reason::Mismatch,
-            why: format!("something else runs there than expected: `{name}` differs"),
+            why: match check {
+                CheckName::MrEnclave => format!(
+                    "another program runs there than expected: the measurement `{name}` differs"
+                ),
+                CheckName::MrSigner => format!("the enclave has another signer: `{name}` differs"),
+                _ => format!("something else runs there than expected: `{name}` differs"),
+            },
             hint: "compare code, configuration and release with what you measured",
         }
     });

@@ -107,8 +107,13 @@ fn form_problems(refusal: &Refusal) -> Vec<String> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for check in &refusal.checks {
-        // Reference values are a check each.
-        if check.name != CheckName::ReferenceValue && !seen.insert(check.name) {
+        // Each reference value is a check of its own, and so is each attribute that a policy may
+        // make an exception for.
+        let is_one_of_several = matches!(
+            check.name,
+            CheckName::ReferenceValue | CheckName::Attributes
+        );
+        if !is_one_of_several && !seen.insert(check.name) {
             problems.push(format!("{} is recorded twice", check.name));
         }
     }

@@ -533,7 +533,7 @@ pub(crate) const REFUSED: &[PlatformRow] = &[
         },
         CheckName::MrEnclave,
         Reason::Mismatch,
-        "something else runs there than expected: `mrenclave` differs",
+        "another program runs there than expected: the measurement `mrenclave` differs",
     ),
     (
         "another signer than expected",
@@ -544,7 +544,7 @@ pub(crate) const REFUSED: &[PlatformRow] = &[
         },
         CheckName::MrSigner,
         Reason::Mismatch,
-        "something else runs there than expected: `mrsigner` differs",
+        "the enclave has another signer: `mrsigner` differs",
     ),
     (
         "another signer than the policy's",
@@ -555,7 +555,7 @@ pub(crate) const REFUSED: &[PlatformRow] = &[
         },
         CheckName::MrSigner,
         Reason::Mismatch,
-        "something else runs there than expected: `mrsigner` differs",
+        "the enclave has another signer: `mrsigner` differs",
     ),
     (
         "another signer than the anchor's",
@@ -566,7 +566,7 @@ pub(crate) const REFUSED: &[PlatformRow] = &[
         },
         CheckName::MrSigner,
         Reason::Mismatch,
-        "something else runs there than expected: `mrsigner` differs",
+        "the enclave has another signer: `mrsigner` differs",
     ),
     (
         "another product",

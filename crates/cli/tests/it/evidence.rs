@@ -122,8 +122,11 @@ fn snp_reports_are_accepted_with_their_chain_only() {
         let verdict = verify(&user, &words);
         assert_claims(&verdict, sample);
         assert_eq!(verdict["tee"], "snp");
-        let is_good = sample["expected"].as_str().unwrap().starts_with("accept")
-            && !sample.contains_key("expected_policy_note");
+        let is_good = sample["expected"].as_str().unwrap().starts_with("accept");
+        // VMPL 1 is accepted here, and never silently.
+        let is_tolerated = sample.contains_key("expected_policy_note");
+        let tolerated = verdict["tolerated"].as_array().unwrap();
+        assert!(!is_tolerated || !tolerated.is_empty(), "{verdict}");
         assert_eq!(verdict["accepted"], is_good, "{}: {verdict}", sample["id"]);
         accepted += usize::from(is_good);
         if files.len() > 1 && is_good {
@@ -131,7 +134,7 @@ fn snp_reports_are_accepted_with_their_chain_only() {
             assert_eq!(alone["accepted"], false);
         }
     }
-    assert!(accepted >= 18, "only {accepted}");
+    assert!(accepted >= 22, "only {accepted}");
 }
 
 #[test]
