@@ -59,6 +59,8 @@ pub(crate) enum Pki {
     Amd,
     /// Nitro: P-384 throughout.
     Nitro,
+    /// Attestation keys of TPMs: RSA and SHA-256 above them.
+    Tpm,
 }
 
 impl Pki {
@@ -67,6 +69,7 @@ impl Pki {
             Self::Dcap => Algorithm::EcdsaP256Sha256,
             Self::Amd => Algorithm::RsaPssSha384,
             Self::Nitro => Algorithm::EcdsaP384Sha384,
+            Self::Tpm => Algorithm::RsaPkcs1Sha256,
         }
     }
 }
@@ -104,6 +107,11 @@ impl TrustAnchor {
             .expect("a compiled-in root is a self-signed CA of its PKI, which a test holds")
     }
 
+    /// A root that vouches for attestation keys of TPMs: see [`crate::Policy::trust_tpm_root`].
+    pub(crate) fn tpm(root_der: &[u8]) -> Result<Self, TrustAnchorError> {
+        Self::of_root(Pki::Tpm, Standing::Hardware, root_der, None)
+    }
+
     /// The anchor of one simulated platform. `mrsigner`, if given, must be that of every SGX
     /// enclave which the platform quotes.
     ///
@@ -135,7 +143,10 @@ impl TrustAnchor {
         if text.len() > MAX_TOML_BYTES {
             return Err(TrustAnchorError::TooLarge { size: text.len() });
         }
-        let file: AnchorFile = toml::from_str(text).map_err(TrustAnchorError::Toml)?;
+        Self::from_file(toml::from_str(text).map_err(TrustAnchorError::Toml)?)
+    }
+
+    pub(crate) fn from_file(file: AnchorFile) -> Result<Self, TrustAnchorError> {
         if file.tee != Tee::Simulated.as_str() {
             return Err(TrustAnchorError::NotSimulated { tee: file.tee });
         }
@@ -293,11 +304,11 @@ pub enum TrustAnchorError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AnchorFile {
-    tee: String,
-    root_certificate: String,
+pub(crate) struct AnchorFile {
+    pub(crate) tee: String,
+    pub(crate) root_certificate: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mrsigner: Option<String>,
+    pub(crate) mrsigner: Option<String>,
 }
 
 fn parse_mrsigner(value: String) -> Result<[u8; 32], TrustAnchorError> {

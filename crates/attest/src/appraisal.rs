@@ -46,7 +46,8 @@ pub struct Tcb {
     pub date: String,
     /// TCB evaluation data number of the collateral.
     pub evaluation_number: u32,
-    /// When the oldest document of the collateral was issued, unix seconds.
+    /// When the oldest document of the collateral was issued, unix seconds. The root's CRL does not
+    /// count, which is renewed once a year only.
     pub collateral_issued: u64,
     /// When the first document or certificate of the collateral expires, unix seconds.
     pub collateral_expires: u64,
@@ -120,6 +121,8 @@ pub enum CheckName {
     TdxModule,
     /// What a virtual TPM signs with is bound to the hardware report of its VM.
     HardwareBinding,
+    /// The values of a TPM's PCRs are those that it signed.
+    PcrDigest,
     /// Certificates and collateral are valid at the given time.
     CollateralValidity,
     /// The collateral is no older than the policy wants.
@@ -175,6 +178,7 @@ impl CheckName {
             Self::PlatformMatch => "platform-match",
             Self::TdxModule => "tdx-module",
             Self::HardwareBinding => "hardware-binding",
+            Self::PcrDigest => "pcr-digest",
             Self::CollateralValidity => "collateral-validity",
             Self::CollateralAge => "collateral-age",
             Self::EvidenceTime => "evidence-time",

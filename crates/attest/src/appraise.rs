@@ -49,16 +49,8 @@ pub(crate) fn appraise_with(
     now: SystemTime,
     memory: Option<&Memory>,
 ) -> Result<Appraisal, Refusal> {
-    let case = Case {
-        collateral,
-        policy,
-        expected,
-        now: now
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        memory,
-    };
-    let mut ledger = Ledger::default();
+    let case = Case::new(collateral, policy, expected, now, memory);
+    let mut ledger = Ledger::under(policy);
     if let Err(error) = collateral.check_size() {
         ledger.malformed(
             CheckName::CollateralFormat,
@@ -91,6 +83,24 @@ pub(crate) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
+    pub(crate) fn new(
+        collateral: &'a Collateral,
+        policy: &'a Policy,
+        expected: &'a ReferenceValues,
+        now: SystemTime,
+        memory: Option<&'a Memory>,
+    ) -> Self {
+        Self {
+            collateral,
+            policy,
+            expected,
+            now: now
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            memory,
+        }
+    }
+
     /// The time as the policy's dates have it.
     pub(crate) fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.now)
@@ -105,6 +115,11 @@ impl<'a> Case<'a> {
         if let Some(memory) = self.memory {
             memory.remember(key, what, self.now);
         }
+    }
+
+    /// The same case with other collateral.
+    pub(crate) fn with_collateral(self, collateral: &'a Collateral) -> Self {
+        Self { collateral, ..self }
     }
 
     /// The same case for evidence within other evidence, of which nothing particular is expected

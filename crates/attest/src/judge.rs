@@ -4,40 +4,99 @@ use std::time::Duration;
 
 use crate::{
     CheckName, Policy, Reason, ReferenceValues,
+    appraise::Case,
     ledger::{Failure, Holds, Ledger, hint_for},
-    policy::DebugCode,
+    policy::Tolerance,
 };
 
 /// Debug mode: whoever runs the code could read its memory.
-pub(crate) fn judge_debug(ledger: &mut Ledger, is_debug: bool, policy: &Policy) {
-    if is_debug && policy.debug == DebugCode::Allowed {
-        ledger.tolerated(
+pub(crate) fn judge_debug(ledger: &mut Ledger, is_debug: bool, case: &Case<'_>) {
+    if !is_debug {
+        ledger.passed(
             CheckName::Debug,
-            "debug mode".into(),
+            "production mode".into(),
             "production mode",
-            "the policy allows debug mode: whoever runs the code can read its memory".into(),
         );
         return;
     }
-    ledger.compare(
-        CheckName::Debug,
-        if is_debug {
-            "debug mode"
-        } else {
-            "production mode"
-        },
-        "production mode",
-        Holds(!is_debug),
-        || Failure {
-            reason: Reason::Policy,
-            why: "the code runs in debug mode: whoever runs it can read its memory".into(),
+    judge_exception(
+        ledger,
+        &Exception {
+            check: CheckName::Debug,
+            found: "debug mode".into(),
+            with: "production mode",
+            what: "debug mode: whoever runs the code can read its memory",
+            why: "the code runs in debug mode: whoever runs it can read its memory",
             hint: "launch it in production mode",
         },
+        case.policy.debug.as_ref(),
+        case,
     );
 }
 
+/// Something that is refused unless the policy tolerates it.
+pub(crate) struct Exception {
+    pub(crate) check: CheckName,
+    pub(crate) found: String,
+    pub(crate) with: &'static str,
+    /// For a tolerance: what the policy allows, and what that means.
+    pub(crate) what: &'static str,
+    /// For a refusal: what is wrong.
+    pub(crate) why: &'static str,
+    /// What to do if it is refused.
+    pub(crate) hint: &'static str,
+}
+
+/// Records an exception: tolerated as long as `tolerance` is in force, else refused.
+pub(crate) fn judge_exception(
+    ledger: &mut Ledger,
+    exception: &Exception,
+    tolerance: Option<&Tolerance>,
+    case: &Case<'_>,
+) {
+    let Exception {
+        check,
+        ref found,
+        with,
+        what,
+        why,
+        hint,
+    } = *exception;
+    match tolerance {
+        Some(tolerance) if tolerance.is_in_force(case.time()) => ledger.tolerated(
+            check,
+            found.clone(),
+            with,
+            format!("the policy allows {what}{}", with_terms(tolerance)),
+        ),
+        expired => ledger.failed(
+            check,
+            found.clone(),
+            with.to_owned(),
+            Failure {
+                reason: Reason::Policy,
+                why: format!("{why}{}", expired.map_or_else(String::new, was_tolerated)),
+                hint,
+            },
+        ),
+    }
+}
+
+/// For a refusal: what the policy let through before.
+pub(crate) fn was_tolerated(expired: &Tolerance) -> String {
+    format!("; the policy tolerated it{}", expired.terms())
+}
+
+/// For what is let through: on which terms, if there are any.
+fn with_terms(tolerance: &Tolerance) -> String {
+    match tolerance.terms() {
+        terms if terms.is_empty() => terms,
+        terms => format!(" (tolerated{terms})"),
+    }
+}
+
 /// Holds each measured value against those that policy (`section.name`) and caller (`name`) give
-/// for it, and refuses if the caller names a claim that this evidence does not have.
+/// for it, and refuses if one of them names a claim that this evidence does not have.
 pub(crate) fn judge_references(
     ledger: &mut Ledger,
     section: &str,
@@ -57,10 +116,15 @@ pub(crate) fn judge_references(
             wanted.map(Vec::as_slice),
         );
     }
+    let of_policy = policy.references.keys().filter_map(|name| {
+        let (of, name) = name.split_once('.')?;
+        (of == section).then_some(name)
+    });
     let unknown = expected
         .claims
         .keys()
         .map(String::as_str)
+        .chain(of_policy)
         .chain(expected.mrenclave.map(|_| "mrenclave"))
         .chain(expected.mrsigner.map(|_| "mrsigner"))
         // SGX has checks of their own for these two.

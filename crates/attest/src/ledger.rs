@@ -1,7 +1,8 @@
 //! The record of an appraisal: every check, and the first that failed.
 
 use crate::{
-    Appraisal, Check, CheckName, Claims, Outcome, Reason, Refusal, Tcb, Tee, x509::X509Error,
+    Appraisal, Check, CheckName, Claims, Outcome, Policy, Reason, Refusal, Tcb, Tee, judge::join,
+    x509::X509Error,
 };
 
 /// The checks as they are made, and the first that failed; with them what the evidence states and
@@ -12,6 +13,8 @@ pub(crate) struct Ledger {
     tee: Option<Tee>,
     claims: Option<Claims>,
     tcb: Option<Tcb>,
+    /// Which TEEs the policy lets pass; any, if it does not say.
+    accepted_tees: Option<Vec<Tee>>,
     /// Index of the decisive check, its class and the way out.
     decisive: Option<(usize, Reason, &'static str)>,
 }
@@ -74,18 +77,46 @@ impl Fault {
 pub(crate) struct Holds(pub(crate) bool);
 
 impl Ledger {
-    pub(crate) fn has_failed(&self) -> bool {
-        self.decisive.is_some()
+    /// A ledger for an appraisal under `policy`.
+    pub(crate) fn under(policy: &Policy) -> Self {
+        Self {
+            accepted_tees: policy.tees.clone(),
+            ..Self::default()
+        }
     }
 
-    /// The TEE that a trusted root stands for.
+    /// The TEE that a trusted root stands for. Whether the policy lets it pass is decided here.
     pub(crate) fn set_tee(&mut self, tee: Tee) {
         self.tee = Some(tee);
+        let Some(accepted) = &self.accepted_tees else {
+            return;
+        };
+        // A simulated platform passes by its anchor, which the policy was given for it.
+        if tee == Tee::Simulated || accepted.contains(&tee) {
+            return;
+        }
+        let accepted = join(accepted.iter().map(|tee| tee.as_str()));
+        let why = format!("the policy does not accept evidence of `{tee}`");
+        self.failed(
+            CheckName::RootOfTrust,
+            tee.to_string(),
+            accepted,
+            Failure {
+                reason: Reason::Policy,
+                why,
+                hint: "run the code in a TEE that the policy accepts, or add this one to `tees` of the policy",
+            },
+        );
     }
 
     /// What the evidence states.
     pub(crate) fn set_claims(&mut self, claims: Claims) {
         self.claims = Some(claims);
+    }
+
+    /// Takes what evidence within other evidence states, to be set as a part of the whole.
+    pub(crate) fn take_claims(&mut self) -> Option<Claims> {
+        self.claims.take()
     }
 
     /// What verified collateral says about the platform.
@@ -102,6 +133,7 @@ impl Ledger {
                 claims: Some(claims),
                 tcb,
                 decisive: None,
+                ..
             } => Ok(Appraisal {
                 tee,
                 claims,

@@ -107,8 +107,14 @@ fn form_problems(refusal: &Refusal) -> Vec<String> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for check in &refusal.checks {
-        // Reference values are a check each.
-        if check.name != CheckName::ReferenceValue && !seen.insert(check.name) {
+        // Reference values and attributes are a check each.
+        let stated = match check.name {
+            CheckName::ReferenceValue | CheckName::Attributes => {
+                (check.name, check.compared.as_str(), check.with.as_str())
+            }
+            name => (name, "", ""),
+        };
+        if !seen.insert(stated) {
             problems.push(format!("{} is recorded twice", check.name));
         }
     }

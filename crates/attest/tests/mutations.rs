@@ -10,9 +10,9 @@
 //! By default every byte of some samples of each kind is tried and, of the others, every so many,
 //! each sample beginning at another byte. `MSE_MUTATE_ALL=1` tries all of all and prints how many.
 
-mod corpus;
 #[path = "mutations/certificates.rs"]
 mod certificates;
+mod corpus;
 #[path = "mutations/dcap.rs"]
 mod dcap;
 #[path = "mutations/mutant.rs"]
@@ -86,7 +86,10 @@ fn sweep(positive: &Positive, all: &[Positive], effort: Effort) -> Tally {
     let mut tally = Tally::default();
     let honest = positive.honest();
     positive.each_mutant(all, effort, &mut |mutant: Mutant| {
-        let of_kind = tally.mutants.entry((positive.kind, mutant.part)).or_default();
+        let of_kind = tally
+            .mutants
+            .entry((positive.kind, mutant.part))
+            .or_default();
         *of_kind += 1;
         let Some(verdict) = positive.verdict_on(&mutant) else {
             return;

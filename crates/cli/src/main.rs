@@ -25,6 +25,8 @@ mod exit;
 mod failure;
 mod interrupt;
 mod localapp;
+mod moment;
+mod policy_file;
 mod private_file;
 mod project_tests;
 mod proxy;

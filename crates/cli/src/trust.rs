@@ -101,16 +101,24 @@ impl TrustStore {
 
     /// Hardware roots, the anchors that were added, and those in `extra`.
     pub(crate) fn policy(&self, extra: Option<&Path>) -> Result<TrustPolicy, Failure> {
+        self.added_to(Policy::strict(), extra)
+    }
+
+    /// `policy` with the anchors that were added, and those in `extra`.
+    pub(crate) fn added_to(
+        &self,
+        policy: Policy,
+        extra: Option<&Path>,
+    ) -> Result<TrustPolicy, Failure> {
         let mut anchors: Vec<TrustAnchor> =
             self.list()?.into_iter().map(|kept| kept.anchor).collect();
         if let Some(file) = extra {
             anchors.push(read_anchor(file)?);
         }
+        let policy = anchors.into_iter().fold(policy, Policy::with_simulated);
         Ok(TrustPolicy {
-            accepts_simulated: !anchors.is_empty(),
-            policy: anchors
-                .into_iter()
-                .fold(Policy::strict(), Policy::with_simulated),
+            accepts_simulated: policy.accepts_simulated(),
+            policy,
         })
     }
 

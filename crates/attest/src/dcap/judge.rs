@@ -1,7 +1,5 @@
 //! What policy and reference values say about the platform and the code of a quote.
 
-use std::time::UNIX_EPOCH;
-
 use super::{
     endorse::Endorsement,
     quote::Body,
@@ -12,8 +10,8 @@ use crate::{
     anchor::Pki,
     appraise::Case,
     judge::{
-        NOT_GIVEN, date, join, judge_collateral_age, judge_debug, judge_references,
-        judge_report_data, judge_validity, judge_value,
+        Exception, NOT_GIVEN, date, join, judge_collateral_age, judge_debug, judge_exception,
+        judge_references, judge_report_data, judge_validity, judge_value, was_tolerated,
     },
     ledger::{Failure, Fault, Holds, Ledger, hint_for},
     policy::{Acceptance, AcceptedStatus},
@@ -165,20 +163,11 @@ fn judge_status(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>)
     let accepted = join(case.policy.accepted_statuses(case.time()));
     match case.policy.acceptance_of(status, case.time()) {
         Some(Acceptance::Always) => ledger.passed(CheckName::TcbStatus, found, accepted),
-        Some(Acceptance::Tolerated(AcceptedStatus { reason, until, .. })) => ledger.tolerated(
+        Some(Acceptance::Tolerated(AcceptedStatus { tolerance, .. })) => ledger.tolerated(
             CheckName::TcbStatus,
             found,
             accepted,
-            format!(
-                "the policy accepts {status}{}{}",
-                until.map_or_else(String::new, |until| {
-                    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default();
-                    format!(" until {}", date(until.as_secs()))
-                }),
-                reason
-                    .as_ref()
-                    .map_or_else(String::new, |reason| format!(": {reason}"))
-            ),
+            format!("the policy accepts {status}{}", tolerance.terms()),
         ),
         None => ledger.failed(
             CheckName::TcbStatus,
@@ -194,11 +183,16 @@ fn judge_status(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<'_>)
                 Failure {
                     reason: Reason::Policy,
                     why: format!(
-                        "the platform's TCB status is {status}{}",
+                        "the platform's TCB status is {status}{}{}",
                         match endorsement.advisory_ids() {
                             [] => String::new(),
                             ids => format!("; advisories: {}", join(ids)),
-                        }
+                        },
+                        case.policy
+                            .accepted_statuses
+                            .iter()
+                            .find(|accepted| accepted.status == status)
+                            .map_or_else(String::new, |expired| was_tolerated(&expired.tolerance)),
                     ),
                     hint: "have the platform's microcode, firmware and settings brought up to date; or accept the status in the policy, if you know what the advisories mean for you",
                 }
@@ -222,7 +216,7 @@ fn judge_advisories(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<
         .policy
         .tolerated_advisories
         .iter()
-        .filter(|tolerated| case.time() <= tolerated.until)
+        .filter(|tolerated| tolerated.tolerance.is_in_force(case.time()))
         .collect();
     let tolerance_of = |id: &String| {
         in_force
@@ -235,21 +229,10 @@ fn judge_advisories(ledger: &mut Ledger, endorsement: &Endorsement, case: &Case<
     );
     let open: Vec<_> = ids.iter().filter(|id| tolerance_of(id).is_none()).collect();
     if open.is_empty() {
-        let reasons = ids.iter().filter_map(tolerance_of).map(|tolerated| {
-            let until = tolerated
-                .until
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            format!(
-                "{} until {}{}",
-                tolerated.id,
-                date(until.as_secs()),
-                tolerated
-                    .reason
-                    .as_ref()
-                    .map_or_else(String::new, |reason| format!(" ({reason})"))
-            )
-        });
+        let reasons = ids
+            .iter()
+            .filter_map(tolerance_of)
+            .map(|tolerated| format!("{}{}", tolerated.id, tolerated.tolerance.terms()));
         let why = format!("the policy tolerates {}", join(reasons));
         ledger.tolerated(CheckName::Advisories, join(ids), with, why);
         return;
@@ -292,16 +275,12 @@ fn judge_enclave(
     let Case {
         policy, expected, ..
     } = *case;
-    judge_debug(ledger, report.is_debug(), policy);
-    judge_attributes(
+    judge_debug(ledger, report.is_debug(), case);
+    judge_bits(
         ledger,
         "enclave attributes",
         report.flags(),
-        &[Rule {
-            offends: report.flags() & !SGX_KNOWN_FLAGS,
-            why: RESERVED,
-            is_allowed: false,
-        }],
+        &[(!SGX_KNOWN_FLAGS, "reserved bits are set")],
     );
     judge_value(
         ledger,
@@ -363,36 +342,51 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
     let Case {
         policy, expected, ..
     } = *case;
-    judge_debug(ledger, report.is_debug(), policy);
+    judge_debug(ledger, report.is_debug(), case);
     let attributes = report.attributes();
-    judge_attributes(
+    judge_bits(
         ledger,
         "TD attributes",
         attributes,
         &[
-            Rule {
-                offends: attributes & TD_UNTRUSTED & !TD_DEBUG,
-                why: "the TD is open to profiling or other untrusted debugging",
-                is_allowed: false,
-            },
-            Rule {
-                offends: attributes & !TD_KNOWN,
-                why: RESERVED,
-                is_allowed: false,
-            },
-            Rule {
-                offends: attributes & TD_MIGRATABLE,
-                why: "the TD can be moved to another machine (MIGRATABLE)",
-                is_allowed: policy.tdx.allow_migratable,
-            },
-            Rule {
-                offends: !attributes & TD_SEPT_VE_DISABLE,
-                why: "the host may inject faults on pages that the TD has accepted (SEPT_VE_DISABLE is not set)",
-                is_allowed: policy.tdx.allow_sept_ve,
-            },
+            (
+                TD_UNTRUSTED & !TD_DEBUG,
+                "the TD is open to profiling or other untrusted debugging",
+            ),
+            (!TD_KNOWN, "reserved bits are set"),
         ],
     );
-    judge_service_td(ledger, report, policy);
+    if attributes & TD_MIGRATABLE != 0 {
+        judge_exception(
+            ledger,
+            &Exception {
+                check: CheckName::Attributes,
+                found: format!("TD attributes {attributes:#018x}"),
+                with: "not MIGRATABLE",
+                what: "migration: a service TD can move this one to another machine",
+                why: "the TD can be moved to another machine (MIGRATABLE)",
+                hint: "launch the TD without MIGRATABLE, or tolerate it in the policy if you mean it",
+            },
+            policy.tdx.migration.as_ref(),
+            case,
+        );
+    }
+    if attributes & TD_SEPT_VE_DISABLE == 0 {
+        judge_exception(
+            ledger,
+            &Exception {
+                check: CheckName::Attributes,
+                found: format!("TD attributes {attributes:#018x}"),
+                with: "SEPT_VE_DISABLE",
+                what: "TDs without SEPT_VE_DISABLE: the host may inject faults on pages that the TD has accepted",
+                why: "the host may inject faults on pages that the TD has accepted (SEPT_VE_DISABLE is not set)",
+                hint: "launch the TD with SEPT_VE_DISABLE, or tolerate it in the policy",
+            },
+            policy.tdx.sept_ve.as_ref(),
+            case,
+        );
+    }
+    judge_service_td(ledger, report, case);
     ledger.compare(
         CheckName::MinimumTcb,
         hex::encode(report.tee_tcb_svn()),
@@ -431,7 +425,7 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
     judge_references(ledger, "tdx", &measured, policy, expected);
 }
 
-fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) {
+fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>) {
     let stated = [
         report.mr_service_td(),
         report.init_service_td_hash(),
@@ -450,16 +444,23 @@ fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) 
         .flatten()
         .filter(|hash| **hash != [0; 48])
         .collect();
-    let unknown = bound
-        .iter()
-        .find(|hash| !policy.tdx.service_tds.contains(hash));
+    let service_tds = &case.policy.tdx.service_tds;
+    let tolerated = |hash: &&[u8; 48]| {
+        service_tds
+            .iter()
+            .find(|one| one.mr_service_td == **hash && one.tolerance.is_in_force(case.time()))
+    };
+    let unknown = bound.iter().find(|hash| tolerated(hash).is_none());
     match (bound.first(), unknown) {
         (None, _) => ledger.passed(CheckName::ServiceTd, "none bound".into(), "none"),
         (Some(known), None) => ledger.tolerated(
             CheckName::ServiceTd,
             hex::encode(known),
             "service TDs of the policy",
-            "the policy allows this service TD to be bound".into(),
+            format!(
+                "the policy allows this service TD to be bound{}",
+                tolerated(known).map_or_else(String::new, |one| one.tolerance.terms())
+            ),
         ),
         (Some(_), Some(unknown)) => ledger.failed(
             CheckName::ServiceTd,
@@ -475,40 +476,21 @@ fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, policy: &Policy) 
     }
 }
 
-/// What attributes must not say.
-struct Rule {
-    /// The bits that say it.
-    offends: u64,
-    why: &'static str,
-    /// By the policy.
-    is_allowed: bool,
-}
-
-fn judge_attributes(ledger: &mut Ledger, what: &str, found: u64, rules: &[Rule]) {
-    let compared = format!("{what} {found:#018x}");
-    let with = "nothing that lets others in, reserved bits zero";
-    let offended = || rules.iter().filter(|rule| rule.offends != 0);
-    if let Some(rule) = offended().find(|rule| !rule.is_allowed) {
-        let failure = Failure {
+/// Refuses if any bit of a `(bits, why)` is set in `found`.
+fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, forbidden: &[(u64, &str)]) {
+    let bad = forbidden.iter().find(|(bits, _)| found & bits != 0);
+    ledger.compare(
+        CheckName::Attributes,
+        format!("{what} {found:#018x}"),
+        "nothing that lets others in, reserved bits zero",
+        Holds(bad.is_none()),
+        || Failure {
             reason: Reason::Policy,
-            why: rule.why.into(),
-            hint: "launch it with other attributes; or allow them in the policy, if there is a way and you know what it means for you",
-        };
-        ledger.failed(CheckName::Attributes, compared, with.into(), failure);
-    } else if offended().next().is_some() {
-        let why = join(offended().map(|rule| rule.why));
-        ledger.tolerated(
-            CheckName::Attributes,
-            compared,
-            with,
-            format!("the policy allows it: {why}"),
-        );
-    } else {
-        ledger.passed(CheckName::Attributes, compared, with);
-    }
+            why: bad.map_or_else(String::new, |(_, why)| (*why).to_owned()),
+            hint: "launch it with other attributes",
+        },
+    );
 }
-
-const RESERVED: &str = "reserved bits are set";
 
 /// Attributes of SGX enclaves (Intel SDM, `ATTRIBUTES.FLAGS`): INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEX_NOTIFY.
 const SGX_KNOWN_FLAGS: u64 = 0b100_1111_0111;

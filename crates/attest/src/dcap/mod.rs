@@ -12,6 +12,7 @@
 mod endorse;
 mod explain;
 mod judge;
+mod outlook;
 mod pck;
 mod qe_identity;
 mod quote;
@@ -26,6 +27,7 @@ pub use report::{EnclaveReport, SgxClaims, TdReport, TdxClaims};
 
 pub(crate) use endorse::Endorsement;
 pub(crate) use explain::fields;
+pub(crate) use outlook::{NewestLevel, Outlook, outlook};
 
 use crate::{
     CheckName, DcapCollateral, Reason, Tee, TrustAnchor,

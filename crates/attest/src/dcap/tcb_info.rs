@@ -3,18 +3,15 @@
 //! Specification: Intel PCS API v4, *Get TCB Info*: version 3 for SGX and TDX; version 2, which
 //! Intel signed until 2025, for SGX.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer};
 
 use super::{
     pck::PckCertificate,
     qe_identity::equal_under,
     report::TdReport,
-    signed_json::{Standing, hex_bytes},
+    signed_json::{Level, Standing, hex_bytes},
 };
 use crate::{CheckName, Reason, ledger::Fault};
 
@@ -39,12 +36,7 @@ pub(super) struct TcbInfo {
     tcb_levels: Vec<TcbLevel>,
 }
 
-#[derive(Debug, Deserialize)]
-struct TcbLevel {
-    tcb: Tcb,
-    #[serde(flatten)]
-    standing: Standing,
-}
+type TcbLevel = Level<Tcb>;
 
 /// The security versions of a level.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,16 +63,13 @@ struct TdxModule {
 struct TdxModuleIdentity {
     /// `TDX_` and the module's major version, two hexadecimal digits.
     id: String,
-    #[serde(flatten)]
-    module: TdxModule,
-    tcb_levels: Vec<ModuleLevel>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ModuleLevel {
-    tcb: ModuleTcb,
-    #[serde(flatten)]
-    standing: Standing,
+    #[serde(deserialize_with = "hex_bytes")]
+    mrsigner: [u8; 48],
+    #[serde(deserialize_with = "hex_bytes")]
+    attributes: [u8; 8],
+    #[serde(deserialize_with = "hex_bytes")]
+    attributes_mask: [u8; 8],
+    tcb_levels: Vec<Level<ModuleTcb>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -167,22 +156,48 @@ impl TcbInfo {
             })
     }
 
+    /// The best level that is listed, its place in the list, and what of it the platform does not
+    /// reach.
+    pub(super) fn best_level(
+        &self,
+        pck: &PckCertificate,
+        tee_tcb_svn: Option<&[u8; 16]>,
+    ) -> Option<(usize, &Standing, Vec<Lack>)> {
+        let (at, level) = self
+            .tcb_levels
+            .iter()
+            .enumerate()
+            .max_by(|(_, one), (_, other)| one.tcb.cmp(&other.tcb))?;
+        Some((at, &level.standing, level.tcb.lacked_by(pck, tee_tcb_svn)))
+    }
+
     /// Checks the TDX module's signer and attributes.
     pub(super) fn check_module(&self, report: TdReport<'_>) -> Result<(), Fault> {
         let version = report.tee_tcb_svn()[1];
         let module = if version == 0 {
-            self.tdx_module.as_ref()
+            self.tdx_module.as_ref().map(|module| {
+                (
+                    &module.mrsigner,
+                    &module.attributes,
+                    &module.attributes_mask,
+                )
+            })
         } else {
-            self.module_identity(version)
-                .map(|identity| &identity.module)
+            self.module_identity(version).map(|module| {
+                (
+                    &module.mrsigner,
+                    &module.attributes,
+                    &module.attributes_mask,
+                )
+            })
         };
-        let Some(module) = module else {
+        let Some((mrsigner, attributes, mask)) = module else {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!("the TCB info does not know TDX modules of version `{version}`"),
             ));
         };
-        if module.mrsigner != *report.mr_signer_seam() {
+        if mrsigner != report.mr_signer_seam() {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!(
@@ -191,11 +206,7 @@ impl TcbInfo {
                 ),
             ));
         }
-        if !equal_under(
-            report.seam_attributes(),
-            &module.attributes,
-            &module.attributes_mask,
-        ) {
+        if !equal_under(report.seam_attributes(), attributes, mask) {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!(
@@ -248,7 +259,47 @@ impl TcbInfo {
     }
 }
 
+/// A security version that is lower than that of a level.
+pub(super) struct Lack {
+    /// `sgx` or `tdx`, and which component from 0 on; `None` for the PCE.
+    pub(super) component: Option<(&'static str, usize)>,
+    pub(super) found: u16,
+    pub(super) wanted: u16,
+}
+
 impl Tcb {
+    /// What keeps [`Tcb::is_met_by`] from holding.
+    fn lacked_by(&self, pck: &PckCertificate, tee_tcb_svn: Option<&[u8; 16]>) -> Vec<Lack> {
+        let compare = |kind, first: usize, found: &[u8; 16], wanted: &[u8; 16]| {
+            found
+                .iter()
+                .zip(wanted)
+                .enumerate()
+                .skip(first)
+                .filter(|(_, (found, wanted))| found < wanted)
+                .map(|(at, (found, wanted))| Lack {
+                    component: Some((kind, at)),
+                    found: u16::from(*found),
+                    wanted: u16::from(*wanted),
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut lacking = compare("sgx", 0, &pck.component_svns, &self.sgx_components);
+        if pck.pce_svn < self.pce_svn {
+            lacking.push(Lack {
+                component: None,
+                found: pck.pce_svn,
+                wanted: self.pce_svn,
+            });
+        }
+        if let (Some(wanted), Some(found)) = (&self.tdx_components, tee_tcb_svn) {
+            // As in `is_met_by`: a module of version 1 or later has levels of its own.
+            let first = if found[1] > 0 { 2 } else { 0 };
+            lacking.extend(compare("tdx", first, found, wanted));
+        }
+        lacking
+    }
+
     fn is_met_by(&self, pck: &PckCertificate, tee_tcb_svn: Option<&[u8; 16]>) -> bool {
         let meets = |found: &[u8], wanted: &[u8]| {
             found
@@ -280,31 +331,51 @@ impl<'de> Deserialize<'de> for Tcb {
             pcesvn: u16,
             sgxtcbcomponents: Option<[Component; 16]>,
             tdxtcbcomponents: Option<[Component; 16]>,
-            #[serde(flatten)]
-            numbered: Numbered,
+            sgxtcbcomp01svn: Option<u8>,
+            sgxtcbcomp02svn: Option<u8>,
+            sgxtcbcomp03svn: Option<u8>,
+            sgxtcbcomp04svn: Option<u8>,
+            sgxtcbcomp05svn: Option<u8>,
+            sgxtcbcomp06svn: Option<u8>,
+            sgxtcbcomp07svn: Option<u8>,
+            sgxtcbcomp08svn: Option<u8>,
+            sgxtcbcomp09svn: Option<u8>,
+            sgxtcbcomp10svn: Option<u8>,
+            sgxtcbcomp11svn: Option<u8>,
+            sgxtcbcomp12svn: Option<u8>,
+            sgxtcbcomp13svn: Option<u8>,
+            sgxtcbcomp14svn: Option<u8>,
+            sgxtcbcomp15svn: Option<u8>,
+            sgxtcbcomp16svn: Option<u8>,
         }
 
         let members = Members::deserialize(deserializer)?;
+        let numbered = [
+            members.sgxtcbcomp01svn,
+            members.sgxtcbcomp02svn,
+            members.sgxtcbcomp03svn,
+            members.sgxtcbcomp04svn,
+            members.sgxtcbcomp05svn,
+            members.sgxtcbcomp06svn,
+            members.sgxtcbcomp07svn,
+            members.sgxtcbcomp08svn,
+            members.sgxtcbcomp09svn,
+            members.sgxtcbcomp10svn,
+            members.sgxtcbcomp11svn,
+            members.sgxtcbcomp12svn,
+            members.sgxtcbcomp13svn,
+            members.sgxtcbcomp14svn,
+            members.sgxtcbcomp15svn,
+            members.sgxtcbcomp16svn,
+        ];
         let svns = |components: [Component; 16]| components.map(|component| component.svn);
-        let numbered = members.numbered.0;
-        let sgx_components = match members.sgxtcbcomponents.map(svns) {
-            Some(_) if numbered.iter().any(Option::is_some) => {
-                return Err(D::Error::custom(
-                    "a TCB level has its components both in a list and one by one",
+        let sgx_components = match members.sgxtcbcomponents {
+            Some(components) if numbered.iter().all(Option::is_none) => svns(components),
+            None if numbered.iter().all(Option::is_some) => numbered.map(Option::unwrap_or_default),
+            _ => {
+                return Err(serde::de::Error::custom(
+                    "a TCB level needs the security versions of 16 SGX components, in one form",
                 ));
-            }
-            Some(components) => components,
-            None => {
-                let mut components = [0; 16];
-                for (at, svn) in components.iter_mut().enumerate() {
-                    *svn = numbered[at].ok_or_else(|| {
-                        let name = numbered_name(at);
-                        D::Error::custom(format!(
-                            "a TCB level has neither `sgxtcbcomponents` nor `{name}`"
-                        ))
-                    })?;
-                }
-                components
             }
         };
         Ok(Self {
@@ -313,41 +384,4 @@ impl<'de> Deserialize<'de> for Tcb {
             pce_svn: members.pcesvn,
         })
     }
-}
-
-/// The members `sgxtcbcomp01svn` to `sgxtcbcomp16svn` that are there, each once.
-struct Numbered([Option<u8>; 16]);
-
-impl<'de> Deserialize<'de> for Numbered {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Numbered;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the components of a TCB level")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Numbered, A::Error> {
-                let mut numbered = [None; 16];
-                while let Some(name) = map.next_key::<String>()? {
-                    let Some(at) = (0..16).find(|at| numbered_name(*at) == name) else {
-                        map.next_value::<IgnoredAny>()?;
-                        continue;
-                    };
-                    if numbered[at].replace(map.next_value()?).is_some() {
-                        return Err(A::Error::custom(format!("duplicate field `{name}`")));
-                    }
-                }
-                Ok(Numbered(numbered))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-fn numbered_name(at: usize) -> String {
-    format!("sgxtcbcomp{:02}svn", at + 1)
 }

@@ -44,7 +44,7 @@ pub(crate) fn appraise(ledger: &mut Ledger, bytes: &[u8], case: &Case<'_>) {
         None => skip_unproven(ledger),
     }
     judge_time(ledger, &document, chain.as_ref(), case);
-    judge_debug(ledger, document.is_debug(), case.policy);
+    judge_debug(ledger, document.is_debug(), case);
     judge_attester(ledger, document.attester(), case);
     judge_measurements(ledger, &document, case);
     judge_nonce(ledger, document.nonce().bytes(), case.expected);
@@ -272,29 +272,6 @@ fn judge_measurements(ledger: &mut Ledger, document: &Document<'_>, case: &Case<
         .map(|(name, value)| (name.as_str(), *value))
         .collect();
     judge_references(ledger, SECTION, &measured, case.policy, case.expected);
-    refuse_missing(ledger, &measured, case);
-}
-
-/// What the policy names and the document does not have is not as the policy wants it.
-fn refuse_missing(ledger: &mut Ledger, measured: &[(&str, &[u8])], case: &Case<'_>) {
-    let named = case.policy.references.keys();
-    let missing = named
-        .filter_map(|name| name.strip_prefix(SECTION)?.strip_prefix('.'))
-        .filter(|name| !measured.iter().any(|(found, _)| found == name));
-    for name in missing {
-        ledger.failed(
-            CheckName::ReferenceValue,
-            format!("{name} is not in the document"),
-            format!("the policy's values for {SECTION}.{name}"),
-            Failure {
-                reason: Reason::Mismatch,
-                why: format!(
-                    "the policy names values for `{SECTION}.{name}`, which this document does not have"
-                ),
-                hint: "compare the policy with the document's fields",
-            },
-        );
-    }
 }
 
 /// What the names of reference values in a policy start with.

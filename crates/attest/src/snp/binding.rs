@@ -6,7 +6,7 @@ use super::{Report, SigningKey, SnpProduct, policy::Concession, vek::Vek};
 use crate::{
     CheckName, Reason,
     appraise::Case,
-    judge::join,
+    judge::{Exception, join, judge_exception},
     ledger::{Failure, Holds, Ledger, hint_for},
 };
 
@@ -109,25 +109,21 @@ fn judge_product(ledger: &mut Ledger, report: &Report<'_>, vek: &Vek) {
 /// A VCEK's signature names its chip even so; but what the report says does not, and a host that
 /// hides its chip usually signs with a VLEK.
 fn judge_masked(ledger: &mut Ledger, vek: &Vek, case: &Case<'_>) {
-    let chip = vek.hwid.as_deref().map_or_else(String::new, short);
-    if case.policy.snp.concedes(Concession::MaskedChip) {
-        ledger.tolerated(
-            CheckName::PlatformMatch,
-            "chip id masked by the host".into(),
-            format!("chip {chip} of the VCEK"),
-            "the policy allows it: only the VCEK's key says which chip it is".into(),
-        );
-        return;
-    }
-    ledger.failed(
-        CheckName::PlatformMatch,
-        "chip id masked by the host".into(),
-        format!("chip {chip} of the VCEK"),
-        Failure {
-            reason: Reason::Policy,
-            why: "the report does not say on which chip it was made".into(),
+    judge_exception(
+        ledger,
+        &Exception {
+            check: CheckName::PlatformMatch,
+            found: format!(
+                "chip id masked by the host, chip {} of the VCEK",
+                vek.hwid.as_deref().map_or_else(String::new, short)
+            ),
+            with: "the VCEK's chip",
+            what: "a masked chip id: only the VCEK's key says which chip it is",
+            why: "the report does not say on which chip it was made",
             hint: "have the host show it (MASK_CHIP_ID off), or allow masked chip ids",
         },
+        case.policy.snp.concession(Concession::MaskedChip),
+        case,
     );
 }
 

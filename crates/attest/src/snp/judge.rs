@@ -7,7 +7,9 @@ use super::{
 use crate::{
     CheckName, Reason,
     appraise::Case,
-    judge::{judge_debug, judge_references, judge_report_data},
+    judge::{
+        Exception, judge_debug, judge_exception, judge_references, judge_report_data, was_tolerated,
+    },
     ledger::{Failure, Holds, Ledger, hint_for},
 };
 
@@ -81,7 +83,7 @@ fn judge_floor(ledger: &mut Ledger, name: &str, found: SnpTcb, floor: SnpTcb) {
 
 /// The guest: its policy, its privilege level, its measured values and its report data.
 pub(super) fn judge_guest(ledger: &mut Ledger, report: &Report<'_>, case: &Case<'_>) {
-    judge_debug(ledger, report.policy().debug(), case.policy);
+    judge_debug(ledger, report.policy().debug(), case);
     judge_bits(ledger, report);
     judge_migration(ledger, report, case);
     judge_demands(ledger, report, case);
@@ -124,28 +126,24 @@ fn judge_bits(ledger: &mut Ledger, report: &Report<'_>) {
 }
 
 fn judge_migration(ledger: &mut Ledger, report: &Report<'_>, case: &Case<'_>) {
-    let (found, with) = ("a migration agent is allowed", "no migration agent");
+    let without = "no migration agent";
     if !report.policy().migrate_ma() {
-        ledger.passed(CheckName::Attributes, with.into(), with);
-    } else if case.policy.snp.concedes(Concession::MigrationAgent) {
-        ledger.tolerated(
-            CheckName::Attributes,
-            found.into(),
-            with,
-            "the policy allows migration: the agent can move the guest's memory elsewhere".into(),
-        );
-    } else {
-        ledger.failed(
-            CheckName::Attributes,
-            found.into(),
-            with.into(),
-            Failure {
-                reason: Reason::Policy,
-                why: "the guest's memory can be moved to a machine that nobody has attested".into(),
-                hint: "launch it with a policy without MIGRATE_MA",
-            },
-        );
+        ledger.passed(CheckName::Attributes, without.into(), without);
+        return;
     }
+    judge_exception(
+        ledger,
+        &Exception {
+            check: CheckName::Attributes,
+            found: "a migration agent is allowed".into(),
+            with: without,
+            what: "migration: the agent can move the guest's memory elsewhere",
+            why: "the guest's memory can be moved to a machine that nobody has attested",
+            hint: "launch it with a policy without MIGRATE_MA",
+        },
+        case.policy.snp.concession(Concession::MigrationAgent),
+        case,
+    );
 }
 
 fn judge_demands(ledger: &mut Ledger, report: &Report<'_>, case: &Case<'_>) {
@@ -219,33 +217,41 @@ fn judge_versions(ledger: &mut Ledger, report: &Report<'_>, case: &Case<'_>) {
 }
 
 fn judge_vmpl(ledger: &mut Ledger, report: &Report<'_>, case: &Case<'_>) {
-    let (vmpl, max) = (report.vmpl(), case.policy.snp.max_vmpl);
+    let vmpl = report.vmpl();
     let found = match vmpl {
         u32::MAX => "asked for by the host".to_owned(),
         _ => format!("VMPL {vmpl}"),
     };
     if vmpl == 0 {
         ledger.passed(CheckName::Vmpl, found, "VMPL 0");
-    } else if vmpl <= max {
-        ledger.tolerated(
+        return;
+    }
+    let allowed = case.policy.snp.vmpl.as_ref();
+    let in_force = allowed.filter(|(_, tolerance)| tolerance.is_in_force(case.time()));
+    match in_force {
+        Some((max, tolerance)) if vmpl <= *max => ledger.tolerated(
             CheckName::Vmpl,
             found,
             "VMPL 0",
             format!(
-                "the policy allows VMPL up to {max}: what runs at VMPL 0 can read and change it"
+                "the policy allows VMPL up to {max}, and what runs at VMPL 0 can read and change it{}",
+                tolerance.terms()
             ),
-        );
-    } else {
-        ledger.failed(
+        ),
+        _ => ledger.failed(
             CheckName::Vmpl,
             found,
-            format!("VMPL 0 to {max}"),
+            format!("VMPL 0 to {}", in_force.map_or(0, |(max, _)| *max)),
             Failure {
                 reason: Reason::Policy,
-                why: "the report was asked for at a privilege level that the policy does not allow"
-                    .into(),
+                why: format!(
+                    "the report was asked for at a privilege level that the policy does not allow{}",
+                    allowed
+                        .filter(|(max, _)| in_force.is_none() && vmpl <= *max)
+                        .map_or_else(String::new, |(_, expired)| was_tolerated(expired))
+                ),
                 hint: "allow the level only if you trust what runs in the guest at VMPL 0",
             },
-        );
+        ),
     }
 }

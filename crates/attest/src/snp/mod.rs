@@ -27,7 +27,7 @@ pub use product::{SnpProduct, SnpTcb};
 pub use report::{FirmwareVersion, REPORT_BYTES, Report, ReportError, SigningKey};
 
 pub(crate) use explain::fields;
-pub(crate) use policy::SnpPolicy;
+pub(crate) use policy::{Concession, Demand, SnpPolicy};
 pub(crate) use roots::hardware_anchors;
 
 use crate::{CheckName, Claims, appraise::Case, ledger::Ledger};

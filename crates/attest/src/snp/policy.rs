@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{SnpProduct, SnpTcb};
-use crate::Policy;
+use crate::{Policy, policy::Tolerance};
 
 /// Conditions on SNP reports. The default is the strict one:
 ///
@@ -18,12 +18,13 @@ use crate::Policy;
 pub(crate) struct SnpPolicy {
     pub(crate) min_tcb: BTreeMap<SnpProduct, SnpTcb>,
     pub(crate) min_launch_tcb: BTreeMap<SnpProduct, SnpTcb>,
-    pub(crate) max_vmpl: u32,
+    /// Reports up to this VMPL are accepted besides those of VMPL 0.
+    pub(crate) vmpl: Option<(u32, Tolerance)>,
     /// Major, then minor version.
     pub(crate) min_abi: (u8, u8),
     pub(crate) min_guest_svn: u32,
     pub(crate) demands: BTreeSet<Demand>,
-    pub(crate) concessions: BTreeSet<Concession>,
+    pub(crate) concessions: BTreeMap<Concession, Tolerance>,
     /// Providers whose VLEKs are accepted; any, if there is none.
     pub(crate) csp_ids: Vec<String>,
     pub(crate) require_crl: bool,
@@ -46,8 +47,9 @@ pub(crate) enum Concession {
 }
 
 impl SnpPolicy {
-    pub(super) fn concedes(&self, concession: Concession) -> bool {
-        self.concessions.contains(&concession)
+    /// The terms of a concession, in force or not.
+    pub(super) fn concession(&self, concession: Concession) -> Option<&Tolerance> {
+        self.concessions.get(&concession)
     }
 }
 
@@ -75,7 +77,9 @@ impl Policy {
     /// Accepts SNP guests whose memory a migration agent can move to another machine.
     #[must_use]
     pub fn allow_snp_migration_agent(mut self) -> Self {
-        self.snp.concessions.insert(Concession::MigrationAgent);
+        self.snp
+            .concessions
+            .insert(Concession::MigrationAgent, Tolerance::default());
         self
     }
 
@@ -83,14 +87,16 @@ impl Policy {
     /// the more privileged levels can read and change what runs at this one.
     #[must_use]
     pub fn allow_snp_vmpl(mut self, max: u8) -> Self {
-        self.snp.max_vmpl = u32::from(max).min(3);
+        self.snp.vmpl = Some((u32::from(max).min(3), Tolerance::default()));
         self
     }
 
     /// Accepts SNP reports that are signed with a VCEK and do not name the chip.
     #[must_use]
     pub fn allow_snp_masked_chip_id(mut self) -> Self {
-        self.snp.concessions.insert(Concession::MaskedChip);
+        self.snp
+            .concessions
+            .insert(Concession::MaskedChip, Tolerance::default());
         self
     }
 

@@ -15,9 +15,15 @@ const END: &str = "-----END CERTIFICATE-----";
 type Chain = (&'static str, fn(&mut DcapCollateral) -> &mut String);
 
 const CHAINS: [Chain; 3] = [
-    ("pck_crl_issuer_chain", |dcap| &mut dcap.pck_crl_issuer_chain),
-    ("tcb_info_issuer_chain", |dcap| &mut dcap.tcb_info_issuer_chain),
-    ("qe_identity_issuer_chain", |dcap| &mut dcap.qe_identity_issuer_chain),
+    ("pck_crl_issuer_chain", |dcap| {
+        &mut dcap.pck_crl_issuer_chain
+    }),
+    ("tcb_info_issuer_chain", |dcap| {
+        &mut dcap.tcb_info_issuer_chain
+    }),
+    ("qe_identity_issuer_chain", |dcap| {
+        &mut dcap.qe_identity_issuer_chain
+    }),
 ];
 
 /// All mutants of the certificates and CRLs of `positive`.
@@ -76,9 +82,13 @@ fn mutate_pem_chain(
         .map(|mut dcap| ders(of(&mut dcap)))
         .collect();
     for (what, chain) in rearranged(&ders(&text), &foreign) {
-        give("collateral, certificates", format!("{what} in `{name}`"), pem(&chain));
+        give(
+            "collateral, certificates",
+            format!("{what} in `{name}`"),
+            pem(&chain),
+        );
     }
-    for at in effort.positions(positive.index, text.len(), 211) {
+    for at in effort.positions(positive.index, text.len(), (5, 797)) {
         let mut changed = text.clone().into_bytes();
         // Seven bits: ASCII stays ASCII, as a text has to.
         changed[at] ^= 1 << (at % 7);
@@ -108,15 +118,22 @@ fn mutate_ders(positive: &Positive, others: &[&Positive], effort: Effort, sink: 
         .map(|other| other.collateral.certificates.clone())
         .collect();
     for (what, chain) in rearranged(&genuine.certificates, &foreign) {
-        give("collateral, certificates", format!("{what} in the chain"), &mut |collateral| {
-            collateral.certificates.clone_from(&chain);
-        });
+        give(
+            "collateral, certificates",
+            format!("{what} in the chain"),
+            &mut |collateral| {
+                collateral.certificates.clone_from(&chain);
+            },
+        );
     }
     for (number, der) in genuine.certificates.iter().enumerate() {
-        for at in effort.positions(positive.index, der.len(), 97) {
+        for at in effort.positions(positive.index, der.len(), (3, 97)) {
             give(
                 "collateral, a bit of a certificate",
-                format!("bit {} of byte {at} of certificate {number} flipped", at % 8),
+                format!(
+                    "bit {} of byte {at} of certificate {number} flipped",
+                    at % 8
+                ),
                 &mut |collateral| collateral.certificates[number] = flipped(der, at),
             );
         }
@@ -127,7 +144,7 @@ fn mutate_ders(positive: &Positive, others: &[&Positive], effort: Effort, sink: 
         );
     }
     for (number, der) in genuine.crls.iter().enumerate() {
-        for at in effort.positions(positive.index, der.len(), 97) {
+        for at in effort.positions(positive.index, der.len(), (3, 97)) {
             give(
                 "collateral, a bit of a CRL",
                 format!("bit {} of byte {at} of CRL {number} flipped", at % 8),
@@ -225,13 +242,17 @@ pub(crate) fn differs_in_final_nul_only(positive: &Positive, mutant: &Mutant) ->
     let tail = &evidence.as_bytes()[changed..];
     positive.evidence[..genuine] == evidence.as_bytes()[..changed]
         && positive.evidence.len() == evidence.as_bytes().len()
-        && tail.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace())
+        && tail
+            .iter()
+            .all(|byte| *byte == 0 || byte.is_ascii_whitespace())
 }
 
 /// Where the PEM text in `evidence` begins, if there is one.
 pub(crate) fn pem_begin(evidence: &[u8]) -> Option<usize> {
     let begin = BEGIN.as_bytes();
-    evidence.windows(begin.len()).position(|window| window == begin)
+    evidence
+        .windows(begin.len())
+        .position(|window| window == begin)
 }
 
 fn pem_end(evidence: &[u8]) -> Option<usize> {

@@ -23,7 +23,9 @@ const BYTES: [Bytes; 4] = [
     ("root_ca_crl", |dcap| &mut dcap.root_ca_crl),
     ("pck_crl", |dcap| &mut dcap.pck_crl),
     ("tcb_info_signature", |dcap| &mut dcap.tcb_info_signature),
-    ("qe_identity_signature", |dcap| &mut dcap.qe_identity_signature),
+    ("qe_identity_signature", |dcap| {
+        &mut dcap.qe_identity_signature
+    }),
 ];
 
 const DOCUMENTS: [Text; 2] = [
@@ -41,7 +43,11 @@ fn mutate_bytes(positive: &Positive, effort: Effort, sink: Sink<'_>) {
             sink(mutant(part, what, changed));
         };
         // Signatures are short: all of each.
-        let stride = if genuine.len() <= 64 { 1 } else { 61 };
+        let stride = if genuine.len() <= 64 {
+            (1, 5)
+        } else {
+            (1, 197)
+        };
         for at in effort.positions(positive.index, genuine.len(), stride) {
             give(
                 "collateral, a bit of CRL or signature",
@@ -58,7 +64,11 @@ fn mutate_bytes(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         }
         let mut longer = genuine.clone();
         longer.push(0);
-        give("collateral, CRL or signature longer", format!("a byte behind `{name}`"), longer);
+        give(
+            "collateral, CRL or signature longer",
+            format!("a byte behind `{name}`"),
+            longer,
+        );
     }
 }
 
@@ -71,7 +81,7 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
             *of(&mut changed) = text;
             sink(mutant(part, what, changed));
         };
-        for at in effort.positions(positive.index, text.len(), 499) {
+        for at in effort.positions(positive.index, text.len(), (3, 997)) {
             let mut changed = text.clone().into_bytes();
             changed[at] ^= 1 << (at % 7);
             let Ok(changed) = String::from_utf8(changed) else {
@@ -86,7 +96,7 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         let value: Value = serde_json::from_str(&text).unwrap();
         let mut pointers = Vec::new();
         collect(&value, &mut String::new(), &mut pointers);
-        for at in effort.positions(positive.index, pointers.len(), 37) {
+        for at in effort.positions(positive.index, pointers.len(), (5, 97)) {
             for (deed, change) in DEEDS {
                 let mut changed = value.clone();
                 let pointer = &pointers[at];
@@ -99,7 +109,11 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
                 }
             }
         }
-        give("collateral, a document longer", format!("a blank behind `{name}`"), format!("{text} "));
+        give(
+            "collateral, a document longer",
+            format!("a blank behind `{name}`"),
+            format!("{text} "),
+        );
     }
 }
 
@@ -188,11 +202,17 @@ fn mutate_members(positive: &Positive, sink: Sink<'_>) {
     for name in &names {
         let mut changed = file.clone();
         changed.as_object_mut().unwrap().remove(name);
-        give(format!("member `{name}` of the collateral removed"), &changed);
+        give(
+            format!("member `{name}` of the collateral removed"),
+            &changed,
+        );
         for (deed, empty) in [("emptied", Value::from("")), ("null", Value::Null)] {
             let mut changed = file.clone();
             changed[name] = empty;
-            give(format!("member `{name}` of the collateral {deed}"), &changed);
+            give(
+                format!("member `{name}` of the collateral {deed}"),
+                &changed,
+            );
         }
         for other in &names {
             if other != name && file[other] != file[name] {
@@ -202,7 +222,10 @@ fn mutate_members(positive: &Positive, sink: Sink<'_>) {
             }
         }
     }
-    give("no collateral at all".into(), &Value::Object(serde_json::Map::new()));
+    give(
+        "no collateral at all".into(),
+        &Value::Object(serde_json::Map::new()),
+    );
 }
 
 /// The file, character by character.
@@ -211,15 +234,13 @@ fn mutate_file(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         return;
     };
     // What the other mutants change in the decoded members, these change in their text.
-    let stride = match effort {
-        Effort::Some => 701,
-        Effort::All => 7,
-    };
-    let index = positive.index + 1;
-    for at in Effort::Some.positions(index, json.len(), stride) {
+    for at in effort.positions(positive.index, json.len(), (11, 1997)) {
         sink(Mutant {
             part: "collateral, a bit of the file",
-            what: format!("bit {} of byte {at} of the collateral's file flipped", at % 8),
+            what: format!(
+                "bit {} of byte {at} of the collateral's file flipped",
+                at % 8
+            ),
             change: Change::Json(flipped(json, at)),
         });
     }

@@ -54,9 +54,11 @@ pub(crate) fn positives(corpus: &Corpus) -> Vec<Positive> {
             let collateral = corpus.collateral(&case.collateral);
             Some((sample, evidence, collateral, Some(json), at(case.now)))
         });
-        positives.extend(samples.enumerate().map(|(index, sample)| {
-            Positive::new(kind, index, sample)
-        }));
+        positives.extend(
+            samples
+                .enumerate()
+                .map(|(index, sample)| Positive::new(kind, index, sample)),
+        );
     }
     positives.extend(
         corpus
@@ -121,11 +123,10 @@ impl Positive {
     ) -> Self {
         let parsed = Evidence::parse(&evidence).unwrap_or_else(|e| panic!("{}: {e}", sample.id));
         let expected = ReferenceValues::default();
-        let advisories =
-            match appraise(&parsed, &collateral, &Policy::strict(), &expected, now) {
-                Err(Refusal { tcb: Some(tcb), .. }) => tcb.advisory_ids,
-                _ => Vec::new(),
-            };
+        let advisories = match appraise(&parsed, &collateral, &Policy::strict(), &expected, now) {
+            Err(Refusal { tcb: Some(tcb), .. }) => tcb.advisory_ids,
+            _ => Vec::new(),
+        };
         let mut policy = permissive(&advisories, now)
             .allow_debug()
             .allow_tdx_sept_ve()
@@ -187,7 +188,9 @@ impl Positive {
         // Of changed evidence, the verifier that remembers verifies only what it does not know:
         // that it answers as the other does is what `verifier.rs` shows. Without it the sweep
         // would take ten times as long.
-        self.appraise_warm(evidence, collateral).ok().map(Proven::from)
+        self.appraise_warm(evidence, collateral)
+            .ok()
+            .map(Proven::from)
     }
 
     /// Bytes taken for evidence of this sample's kind, as a hostile caller could do it: those that
@@ -239,37 +242,58 @@ impl Positive {
                 change: Change::Evidence(self.as_given(bytes)),
             });
         };
-        for at in effort.positions(self.index, bytes.len(), 97) {
-            give("evidence, a bit", format!("bit {} of byte {at} of the evidence flipped", at % 8), flipped(bytes, at));
+        for at in effort.positions(self.index, bytes.len(), (1, 97)) {
+            give(
+                "evidence, a bit",
+                format!("bit {} of byte {at} of the evidence flipped", at % 8),
+                flipped(bytes, at),
+            );
         }
         if let Some(begin) = certificates::pem_begin(bytes) {
-            for at in effort.positions(self.index, bytes.len() - begin, 97) {
+            for at in effort.positions(self.index, bytes.len() - begin, (7, 397)) {
                 let at = begin + at;
                 for value in [b' ', b'\n', b'\t', b'A', b'=', b'-', 0, 0xff] {
                     if bytes[at] != value {
                         let mut changed = bytes.clone();
                         changed[at] = value;
-                        give("evidence, a character of PEM", format!("byte {at} of the evidence set to {value:#04x}"), changed);
+                        give(
+                            "evidence, a character of PEM",
+                            format!("byte {at} of the evidence set to {value:#04x}"),
+                            changed,
+                        );
                     }
                 }
             }
         }
         let borders = dcap::field_borders(bytes);
-        for length in (0..bytes.len()).step_by(7).chain(borders) {
+        let lengths = effort.positions(self.index, bytes.len(), (7, 49));
+        for length in lengths.chain(borders) {
             if length < bytes.len() {
-                give("evidence, cut short", format!("only {length} bytes of the evidence"), bytes[..length].to_vec());
+                give(
+                    "evidence, cut short",
+                    format!("only {length} bytes of the evidence"),
+                    bytes[..length].to_vec(),
+                );
             }
         }
         for value in [0, b'\n', 0xff] {
             let mut longer = bytes.clone();
             longer.push(value);
-            give("evidence, a byte appended", format!("byte {value:#04x} behind the evidence"), longer);
+            give(
+                "evidence, a byte appended",
+                format!("byte {value:#04x} behind the evidence"),
+                longer,
+            );
         }
         // One byte taken out, so that all behind it moves.
-        for at in effort.positions(self.index, bytes.len(), 97) {
+        for at in effort.positions(self.index, bytes.len(), (7, 397)) {
             let mut shorter = bytes.clone();
             shorter.remove(at);
-            give("evidence, a byte removed", format!("byte {at} of the evidence removed"), shorter);
+            give(
+                "evidence, a byte removed",
+                format!("byte {at} of the evidence removed"),
+                shorter,
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, what it does, its result.
 
+pub(crate) mod collateral;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod deploy;
@@ -10,6 +11,8 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod measure;
+pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;
 pub(crate) mod status;

@@ -84,7 +84,7 @@ impl fmt::Display for Domain {
 }
 
 /// The text is not `HOST[:PORT]`.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no address of an app: write its domain, and a port if it is not 443, such as `app.example.com` or `localhost:20000`"
 )]

@@ -3,10 +3,10 @@
 
 mod collateral;
 mod domain;
+mod ear;
 mod evidence_file;
 mod expected;
 mod explanation;
-mod raw_json;
 
 use mse_attest::Tee;
 use mse_ratls::{Attestation, AttestedChannel, Endpoint, Expected};
@@ -16,8 +16,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
-pub(crate) use collateral::{CollateralChoice, Collaterals, save as save_collateral};
+pub(crate) use collateral::{
+    CollateralChoice, Collaterals, cache_for, read_file as read_collateral_file,
+    save as save_collateral,
+};
 pub(crate) use domain::{Domain, InvalidDomain, reachable};
+pub(crate) use ear::{ear_claims, ear_token};
 pub(crate) use evidence_file::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
 pub(crate) use explanation::{Explanation, checks_text, evidence_text};

@@ -21,9 +21,12 @@ fn every_command_has_a_help_with_an_example() {
         "stop",
         "test",
         "verify",
+        "measure",
         "proxy",
         "context",
         "trust",
+        "policy",
+        "collateral",
         "completions",
         "man",
     ] {

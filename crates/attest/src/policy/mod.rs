@@ -1,17 +1,29 @@
 //! Policy (whom to trust, and how old, how patched) and reference values (what to expect).
 
+mod claims;
+mod error;
+mod file;
+mod read;
+mod sections;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tolerance;
+mod words;
+
 use std::{
     collections::BTreeMap,
-    fmt,
-    str::FromStr,
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+pub use error::PolicyError;
+pub use file::{MAX_POLICY_BYTES, POLICY_EXAMPLE};
+pub use status::{TcbStatus, UnknownTcbStatus};
+pub(crate) use tolerance::Tolerance;
+pub use words::{Statement, StatementKind};
 
 use crate::{
-    CheckName, Reason, TrustAnchor,
+    CheckName, Reason, Tee, TrustAnchor,
     anchor::Pki,
     judge::join,
     ledger::{Failure, Ledger},
@@ -22,13 +34,19 @@ use crate::{
 /// The conditions under which evidence is accepted.
 ///
 /// Starts from [`Policy::strict`]; each method that loosens it is named for what it lets through,
-/// and a verdict that leans on it says so ([`crate::Outcome::Tolerated`]).
+/// and a verdict that leans on it says so ([`crate::Outcome::Tolerated`]). [`Policy::from_toml`]
+/// reads one from a file, in which every exception has a reason and an end.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// What it is for, in its author's words.
+    pub(crate) description: Option<String>,
+    /// Which TEEs may pass; all whose root is trusted, if it does not say.
+    pub(crate) tees: Option<Vec<Tee>>,
     pub(crate) anchors: Vec<TrustAnchor>,
     pub(crate) accepted_statuses: Vec<AcceptedStatus>,
     pub(crate) tolerated_advisories: Vec<ToleratedAdvisory>,
-    pub(crate) debug: DebugCode,
+    /// Set if code in debug mode is accepted.
+    pub(crate) debug: Option<Tolerance>,
     pub(crate) min_tcb_evaluation_number: u32,
     pub(crate) max_collateral_age: Option<Duration>,
     /// By name with section (`tdx.mr_td`): the values of which one must be found.
@@ -52,11 +70,11 @@ pub(crate) struct SgxPolicy {
 pub(crate) struct TdxPolicy {
     /// Lets through a trust domain whose host may inject faults on pages it has accepted
     /// (`SEPT_VE_DISABLE` is not set).
-    pub(crate) allow_sept_ve: bool,
+    pub(crate) sept_ve: Option<Tolerance>,
     /// Lets through trust domains that a service TD can move to another machine.
-    pub(crate) allow_migratable: bool,
-    /// Service TDs that may be bound, by MR_SERVICETD.
-    pub(crate) service_tds: Vec<[u8; 48]>,
+    pub(crate) migration: Option<Tolerance>,
+    /// Service TDs that may be bound.
+    pub(crate) service_tds: Vec<ServiceTd>,
     /// Component SVNs of the TDX module that are asked for at least (TEE_TCB_SVN).
     pub(crate) min_tee_tcb_svn: [u8; 16],
 }
@@ -68,11 +86,14 @@ impl Policy {
         let mut anchors = vec![TrustAnchor::intel()];
         anchors.extend(snp::hardware_anchors());
         anchors.extend(nitro::hardware_anchors());
+        anchors.extend(vtpm::hardware_anchors());
         Self {
+            description: None,
+            tees: None,
             anchors,
             accepted_statuses: Vec::new(),
             tolerated_advisories: Vec::new(),
-            debug: DebugCode::Refused,
+            debug: None,
             min_tcb_evaluation_number: 0,
             max_collateral_age: None,
             references: BTreeMap::new(),
@@ -100,8 +121,7 @@ impl Policy {
     pub fn accept_status(mut self, status: TcbStatus) -> Self {
         self.accepted_statuses.push(AcceptedStatus {
             status,
-            until: None,
-            reason: None,
+            tolerance: Tolerance::default(),
         });
         self
     }
@@ -113,8 +133,7 @@ impl Policy {
     pub fn tolerate_advisory(mut self, id: impl Into<String>, until: SystemTime) -> Self {
         self.tolerated_advisories.push(ToleratedAdvisory {
             id: id.into(),
-            until,
-            reason: None,
+            tolerance: Tolerance::until(until),
         });
         self
     }
@@ -122,7 +141,7 @@ impl Policy {
     /// Accepts code whose memory a debugger can read. Never for anything that matters.
     #[must_use]
     pub fn allow_debug(mut self) -> Self {
-        self.debug = DebugCode::Allowed;
+        self.debug = Some(Tolerance::default());
         self
     }
 
@@ -160,22 +179,50 @@ impl Policy {
     /// Accepts trust domains whose host may inject faults on pages that were accepted before.
     #[must_use]
     pub fn allow_tdx_sept_ve(mut self) -> Self {
-        self.tdx.allow_sept_ve = true;
+        self.tdx.sept_ve = Some(Tolerance::default());
         self
     }
 
     /// Accepts trust domains that can be moved to another machine.
     #[must_use]
     pub fn allow_tdx_migration(mut self) -> Self {
-        self.tdx.allow_migratable = true;
+        self.tdx.migration = Some(Tolerance::default());
         self
     }
 
     /// Accepts trust domains that are bound to this service TD (MR_SERVICETD).
     #[must_use]
     pub fn allow_tdx_service_td(mut self, mr_service_td: [u8; 48]) -> Self {
-        self.tdx.service_tds.push(mr_service_td);
+        self.tdx.service_tds.push(ServiceTd {
+            mr_service_td,
+            tolerance: Tolerance::default(),
+        });
         self
+    }
+
+    /// Accepts only trust domains whose module has at least these component SVNs (TEE_TCB_SVN).
+    #[must_use]
+    pub fn require_tdx_min_tee_tcb_svn(mut self, svn: [u8; 16]) -> Self {
+        self.tdx.min_tee_tcb_svn = svn;
+        self
+    }
+
+    /// Accepts evidence of these TEEs only. [`Tee::Simulated`] need not be named: simulated
+    /// evidence passes by its trust anchor, and only by it.
+    #[must_use]
+    pub fn require_tees(mut self, tees: impl IntoIterator<Item = Tee>) -> Self {
+        self.tees = Some(tees.into_iter().collect());
+        self
+    }
+
+    /// What the policy is for, if its file says so.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// Whether some simulated platform may pass.
+    pub fn accepts_simulated(&self) -> bool {
+        self.anchors.iter().any(TrustAnchor::is_simulated)
     }
 
     /// Accepts only collateral of at least this TCB evaluation data number, which the vendor
@@ -186,7 +233,8 @@ impl Policy {
         self
     }
 
-    /// Accepts only collateral whose oldest document was issued at most `age` ago.
+    /// Accepts only collateral whose oldest document was issued at most `age` ago; the root's CRL,
+    /// which is renewed once a year, may be older.
     #[must_use]
     pub fn require_max_collateral_age(mut self, age: Duration) -> Self {
         self.max_collateral_age = Some(age);
@@ -212,9 +260,7 @@ impl Policy {
     pub(crate) fn accepted_statuses(&self, now: SystemTime) -> Vec<&'static str> {
         let mut names = vec![TcbStatus::UpToDate.as_str()];
         for accepted in &self.accepted_statuses {
-            if accepted.until.is_none_or(|until| now <= until)
-                && !names.contains(&accepted.status.as_str())
-            {
+            if accepted.tolerance.is_in_force(now) && !names.contains(&accepted.status.as_str()) {
                 names.push(accepted.status.as_str());
             }
         }
@@ -294,9 +340,7 @@ impl Policy {
             _ => self
                 .accepted_statuses
                 .iter()
-                .find(|accepted| {
-                    accepted.status == status && accepted.until.is_none_or(|until| now <= until)
-                })
+                .find(|accepted| accepted.status == status && accepted.tolerance.is_in_force(now))
                 .map(Acceptance::Tolerated),
         }
     }
@@ -329,98 +373,23 @@ pub struct ReferenceValues {
     pub claims: BTreeMap<String, Vec<u8>>,
 }
 
-/// TCB status of a platform, in Intel's words (PCS API v4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum TcbStatus {
-    /// All known fixes are in.
-    UpToDate,
-    /// Fixed, if the enclave's own code has the mitigations that the advisories ask for.
-    SWHardeningNeeded,
-    /// Fixed, if the platform is configured as the advisories ask (for instance: SMT off).
-    ConfigurationNeeded,
-    /// Both of the two above.
-    ConfigurationAndSWHardeningNeeded,
-    /// Fixes are missing.
-    OutOfDate,
-    /// Fixes are missing, and configuration is needed besides.
-    OutOfDateConfigurationNeeded,
-    /// The platform's keys are not trusted any more: always refused.
-    Revoked,
-    /// TDX 1.5: launched before an update that is in force now; a relaunch makes it up to date.
-    TDRelaunchAdvised,
-    /// The one above, and configuration is needed besides.
-    TDRelaunchAdvisedConfigurationNeeded,
-}
-
-impl TcbStatus {
-    const ALL: [Self; 9] = [
-        Self::UpToDate,
-        Self::SWHardeningNeeded,
-        Self::ConfigurationNeeded,
-        Self::ConfigurationAndSWHardeningNeeded,
-        Self::OutOfDate,
-        Self::OutOfDateConfigurationNeeded,
-        Self::Revoked,
-        Self::TDRelaunchAdvised,
-        Self::TDRelaunchAdvisedConfigurationNeeded,
-    ];
-
-    /// Intel's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UpToDate => "UpToDate",
-            Self::SWHardeningNeeded => "SWHardeningNeeded",
-            Self::ConfigurationNeeded => "ConfigurationNeeded",
-            Self::ConfigurationAndSWHardeningNeeded => "ConfigurationAndSWHardeningNeeded",
-            Self::OutOfDate => "OutOfDate",
-            Self::OutOfDateConfigurationNeeded => "OutOfDateConfigurationNeeded",
-            Self::Revoked => "Revoked",
-            Self::TDRelaunchAdvised => "TDRelaunchAdvised",
-            Self::TDRelaunchAdvisedConfigurationNeeded => "TDRelaunchAdvisedConfigurationNeeded",
-        }
-    }
-}
-
-impl fmt::Display for TcbStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for TcbStatus {
-    type Err = UnknownTcbStatus;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| UnknownTcbStatus(text.to_owned()))
-    }
-}
-
-/// The text is not the name of a TCB status.
-#[derive(Debug, Error)]
-#[error("`{0}` is not a TCB status; use one of Intel's names, for instance `UpToDate`")]
-pub struct UnknownTcbStatus(String);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DebugCode {
-    Refused,
-    Allowed,
-}
-
 /// A TCB status other than [`TcbStatus::UpToDate`] that is accepted all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AcceptedStatus {
     pub(crate) status: TcbStatus,
-    pub(crate) until: Option<SystemTime>,
-    pub(crate) reason: Option<String>,
+    pub(crate) tolerance: Tolerance,
 }
 
+/// An advisory that may apply to a platform which is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToleratedAdvisory {
     pub(crate) id: String,
-    pub(crate) until: SystemTime,
-    pub(crate) reason: Option<String>,
+    pub(crate) tolerance: Tolerance,
+}
+
+/// A service TD that may be bound to a trust domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceTd {
+    pub(crate) mr_service_td: [u8; 48],
+    pub(crate) tolerance: Tolerance,
 }
