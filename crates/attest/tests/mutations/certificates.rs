@@ -88,7 +88,7 @@ fn mutate_pem_chain(
             pem(&chain),
         );
     }
-    for at in effort.positions(positive.index, text.len(), (5, 797)) {
+    for at in effort.positions(positive.index, text.len(), (11, 1499)) {
         let mut changed = text.clone().into_bytes();
         // Seven bits: ASCII stays ASCII, as a text has to.
         changed[at] ^= 1 << (at % 7);
@@ -127,7 +127,7 @@ fn mutate_ders(positive: &Positive, others: &[&Positive], effort: Effort, sink: 
         );
     }
     for (number, der) in genuine.certificates.iter().enumerate() {
-        for at in effort.positions(positive.index, der.len(), (3, 97)) {
+        for at in effort.positions(positive.index, der.len(), (7, 197)) {
             give(
                 "collateral, a bit of a certificate",
                 format!(
@@ -144,7 +144,7 @@ fn mutate_ders(positive: &Positive, others: &[&Positive], effort: Effort, sink: 
         );
     }
     for (number, der) in genuine.crls.iter().enumerate() {
-        for at in effort.positions(positive.index, der.len(), (3, 97)) {
+        for at in effort.positions(positive.index, der.len(), (7, 197)) {
             give(
                 "collateral, a bit of a CRL",
                 format!("bit {} of byte {at} of CRL {number} flipped", at % 8),
@@ -229,6 +229,16 @@ pub(crate) fn differs_in_white_space_only(positive: &Positive, mutant: &Mutant) 
     }
 }
 
+/// Whether only the root is missing in the chain of a VEK.
+pub(crate) fn lacks_the_root_only(positive: &Positive, mutant: &Mutant) -> bool {
+    let genuine = &positive.collateral.certificates;
+    matches!(
+        (&mutant.change, genuine.split_last()),
+        (Change::Collateral(changed), Some((_, rest)))
+            if positive.kind == "snp" && genuine.len() == 3 && changed.certificates == rest
+    )
+}
+
 /// Whether only a byte behind the PEM chain was changed, into NUL or white space.
 pub(crate) fn differs_in_final_nul_only(positive: &Positive, mutant: &Mutant) -> bool {
     let Change::Evidence(evidence) = &mutant.change else {
@@ -280,9 +290,11 @@ fn ders(text: &str) -> Vec<Vec<u8>> {
 }
 
 fn pem(ders: &[Vec<u8>]) -> String {
-    ders.iter()
-        .map(|der| format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(der)))
-        .collect()
+    let mut text = String::new();
+    for der in ders {
+        text.extend([BEGIN, "\n", &STANDARD.encode(der), "\n", END, "\n"]);
+    }
+    text
 }
 
 /// The quote with another PEM chain at its end, and all lengths right.

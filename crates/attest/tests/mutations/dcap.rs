@@ -44,9 +44,9 @@ fn mutate_bytes(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         };
         // Signatures are short: all of each.
         let stride = if genuine.len() <= 64 {
-            (1, 5)
+            (1, 9)
         } else {
-            (1, 197)
+            (3, 397)
         };
         for at in effort.positions(positive.index, genuine.len(), stride) {
             give(
@@ -81,7 +81,7 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
             *of(&mut changed) = text;
             sink(mutant(part, what, changed));
         };
-        for at in effort.positions(positive.index, text.len(), (3, 997)) {
+        for at in effort.positions(positive.index, text.len(), (5, 1999)) {
             let mut changed = text.clone().into_bytes();
             changed[at] ^= 1 << (at % 7);
             let Ok(changed) = String::from_utf8(changed) else {
@@ -96,7 +96,7 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         let value: Value = serde_json::from_str(&text).unwrap();
         let mut pointers = Vec::new();
         collect(&value, &mut String::new(), &mut pointers);
-        for at in effort.positions(positive.index, pointers.len(), (5, 97)) {
+        for at in effort.positions(positive.index, pointers.len(), (11, 197)) {
             for (deed, change) in DEEDS {
                 let mut changed = value.clone();
                 let pointer = &pointers[at];
@@ -234,7 +234,7 @@ fn mutate_file(positive: &Positive, effort: Effort, sink: Sink<'_>) {
         return;
     };
     // What the other mutants change in the decoded members, these change in their text.
-    for at in effort.positions(positive.index, json.len(), (11, 1997)) {
+    for at in effort.positions(positive.index, json.len(), (29, 4999)) {
         sink(Mutant {
             part: "collateral, a bit of the file",
             what: format!(

@@ -235,6 +235,9 @@ impl Positive {
 
     fn mutate_evidence(&self, effort: Effort, sink: Sink<'_>) {
         let bytes = &self.evidence;
+        // Each byte of one quote of each version; of other kinds each byte is flipped by tests of
+        // their own too.
+        let dense = if self.collateral.dcap.is_some() { 1 } else { 5 };
         let mut give = |part, what: String, bytes| {
             sink(Mutant {
                 part,
@@ -242,7 +245,7 @@ impl Positive {
                 change: Change::Evidence(self.as_given(bytes)),
             });
         };
-        for at in effort.positions(self.index, bytes.len(), (1, 97)) {
+        for at in effort.positions(self.index, bytes.len(), (dense, 197)) {
             give(
                 "evidence, a bit",
                 format!("bit {} of byte {at} of the evidence flipped", at % 8),
@@ -250,9 +253,9 @@ impl Positive {
             );
         }
         if let Some(begin) = certificates::pem_begin(bytes) {
-            for at in effort.positions(self.index, bytes.len() - begin, (7, 397)) {
+            for at in effort.positions(self.index, bytes.len() - begin, (13, 397)) {
                 let at = begin + at;
-                for value in [b' ', b'\n', b'\t', b'A', b'=', b'-', 0, 0xff] {
+                for value in [b' ', b'\n', b'A', 0] {
                     if bytes[at] != value {
                         let mut changed = bytes.clone();
                         changed[at] = value;
@@ -286,7 +289,7 @@ impl Positive {
             );
         }
         // One byte taken out, so that all behind it moves.
-        for at in effort.positions(self.index, bytes.len(), (7, 397)) {
+        for at in effort.positions(self.index, bytes.len(), (11, 397)) {
             let mut shorter = bytes.clone();
             shorter.remove(at);
             give(
