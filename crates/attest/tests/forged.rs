@@ -3,6 +3,19 @@
 //! A row is a name, the case, the check that must decide, the class of the refusal and a part of
 //! its message. Rows with the same part are the same fault in another place; any two others must
 //! not share a message: whoever reads a refusal can tell what is wrong.
+//!
+//! Where the faults of other verifiers are (their bug reports gave the cases):
+//!
+//! | Module | What others let through |
+//! | --- | --- |
+//! | `platform` | own root, unsigned documents, debug code, stale collateral, report data that is padded or for another connection |
+//! | `chains` | first self-signed certificate taken for the root, CA for leaf and leaf for CA, algorithms, order and doubles in the PCK's SGX extension |
+//! | `revocation` | CRLs not read, not current, of another issuer or kind, partial |
+//! | `documents` | unsigned or empty QE identity, JSON written anew before its signature is checked, wrong id and version, doubled members |
+//! | `tcb` | only PCE or only some components compared, wrong direction, 255 as wildcard, order of levels, `Revoked` taken for success |
+//! | `quotes` | header and descriptor not bound, lengths, trailing bytes, unknown certification data skipped, vendor of the QE |
+//! | `tdx` | module identity, relaunch, components 0 and 1, attributes, service TDs, statuses and dates that do not converge |
+//! | `pem_text` | what stands around and between the certificates |
 
 #[path = "forged/chains.rs"]
 mod chains;
@@ -107,13 +120,14 @@ fn form_problems(refusal: &Refusal) -> Vec<String> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for check in &refusal.checks {
-        // Each reference value is a check of its own, and so is each attribute that a policy may
-        // make an exception for.
-        let is_one_of_several = matches!(
-            check.name,
-            CheckName::ReferenceValue | CheckName::Attributes
-        );
-        if !is_one_of_several && !seen.insert(check.name) {
+        // Reference values and attributes are a check each.
+        let stated = match check.name {
+            CheckName::ReferenceValue | CheckName::Attributes => {
+                (check.name, check.compared.as_str(), check.with.as_str())
+            }
+            name => (name, "", ""),
+        };
+        if !seen.insert(stated) {
             problems.push(format!("{} is recorded twice", check.name));
         }
     }

@@ -495,8 +495,6 @@ fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, rules: &[Rule]) {
     );
 }
 
-const RESERVED: &str = "reserved bits are set";
-
 /// Attributes of SGX enclaves (Intel SDM, `ATTRIBUTES.FLAGS`): INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEX_NOTIFY.
 const SGX_KNOWN_FLAGS: u64 = 0b100_1111_0111;
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer};
 
 use super::{
     pck::PckCertificate,
@@ -369,24 +369,13 @@ impl<'de> Deserialize<'de> for Tcb {
             members.sgxtcbcomp16svn,
         ];
         let svns = |components: [Component; 16]| components.map(|component| component.svn);
-        let sgx_components = match members.sgxtcbcomponents.map(svns) {
-            Some(_) if numbered.iter().any(Option::is_some) => {
-                return Err(D::Error::custom(
-                    "a TCB level has its components both in a list and one by one",
+        let sgx_components = match members.sgxtcbcomponents {
+            Some(components) if numbered.iter().all(Option::is_none) => svns(components),
+            None if numbered.iter().all(Option::is_some) => numbered.map(Option::unwrap_or_default),
+            _ => {
+                return Err(serde::de::Error::custom(
+                    "a TCB level needs the security versions of 16 SGX components, in one form",
                 ));
-            }
-            Some(components) => components,
-            None => {
-                let mut components = [0; 16];
-                for (at, svn) in components.iter_mut().enumerate() {
-                    *svn = numbered[at].ok_or_else(|| {
-                        D::Error::custom(format!(
-                            "a TCB level has neither `sgxtcbcomponents` nor `sgxtcbcomp{:02}svn`",
-                            at + 1
-                        ))
-                    })?;
-                }
-                components
             }
         };
         Ok(Self {

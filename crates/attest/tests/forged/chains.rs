@@ -633,7 +633,7 @@ fn ca(change: impl FnOnce(&mut CertificateForm)) -> Case {
     let mut form = CertificateForm::authority("PCK Platform CA", 0, now());
     change(&mut form);
     sgx(3, |_| ()).case_under(|forge| {
-        forge.pck_ca = forge.pck_ca.with_certificate(&form, &forge.root).unwrap()
+        forge.pck_ca = forge.pck_ca.with_certificate(&form, &forge.root).unwrap();
     })
 }
 

@@ -9,6 +9,8 @@ use crate::{
     world::{Case, days, forge, now, sgx, td},
 };
 
+const ONE_FORM: &str = "the security versions of 16 SGX components, in one form";
+
 pub(crate) const REFUSED: &[Row] = &[
     // --- Signatures.
     (
@@ -287,7 +289,7 @@ pub(crate) const REFUSED: &[Row] = &[
         },
         CheckName::TcbInfo,
         Reason::Malformed,
-        "neither `sgxtcbcomponents` nor `sgxtcbcomp01svn`",
+        ONE_FORM,
     ),
     (
         "a component without SVN",
@@ -334,7 +336,7 @@ pub(crate) const REFUSED: &[Row] = &[
         },
         CheckName::TcbInfo,
         Reason::Malformed,
-        "neither `sgxtcbcomponents` nor `sgxtcbcomp16svn`",
+        ONE_FORM,
     ),
     (
         "version 2 with a component twice",
@@ -356,7 +358,7 @@ pub(crate) const REFUSED: &[Row] = &[
         || tcb_info(|info| info["tcbLevels"][0]["tcb"]["sgxtcbcomp01svn"] = json!(0)),
         CheckName::TcbInfo,
         Reason::Malformed,
-        "both in a list and one by one",
+        ONE_FORM,
     ),
     (
         "a member twice",

@@ -96,7 +96,7 @@ pub(crate) const REFUSED: &[Row] = &[
         || {
             sgx(3, |_| ())
                 .case()
-                .with(|case| case.dcap().pck_crl = forge().pck.certificate.clone())
+                .with(|case| case.dcap().pck_crl.clone_from(&forge().pck.certificate))
         },
         CheckName::Revocation,
         Reason::Malformed,

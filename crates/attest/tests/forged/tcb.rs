@@ -13,14 +13,14 @@ use crate::{
 pub(crate) const REFUSED: &[Row] = &[
     (
         "a platform older than all levels",
-        || platform(SgxExtension::of([1; 16], 11)),
+        || platform(&SgxExtension::of([1; 16], 11)),
         CheckName::TcbStatus,
         Reason::Policy,
         "the platform meets no TCB level",
     ),
     (
         "a platform whose PCE is older than all levels",
-        || platform(SgxExtension::of([5; 16], 4)),
+        || platform(&SgxExtension::of([5; 16], 4)),
         CheckName::TcbStatus,
         Reason::Policy,
         "the platform meets no TCB level",
@@ -40,7 +40,7 @@ pub(crate) const REFUSED: &[Row] = &[
     ),
     (
         "a platform out of date, with its advisories",
-        || platform(SgxExtension::of([4; 16], 11)),
+        || platform(&SgxExtension::of([4; 16], 11)),
         CheckName::TcbStatus,
         Reason::Policy,
         "status is OutOfDate; advisories: FORGED-SA-PLATFORM",
@@ -135,7 +135,7 @@ pub(crate) const REFUSED: &[Row] = &[
         "a QE in debug mode, though its identity's masks are zero",
         || {
             sgx(3, |parts| {
-                parts.qe_identity["attributesMask"] = json!("00".repeat(16))
+                parts.qe_identity["attributesMask"] = json!("00".repeat(16));
             })
             .case_with(|quote| quote.qe_report.flags |= 2)
         },
@@ -231,10 +231,10 @@ fn each_component_counts() {
     for component in 0..16 {
         let mut svns = [5; 16];
         svns[component] = 4;
-        let status = status_of(platform(SgxExtension::of(svns, 11)));
+        let status = status_of(platform(&SgxExtension::of(svns, 11)));
         assert_eq!(status, TcbStatus::OutOfDate, "component {component}");
         svns[component] = 255;
-        let status = status_of(platform(SgxExtension::of(svns, 11)));
+        let status = status_of(platform(&SgxExtension::of(svns, 11)));
         assert_eq!(status, TcbStatus::UpToDate, "component {component}");
         // 255 in a level is a number like any other.
         let status = status_of(tcb_info(|info| {
@@ -257,7 +257,7 @@ fn the_pce_counts_and_in_the_right_direction() {
         (12, TcbStatus::UpToDate),
         (300, TcbStatus::UpToDate),
     ] {
-        let status = status_of(platform(SgxExtension::of([5; 16], pce_svn)));
+        let status = status_of(platform(&SgxExtension::of([5; 16], pce_svn)));
         assert_eq!(status, expected, "PCESVN {pce_svn}");
     }
 }
@@ -327,7 +327,7 @@ fn advisories_are_merged_and_the_oldest_date_counts() {
 
 #[test]
 fn each_tolerance_says_so() {
-    let case = platform(SgxExtension::of([4; 16], 11));
+    let case = platform(&SgxExtension::of([4; 16], 11));
     let appraisal = tolerated(case);
     let tolerated: Vec<_> = appraisal.tolerated().map(|check| check.name).collect();
     assert_eq!(tolerated, [CheckName::TcbStatus, CheckName::Advisories]);
@@ -370,9 +370,9 @@ fn masks_say_which_attributes_of_the_quoting_enclave_count() {
 }
 
 /// The enclave on another platform.
-fn platform(extension: SgxExtension) -> Case {
+fn platform(extension: &SgxExtension) -> Case {
     sgx(3, |_| ()).case_under(|forge| {
-        let form = CertificateForm::pck(&extension, now());
+        let form = CertificateForm::pck(extension, now());
         forge.pck = forge.pck.with_certificate(&form, &forge.pck_ca).unwrap();
     })
 }

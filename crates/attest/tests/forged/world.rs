@@ -125,7 +125,7 @@ impl Parts {
     pub(crate) fn case_with_tcb_info(&self, text: &str) -> Case {
         self.case().with(|case| {
             let signature = forge().tcb_signer.key.sign_fixed(text.as_bytes()).unwrap();
-            case.dcap().tcb_info = text.to_owned();
+            text.clone_into(&mut case.dcap().tcb_info);
             case.dcap().tcb_info_signature = signature;
         })
     }
@@ -134,7 +134,7 @@ impl Parts {
     pub(crate) fn case_with_qe_identity(&self, text: &str) -> Case {
         self.case().with(|case| {
             let signature = forge().tcb_signer.key.sign_fixed(text.as_bytes()).unwrap();
-            case.dcap().qe_identity = text.to_owned();
+            text.clone_into(&mut case.dcap().qe_identity);
             case.dcap().qe_identity_signature = signature;
         })
     }
