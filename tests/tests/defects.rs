@@ -36,7 +36,7 @@ async fn defect_01_the_root_is_pinned() {
     let now = std::time::SystemTime::now();
     let evidence = Evidence::parse(&theirs.platform.quote([1; 32], &[2; 64]).unwrap()).unwrap();
     let policy = Policy::strict().with_simulated(ours.platform.trust_anchor().clone());
-    let collateral = theirs.platform.collateral(now).unwrap();
+    let collateral = theirs.platform.collateral(now).unwrap().into();
     let refusal = appraise(
         &evidence,
         &collateral,

@@ -59,6 +59,8 @@ pub(crate) enum Pki {
     Amd,
     /// Nitro: P-384 throughout.
     Nitro,
+    /// Attestation keys of TPMs: RSA and SHA-256 above them.
+    Tpm,
 }
 
 impl Pki {
@@ -67,6 +69,7 @@ impl Pki {
             Self::Dcap => Algorithm::EcdsaP256Sha256,
             Self::Amd => Algorithm::RsaPssSha384,
             Self::Nitro => Algorithm::EcdsaP384Sha384,
+            Self::Tpm => Algorithm::RsaPkcs1Sha256,
         }
     }
 }
@@ -102,6 +105,11 @@ impl TrustAnchor {
     pub(crate) fn hardware(pki: Pki, root_der: &[u8]) -> Self {
         Self::of_root(pki, Standing::Hardware, root_der, None)
             .expect("a compiled-in root is a self-signed CA of its PKI, which a test holds")
+    }
+
+    /// A root that vouches for attestation keys of TPMs: see [`crate::Policy::trust_tpm_root`].
+    pub(crate) fn tpm(root_der: &[u8]) -> Result<Self, TrustAnchorError> {
+        Self::of_root(Pki::Tpm, Standing::Hardware, root_der, None)
     }
 
     /// The anchor of one simulated platform. `mrsigner`, if given, must be that of every SGX

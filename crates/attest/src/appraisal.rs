@@ -121,6 +121,8 @@ pub enum CheckName {
     TdxModule,
     /// What a virtual TPM signs with is bound to the hardware report of its VM.
     HardwareBinding,
+    /// The values of a TPM's PCRs are those that it signed.
+    PcrDigest,
     /// Certificates and collateral are valid at the given time.
     CollateralValidity,
     /// The collateral is no older than the policy wants.
@@ -176,6 +178,7 @@ impl CheckName {
             Self::PlatformMatch => "platform-match",
             Self::TdxModule => "tdx-module",
             Self::HardwareBinding => "hardware-binding",
+            Self::PcrDigest => "pcr-digest",
             Self::CollateralValidity => "collateral-validity",
             Self::CollateralAge => "collateral-age",
             Self::EvidenceTime => "evidence-time",

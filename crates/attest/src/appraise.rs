@@ -118,6 +118,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The same case with other collateral.
+    pub(crate) fn with_collateral(self, collateral: &'a Collateral) -> Self {
+        Self { collateral, ..self }
+    }
+
     /// The same case for evidence within other evidence, of which nothing particular is expected
     /// but `expected`.
     pub(crate) fn with_expected(self, expected: &'a ReferenceValues) -> Self {

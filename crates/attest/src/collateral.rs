@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::hex_form;
+use crate::{
+    hex_form,
+    yaml::{self, YamlError},
+};
 
 /// The most that one set of collateral may measure, as JSON text and as the sum of its parts.
 /// Genuine sets are about 20 KiB.
@@ -25,6 +28,18 @@ impl Collateral {
     /// Collateral for evidence that carries all that it needs.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// Reads a file of collateral: JSON as [`Collateral::from_json`] does, or YAML of the same
+    /// members, in which some tools keep it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CollateralError> {
+        within_bound(bytes.len())?;
+        if bytes.trim_ascii_start().first() == Some(&b'{') {
+            return Self::from_json(bytes);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| CollateralError::NotText)?;
+        let value = yaml::read(text).map_err(CollateralError::Yaml)?;
+        Self::from_json(value.to_string().as_bytes())
     }
 
     /// Reads a JSON document of up to [`MAX_COLLATERAL_BYTES`]: the form of [`DcapCollateral`],
@@ -197,6 +212,12 @@ pub enum CollateralError {
     /// Not JSON, a member missing or of the wrong type.
     #[error("collateral is not in the `QuoteCollateralV3` JSON form: {0}; fetch it again")]
     Json(#[source] serde_json::Error),
+    /// Neither JSON nor the part of YAML that is read.
+    #[error("collateral is neither JSON nor YAML of the same members: {0}; fetch it again")]
+    Yaml(#[source] YamlError),
+    /// Bytes that are no text.
+    #[error("collateral is neither JSON nor YAML: it is not text; fetch it again")]
+    NotText,
     /// A certificate or CRL that is not hexadecimal.
     #[error("`{member}` of the collateral holds something that is not hexadecimal; fetch it again")]
     Hex {

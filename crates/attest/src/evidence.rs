@@ -86,10 +86,13 @@ impl Evidence {
     /// The kinds are told apart by their first bytes and their size, and no bytes are of two
     /// kinds: a DCAP quote starts with its version (3 to 5) and key type, an SNP report has
     /// exactly 1184 bytes and starts with its version (1 to 5, 32 bits), a Nitro document starts
-    /// with a CBOR array of four, vTPM evidence is a JSON object.
+    /// with a CBOR array of four; vTPM evidence is a JSON object, a YAML mapping, an HCL report
+    /// (`HCLA`) or a protocol buffer that starts with a TPM public key.
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         match bytes {
-            [b'{', ..] => Ok(Self::Vtpm(Box::new(vtpm::VtpmEvidence::from_json(bytes)?))),
+            _ if vtpm::looks_like_vtpm_evidence(bytes) => {
+                Ok(Self::Vtpm(Box::new(vtpm::VtpmEvidence::parse(bytes)?)))
+            }
             _ if nitro::looks_like_document(bytes) => {
                 nitro::Document::parse(bytes)?;
                 Ok(Self::Nitro(bytes.to_vec()))

@@ -77,10 +77,6 @@ impl Fault {
 pub(crate) struct Holds(pub(crate) bool);
 
 impl Ledger {
-    pub(crate) fn has_failed(&self) -> bool {
-        self.decisive.is_some()
-    }
-
     /// A ledger for an appraisal under `policy`.
     pub(crate) fn under(policy: &Policy) -> Self {
         Self {
@@ -116,6 +112,11 @@ impl Ledger {
     /// What the evidence states.
     pub(crate) fn set_claims(&mut self, claims: Claims) {
         self.claims = Some(claims);
+    }
+
+    /// Takes what evidence within other evidence states, to be set as a part of the whole.
+    pub(crate) fn take_claims(&mut self) -> Option<Claims> {
+        self.claims.take()
     }
 
     /// What verified collateral says about the platform.

@@ -76,6 +76,7 @@ pub mod snp;
 mod verifier;
 pub mod vtpm;
 mod x509;
+mod yaml;
 
 pub use anchor::{Tee, TrustAnchor, TrustAnchorError};
 pub use appraisal::{Appraisal, Check, CheckName, Outcome, Reason, Refusal, Tcb};

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mse_collateral::BaseUrl;
 use mse_runtime::process::guard::Guard;
 use serde::Deserialize;
 
@@ -105,6 +106,10 @@ struct Options {
     /// The largest bundle, in MiB [default: 10240].
     #[arg(long, value_name = "MIB")]
     max_bundle: Option<u64>,
+    /// Serve collateral of real platforms as well, from this PCCS or from Intel's service, through
+    /// a cache [default: none but the simulated platform's].
+    #[arg(long, value_name = "URL")]
+    collateral_upstream: Option<BaseUrl>,
     /// Write a JSON file with addresses, token and process id once everything listens.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -143,6 +148,8 @@ pub struct Config {
     pub provisioning_timeout: Duration,
     /// The largest bundle, in bytes.
     pub max_bundle: u64,
+    /// Where collateral of real platforms comes from, if it is served.
+    pub collateral_upstream: Option<BaseUrl>,
     /// Where to tell that everything listens.
     pub ready_file: Option<PathBuf>,
 }
@@ -205,6 +212,7 @@ impl Options {
             },
             provisioning_timeout: self.provisioning_timeout.or(file.provisioning_timeout),
             max_bundle: self.max_bundle.or(file.max_bundle),
+            collateral_upstream: self.collateral_upstream.or(file.collateral_upstream),
             ready_file: self.ready_file.or(file.ready_file),
         }
     }
@@ -251,6 +259,7 @@ impl Options {
                 .map_or(mse_workload::bundle::MAX_SIZE, |mib| {
                     mib.saturating_mul(1 << 20)
                 }),
+            collateral_upstream: self.collateral_upstream,
             ready_file: self.ready_file,
         })
     }
@@ -508,6 +517,19 @@ mod tests {
         std::fs::write(folder.path().join("server.toml"), "lisen = '127.0.0.1:1'").unwrap();
         let refused = decide(&["--config", file]).unwrap_err();
         assert!(refused.contains("lisen"), "{refused}");
+    }
+
+    #[test]
+    fn collateral_comes_over_tls_or_from_this_machine() {
+        assert!(decide(&[]).unwrap().collateral_upstream.is_none());
+        let url = "https://pccs.example.com:8081";
+        let config = decide(&["--collateral-upstream", url]).unwrap();
+        assert_eq!(config.collateral_upstream.unwrap().to_string(), url);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        std::fs::write(&file, "collateral-upstream = 'http://pccs.example.com'").unwrap();
+        let refused = decide(&["--config", file.to_str().unwrap()]).unwrap_err();
+        assert!(refused.contains("use `https`"), "{refused}");
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl DataDir {
         self.root.join("environments")
     }
 
+    /// Collateral of real platforms, fetched from elsewhere.
+    pub fn collateral(&self) -> PathBuf {
+        self.root.join("collateral")
+    }
+
     /// Keys of the simulated platform.
     pub fn platform(&self) -> PathBuf {
         self.root.join("platform")

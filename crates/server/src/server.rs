@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
+use mse_collateral::observer::Counters;
+use mse_collateral::{DcapSource, Fetcher, Options, Refresher, SetupError, Sources};
 use mse_crypto::Zeroizing;
 use mse_runtime::process::{ProcessRuntime, RuntimeError};
 use mse_simtee::{Platform, PlatformError};
@@ -31,6 +33,8 @@ pub struct Server {
     fleet: Fleet,
     stopping: CancellationToken,
     serving: JoinHandle<()>,
+    /// Renews the collateral of real platforms, if it is served.
+    refresher: Option<Refresher>,
     _lock: DataLock,
 }
 
@@ -84,13 +88,15 @@ impl Server {
 
         let stopping = CancellationToken::new();
         tokio::spawn(forget_old_logs(fleet.clone(), stopping.clone()));
+        let collateral = open_collateral(config, &data)?;
         let api = Api::new(
             fleet.clone(),
             simulated,
             config.domain_suffix.clone(),
             config.max_bundle,
             stopping.clone(),
-        );
+        )
+        .with_collateral_upstream(collateral.clone());
         Ok(Self {
             api_url: listener.url(),
             api_address: listener.address(),
@@ -100,6 +106,7 @@ impl Server {
             fleet,
             serving: tokio::spawn(listener.serve(api.into_router(), stopping.clone())),
             stopping,
+            refresher: collateral.map(Refresher::start),
             _lock: lock,
         })
     }
@@ -138,6 +145,9 @@ impl Server {
     pub async fn shut_down(self) {
         self.stopping.cancel();
         let _ = self.serving.await;
+        if let Some(refresher) = self.refresher {
+            refresher.stop().await;
+        }
         self.fleet.shut_down().await;
         self.gateway.close();
         self.fleet.platform().store.close().await;
@@ -171,6 +181,9 @@ pub enum StartError {
     /// The gateway's socket.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// The client of the collateral service.
+    #[error(transparent)]
+    Collateral(#[from] SetupError),
     /// What an earlier run left.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -188,6 +201,24 @@ async fn open_platform(data: &DataDir) -> Result<Arc<Platform>, StartError> {
     let anchor = platform.trust_anchor().to_toml();
     write_file(&data.trust_anchor(), anchor.as_bytes(), 0o644)?;
     Ok(Arc::new(platform))
+}
+
+/// The way to collateral of real platforms. Nobody trusts it, this server no more than its clients:
+/// they verify what they get.
+fn open_collateral(config: &Config, data: &DataDir) -> Result<Option<Arc<Fetcher>>, SetupError> {
+    let Some(upstream) = &config.collateral_upstream else {
+        return Ok(None);
+    };
+    let sources = Sources {
+        dcap: Some(DcapSource::at(upstream)),
+        amd: None,
+    };
+    let options = Options {
+        cache: Some(data.collateral()),
+        observer: Arc::new(Counters::default()),
+        ..Options::default()
+    };
+    Ok(Some(Arc::new(Fetcher::new(sources, options)?)))
 }
 
 async fn open_runtime(

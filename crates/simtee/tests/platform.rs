@@ -122,7 +122,7 @@ fn two_platforms_have_nothing_in_common() {
     assert_ne!(one.root_der(), two.root_der());
     let evidence = Evidence::parse(&one.quote([1; 32], &[2; 64]).unwrap()).unwrap();
     let policy = Policy::strict().with_simulated(two.trust_anchor().clone());
-    let collateral = two.collateral(now()).unwrap();
+    let collateral = two.collateral(now()).unwrap().into();
     let expected = ReferenceValues::default();
     assert!(appraise(&evidence, &collateral, &policy, &expected, now()).is_err());
 }
@@ -152,7 +152,7 @@ fn a_verifier_whose_clock_is_behind_accepts_new_collateral() {
     let evidence = Evidence::parse(&quote).unwrap();
     let policy = Policy::strict().with_simulated(platform.trust_anchor().clone());
     let behind = now() - Duration::from_mins(50);
-    let collateral = platform.collateral(now()).unwrap();
+    let collateral = platform.collateral(now()).unwrap().into();
     let expected = ReferenceValues::default();
     appraise(&evidence, &collateral, &policy, &expected, behind).unwrap();
 }
@@ -174,7 +174,7 @@ fn the_measurement_is_the_one_that_verifiers_compute() {
 fn accepted(quote: &[u8], platform: &Platform, now: SystemTime) {
     let appraisal = appraise(
         &Evidence::parse(quote).unwrap(),
-        &platform.collateral(now).unwrap(),
+        &platform.collateral(now).unwrap().into(),
         &Policy::strict().with_simulated(platform.trust_anchor().clone()),
         &ReferenceValues::default(),
         now,

@@ -101,33 +101,44 @@ pub(super) fn endorse(
         check_chain(&certificates, Leaf::Signer, ALGORITHM).map_err(chains)?,
     )];
 
-    let tcb_signer = signer_chain("TCB info", &collateral.tcb_info_issuer_chain, anchor)?;
-    let tcb_signer = tcb_signer.parse().map_err(chains)?;
+    let tcb_chain = signer_chain("TCB info", &collateral.tcb_info_issuer_chain, anchor)?;
+    let tcb_signers = tcb_chain.parse().map_err(chains)?;
     periods.push((
         "certificates of the TCB signer",
-        check_chain(&tcb_signer, Leaf::Signer, ALGORITHM).map_err(chains)?,
+        check_chain(&tcb_signers, Leaf::Signer, ALGORITHM).map_err(chains)?,
     ));
-    let qe_signer = signer_chain("QE identity", &collateral.qe_identity_issuer_chain, anchor)?;
-    let qe_signer = qe_signer.parse().map_err(chains)?;
     // Mostly the same two certificates, which need no second look.
-    if !same_certificates(&qe_signer, &tcb_signer) {
+    let qe_chain = if collateral.qe_identity_issuer_chain == collateral.tcb_info_issuer_chain {
+        None
+    } else {
+        let text = &collateral.qe_identity_issuer_chain;
+        Some(signer_chain("QE identity", text, anchor)?)
+    };
+    let qe_signers = qe_chain
+        .as_ref()
+        .map(PemChain::parse)
+        .transpose()
+        .map_err(chains)?;
+    if let Some(signers) = &qe_signers {
         periods.push((
             "certificates of the QE identity's signer",
-            check_chain(&qe_signer, Leaf::Signer, ALGORITHM).map_err(chains)?,
+            check_chain(signers, Leaf::Signer, ALGORITHM).map_err(chains)?,
         ));
     }
+    let tcb_signer = first(&tcb_signers)?;
+    let qe_signer = first(qe_signers.as_ref().unwrap_or(&tcb_signers))?;
     periods.extend(check_revocation(
         collateral,
         anchor,
         (pck, pck_ca, root),
-        &[&tcb_signer[0], &qe_signer[0]],
+        &[tcb_signer, qe_signer],
     )?);
 
     let tcb_info: TcbInfo = signed_json::read(
         CheckName::TcbInfo,
         &collateral.tcb_info,
         &collateral.tcb_info_signature,
-        &tcb_signer[0],
+        tcb_signer,
     )?;
     let tdx = match quote.body {
         Body::Sgx(_) => None,
@@ -147,7 +158,7 @@ pub(super) fn endorse(
         CheckName::QeIdentity,
         &collateral.qe_identity,
         &collateral.qe_identity_signature,
-        &qe_signer[0],
+        qe_signer,
     )?;
     qe_identity.check_kind(quote.body)?;
     periods.push((
@@ -221,12 +232,7 @@ pub(super) fn verify_quote_signature(quote: &Quote<'_>) -> Result<(), Fault> {
 fn signer_chain(document: &str, text: &str, anchor: &TrustAnchor) -> Result<PemChain, Fault> {
     let fault = |error| Fault::of_x509(CheckName::CertificateChains, error);
     let chain = PemChain::read(text.as_bytes(), SIGNER_CHAIN).map_err(fault)?;
-    let root = chain
-        .last()
-        .map(Certificate::parse)
-        .transpose()
-        .map_err(fault)?;
-    if chain.ders().count() == SIGNER_CHAIN && root.is_some_and(|root| anchor.is_root(&root)) {
+    if chain.ders().count() == SIGNER_CHAIN && ends_in(&chain, anchor).map_err(fault)? {
         return Ok(chain);
     }
     Err(Fault::forged(
@@ -235,12 +241,19 @@ fn signer_chain(document: &str, text: &str, anchor: &TrustAnchor) -> Result<PemC
     ))
 }
 
-fn same_certificates(one: &[Certificate<'_>], other: &[Certificate<'_>]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .all(|(one, other)| one.der() == other.der())
+/// Whether the last certificate is the anchor's root.
+fn ends_in(chain: &PemChain, anchor: &TrustAnchor) -> Result<bool, X509Error> {
+    match chain.last() {
+        Some(der) if der == anchor.root_der() => Ok(true),
+        Some(der) => Ok(anchor.is_root(&Certificate::parse(der)?)),
+        None => Ok(false),
+    }
+}
+
+fn first<'a, 'der>(chain: &'a [Certificate<'der>]) -> Result<&'a Certificate<'der>, Fault> {
+    chain
+        .first()
+        .ok_or_else(|| Fault::malformed(CheckName::CertificateChains, "the chain is empty"))
 }
 
 /// CRLs of the root (about the CA and the signers) and of the CA (about the PCK). Each must be
@@ -260,14 +273,15 @@ fn check_revocation(
     // The collateral says who issued the PCK CRL: it has to be the CA that issued the PCK.
     let issuer =
         PemChain::read(collateral.pck_crl_issuer_chain.as_bytes(), SIGNER_CHAIN).map_err(fault)?;
-    let issuer = issuer.parse().map_err(fault)?;
-    match issuer.as_slice() {
-        [ca, top] if ca.der() == pck_ca.der() && anchor.is_root(top) => (),
-        [ca, top]
-            if ca.spki() == pck_ca.spki()
-                && anchor.is_root(top)
-                && check_chain(&issuer, Leaf::Issuer, ALGORITHM).is_ok() => {}
-        _ => {
+    if !issuer.ders().eq([pck_ca.der(), root.der()]) {
+        let certificates = issuer.parse().map_err(fault)?;
+        let is_same_ca = certificates
+            .first()
+            .is_some_and(|ca| ca.spki() == pck_ca.spki());
+        if !is_same_ca
+            || !ends_in(&issuer, anchor).map_err(fault)?
+            || check_chain(&certificates, Leaf::Issuer, ALGORITHM).is_err()
+        {
             return Err(Fault::forged(
                 CheckName::Revocation,
                 "the issuer of the PCK CRL is not the CA that issued the platform's certificate",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     quote::Body,
     report::EnclaveReport,
-    signed_json::{Standing, hex_bytes},
+    signed_json::{Level, Standing, hex_bytes},
 };
 use crate::{CheckName, Reason, ledger::Fault};
 
@@ -30,14 +30,7 @@ pub(super) struct QeIdentity {
     #[serde(deserialize_with = "hex_bytes")]
     mrsigner: [u8; 32],
     isvprodid: u16,
-    tcb_levels: Vec<QeLevel>,
-}
-
-#[derive(Debug, Deserialize)]
-struct QeLevel {
-    tcb: QeTcb,
-    #[serde(flatten)]
-    standing: Standing,
+    tcb_levels: Vec<Level<QeTcb>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -57,16 +57,50 @@ pub(super) fn validity(
     })
 }
 
+/// One level: the security versions that reach it, and what applies to those who do.
+#[derive(Debug)]
+pub(super) struct Level<T> {
+    pub(super) tcb: T,
+    pub(super) standing: Standing,
+}
+
 /// What applies to those who reach a level, of platform, module or quoting enclave.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub(super) struct Standing {
-    #[serde(rename = "tcbStatus")]
     pub(super) status: TcbStatus,
-    #[serde(rename = "tcbDate")]
     pub(super) date: String,
-    #[serde(default, rename = "advisoryIDs")]
     pub(super) advisory_ids: Vec<String>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Level<T> {
+    // By hand, since serde would keep every value twice to flatten one struct into another.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Members<T> {
+            tcb: T,
+            #[serde(rename = "tcbStatus")]
+            status: TcbStatus,
+            #[serde(rename = "tcbDate")]
+            date: String,
+            #[serde(default, rename = "advisoryIDs")]
+            advisory_ids: Vec<String>,
+        }
+
+        let Members {
+            tcb,
+            status,
+            date,
+            advisory_ids,
+        } = Members::deserialize(deserializer)?;
+        Ok(Self {
+            tcb,
+            standing: Standing {
+                status,
+                date,
+                advisory_ids,
+            },
+        })
+    }
 }
 
 /// A fixed number of bytes in hexadecimal, upper or lower case.

@@ -9,7 +9,7 @@ use super::{
     pck::PckCertificate,
     qe_identity::equal_under,
     report::TdReport,
-    signed_json::{Standing, hex_bytes},
+    signed_json::{Level, Standing, hex_bytes},
 };
 use crate::{CheckName, Reason, ledger::Fault};
 
@@ -34,12 +34,7 @@ pub(super) struct TcbInfo {
     tcb_levels: Vec<TcbLevel>,
 }
 
-#[derive(Debug, Deserialize)]
-struct TcbLevel {
-    tcb: Tcb,
-    #[serde(flatten)]
-    standing: Standing,
-}
+type TcbLevel = Level<Tcb>;
 
 /// The security versions of a level.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,16 +61,13 @@ struct TdxModule {
 struct TdxModuleIdentity {
     /// `TDX_` and the module's major version, two hexadecimal digits.
     id: String,
-    #[serde(flatten)]
-    module: TdxModule,
-    tcb_levels: Vec<ModuleLevel>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ModuleLevel {
-    tcb: ModuleTcb,
-    #[serde(flatten)]
-    standing: Standing,
+    #[serde(deserialize_with = "hex_bytes")]
+    mrsigner: [u8; 48],
+    #[serde(deserialize_with = "hex_bytes")]
+    attributes: [u8; 8],
+    #[serde(deserialize_with = "hex_bytes")]
+    attributes_mask: [u8; 8],
+    tcb_levels: Vec<Level<ModuleTcb>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,18 +155,29 @@ impl TcbInfo {
     pub(super) fn check_module(&self, report: TdReport<'_>) -> Result<(), Fault> {
         let version = report.tee_tcb_svn()[1];
         let module = if version == 0 {
-            self.tdx_module.as_ref()
+            self.tdx_module.as_ref().map(|module| {
+                (
+                    &module.mrsigner,
+                    &module.attributes,
+                    &module.attributes_mask,
+                )
+            })
         } else {
-            self.module_identity(version)
-                .map(|identity| &identity.module)
+            self.module_identity(version).map(|module| {
+                (
+                    &module.mrsigner,
+                    &module.attributes,
+                    &module.attributes_mask,
+                )
+            })
         };
-        let Some(module) = module else {
+        let Some((mrsigner, attributes, mask)) = module else {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!("the TCB info does not know TDX modules of version `{version}`"),
             ));
         };
-        if module.mrsigner != *report.mr_signer_seam() {
+        if mrsigner != report.mr_signer_seam() {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!(
@@ -183,11 +186,7 @@ impl TcbInfo {
                 ),
             ));
         }
-        if !equal_under(
-            report.seam_attributes(),
-            &module.attributes,
-            &module.attributes_mask,
-        ) {
+        if !equal_under(report.seam_attributes(), attributes, mask) {
             return Err(Fault::mismatch(
                 CheckName::TdxModule,
                 format!(
@@ -312,30 +311,51 @@ impl<'de> Deserialize<'de> for Tcb {
             pcesvn: u16,
             sgxtcbcomponents: Option<[Component; 16]>,
             tdxtcbcomponents: Option<[Component; 16]>,
-            #[serde(flatten)]
-            others: std::collections::BTreeMap<String, serde_json::Value>,
+            sgxtcbcomp01svn: Option<u8>,
+            sgxtcbcomp02svn: Option<u8>,
+            sgxtcbcomp03svn: Option<u8>,
+            sgxtcbcomp04svn: Option<u8>,
+            sgxtcbcomp05svn: Option<u8>,
+            sgxtcbcomp06svn: Option<u8>,
+            sgxtcbcomp07svn: Option<u8>,
+            sgxtcbcomp08svn: Option<u8>,
+            sgxtcbcomp09svn: Option<u8>,
+            sgxtcbcomp10svn: Option<u8>,
+            sgxtcbcomp11svn: Option<u8>,
+            sgxtcbcomp12svn: Option<u8>,
+            sgxtcbcomp13svn: Option<u8>,
+            sgxtcbcomp14svn: Option<u8>,
+            sgxtcbcomp15svn: Option<u8>,
+            sgxtcbcomp16svn: Option<u8>,
         }
 
         let members = Members::deserialize(deserializer)?;
+        let numbered = [
+            members.sgxtcbcomp01svn,
+            members.sgxtcbcomp02svn,
+            members.sgxtcbcomp03svn,
+            members.sgxtcbcomp04svn,
+            members.sgxtcbcomp05svn,
+            members.sgxtcbcomp06svn,
+            members.sgxtcbcomp07svn,
+            members.sgxtcbcomp08svn,
+            members.sgxtcbcomp09svn,
+            members.sgxtcbcomp10svn,
+            members.sgxtcbcomp11svn,
+            members.sgxtcbcomp12svn,
+            members.sgxtcbcomp13svn,
+            members.sgxtcbcomp14svn,
+            members.sgxtcbcomp15svn,
+            members.sgxtcbcomp16svn,
+        ];
         let svns = |components: [Component; 16]| components.map(|component| component.svn);
         let sgx_components = match members.sgxtcbcomponents {
-            Some(components) => svns(components),
-            None => {
-                let mut numbered = [0; 16];
-                for (at, svn) in numbered.iter_mut().enumerate() {
-                    let name = format!("sgxtcbcomp{:02}svn", at + 1);
-                    *svn = members
-                        .others
-                        .get(&name)
-                        .and_then(serde_json::Value::as_u64)
-                        .and_then(|svn| u8::try_from(svn).ok())
-                        .ok_or_else(|| {
-                            serde::de::Error::custom(format!(
-                                "a TCB level has neither `sgxtcbcomponents` nor `{name}`"
-                            ))
-                        })?;
-                }
-                numbered
+            Some(components) if numbered.iter().all(Option::is_none) => svns(components),
+            None if numbered.iter().all(Option::is_some) => numbered.map(Option::unwrap_or_default),
+            _ => {
+                return Err(serde::de::Error::custom(
+                    "a TCB level needs the security versions of 16 SGX components, in one form",
+                ));
             }
         };
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod claims;
 mod error;
+mod exceptions;
 mod file;
 mod read;
 mod sections;
@@ -86,6 +87,7 @@ impl Policy {
         let mut anchors = vec![TrustAnchor::intel()];
         anchors.extend(snp::hardware_anchors());
         anchors.extend(nitro::hardware_anchors());
+        anchors.extend(vtpm::hardware_anchors());
         Self {
             description: None,
             tees: None,

@@ -172,6 +172,10 @@ impl<'a> Certificate<'a> {
         self.parsed.subject().as_raw()
     }
 
+    pub(crate) fn raw_issuer(&self) -> &[u8] {
+        self.parsed.issuer().as_raw()
+    }
+
     /// Serial number, big-endian as in the certificate.
     pub(crate) fn serial(&self) -> &[u8] {
         self.parsed.raw_serial()

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;

@@ -1,31 +1,21 @@
-//! Where collateral comes from: a PCCS (usually the platform's own), or a file. It need not be
+//! Where collateral comes from: a service (usually the platform's own), or a file. It need not be
 //! trusted: every appraisal verifies it.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use mse_attest::{Collateral, DcapCollateral, Evidence};
+use mse_attest::{Collateral, Evidence};
+use mse_collateral::{
+    BaseUrl, BundleError, CollateralFile, DcapSource, FetchError, Fetcher, KdsSource, Options,
+    SetupError, Sources, bundle,
+};
 use mse_ratls::CollateralSource;
-use reqwest::Client;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use tokio::sync::Mutex;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::raw_json;
-use crate::api::{self, ApiClient};
+use crate::api::ApiClient;
+use crate::conf_dir::cache_dir;
 use crate::exit::Exit;
-use crate::failure::{Failure, root_cause};
+use crate::failure::Failure;
 use crate::private_file;
 use crate::server_url::ServerUrl;
-
-/// How long fetched collateral is used for further connections.
-const KEPT: Duration = Duration::from_mins(10);
-/// How long one document may take.
-const CALL: Duration = Duration::from_secs(30);
-/// Larger documents are not read.
-const MAX_DOCUMENT: usize = mse_attest::MAX_COLLATERAL_BYTES;
 
 /// Where the user wants collateral from.
 #[derive(Debug, Clone)]
@@ -40,27 +30,34 @@ pub(crate) enum CollateralChoice<'a> {
 
 /// A source of collateral.
 pub(crate) enum Collaterals {
-    /// Always the same.
-    Kept(Box<Collateral>),
+    /// Always from the same file.
+    Kept(CollateralFile),
     /// Fetched for the platform that the evidence comes from.
-    Pccs(Pccs),
+    Service(Box<Fetcher>),
 }
 
 impl Collaterals {
     pub(crate) async fn of(choice: CollateralChoice<'_>) -> Result<Self, Failure> {
         match choice {
-            CollateralChoice::File(file) => Self::kept(file),
-            CollateralChoice::Pccs(url) => Pccs::at(&url, "").map(Self::Pccs),
+            CollateralChoice::File(file) => Ok(Self::Kept(read_file(file)?)),
+            CollateralChoice::Pccs(url) => {
+                let base = base_url(&url.to_string())?;
+                Self::service(Sources::both_at(&base))
+            }
             CollateralChoice::Platform(url) => {
                 let platform = ApiClient::open(&url)?.platform().await?;
-                Pccs::at(&url, &platform.pccs_path).map(Self::Pccs)
+                Self::of_platform(&url, &platform.pccs_path)
             }
         }
     }
 
-    /// The PCCS that the platform at `server` serves under `path`.
+    /// The collateral that the platform at `server` serves under `path`.
     pub(crate) fn of_platform(server: &ServerUrl, path: &str) -> Result<Self, Failure> {
-        Pccs::at(server, path).map(Self::Pccs)
+        let base = base_url(&server.at(path))?;
+        Self::service(Sources {
+            amd: Some(KdsSource::at(&base)),
+            dcap: Some(DcapSource::mse(base)),
+        })
     }
 
     /// The collateral for `evidence`.
@@ -71,213 +68,68 @@ impl Collaterals {
         })
     }
 
-    fn kept(file: &Path) -> Result<Self, Failure> {
-        let json = private_file::read(file, MAX_DOCUMENT as u64)?.ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!("there is no collateral file `{}`", file.display()),
-            )
-            .with_hint("`mse verify` keeps one with `--save-collateral FILE`")
-        })?;
-        Collateral::from_json(json.as_bytes())
-            .map(|collateral| Self::Kept(Box::new(collateral)))
-            .map_err(|error| {
-                Failure::new(
-                    Exit::InvalidConfiguration,
-                    format!("`{}`: {error}", file.display()),
-                )
-            })
+    fn service(sources: Sources) -> Result<Self, Failure> {
+        let options = Options {
+            cache: cache_for(&sources)?,
+            ..Options::default()
+        };
+        Ok(Self::Service(Box::new(Fetcher::new(sources, options)?)))
     }
 }
 
 impl CollateralSource for Collaterals {
-    type Error = PccsError;
+    type Error = SourceError;
 
-    async fn collateral(&self, evidence: &Evidence) -> Result<Collateral, PccsError> {
+    async fn collateral(&self, evidence: &Evidence) -> Result<Collateral, SourceError> {
         match self {
-            Self::Kept(collateral) => Ok((**collateral).clone()),
-            Self::Pccs(pccs) => pccs.collateral(evidence).await,
+            Self::Kept(file) => Ok(file.select(evidence)?),
+            Self::Service(fetcher) => {
+                // Large, and inside of everything that connects.
+                let fetched = Box::pin(fetcher.collateral(evidence)).await?;
+                for warning in &fetched.warnings {
+                    tracing::warn!(freshness = %fetched.freshness, "{warning}");
+                }
+                Ok(fetched.collateral)
+            }
         }
-    }
-}
-
-/// A client of a provisioning certificate caching service (Intel's PCCS API, v4).
-pub(crate) struct Pccs {
-    http: Client,
-    base: String,
-    kept: Mutex<HashMap<Platform, (Instant, Collateral)>>,
-}
-
-/// What collateral is asked for by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Platform {
-    fmspc: [u8; 6],
-    ca: &'static str,
-}
-
-impl Pccs {
-    fn at(server: &ServerUrl, path: &str) -> Result<Self, Failure> {
-        let path = path.trim_end_matches('/');
-        Ok(Self {
-            http: api::http_client(server)?,
-            base: format!("{}/sgx/certification/v4", server.at(path)),
-            kept: Mutex::default(),
-        })
-    }
-
-    async fn collateral(&self, evidence: &Evidence) -> Result<Collateral, PccsError> {
-        let platform = Platform::of(evidence).ok_or(PccsError::NoPlatform)?;
-        let mut kept = self.kept.lock().await;
-        if let Some((fetched, collateral)) = kept.get(&platform)
-            && fetched.elapsed() < KEPT
-        {
-            return Ok(collateral.clone());
-        }
-        let collateral = self.fetch(&platform).await?;
-        kept.insert(platform, (Instant::now(), collateral.clone()));
-        Ok(collateral)
-    }
-
-    async fn fetch(&self, platform: &Platform) -> Result<Collateral, PccsError> {
-        let fmspc = hex::encode_upper(platform.fmspc);
-        let (tcb, identity, crl, root_crl) = tokio::try_join!(
-            self.get(
-                format!("/tcb?fmspc={fmspc}"),
-                &["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"]
-            ),
-            self.get(
-                "/qe/identity".to_owned(),
-                &["SGX-Enclave-Identity-Issuer-Chain"]
-            ),
-            self.get(
-                format!("/pckcrl?ca={}&encoding=der", platform.ca),
-                &["SGX-PCK-CRL-Issuer-Chain"]
-            ),
-            self.get("/rootcacrl".to_owned(), &[]),
-        )?;
-        let (tcb_info, tcb_info_signature) = tcb.signed("tcbInfo")?;
-        let (qe_identity, qe_identity_signature) = identity.signed("enclaveIdentity")?;
-        Ok(DcapCollateral {
-            pck_crl_issuer_chain: crl.chain,
-            root_ca_crl: hex::decode(root_crl.body.trim_ascii())
-                .map_err(|_| PccsError::malformed(&root_crl.url, "is not hexadecimal"))?,
-            pck_crl: crl.body,
-            tcb_info_issuer_chain: tcb.chain,
-            tcb_info,
-            tcb_info_signature,
-            qe_identity_issuer_chain: identity.chain,
-            qe_identity,
-            qe_identity_signature,
-            pck_certificate_chain: None,
-        }
-        .into())
-    }
-
-    async fn get(&self, path: String, chain_headers: &[&str]) -> Result<Document, PccsError> {
-        let url = format!("{}{path}", self.base);
-        let unreachable = |why| PccsError::Unreachable {
-            url: url.clone(),
-            why,
-        };
-        let response = self
-            .http
-            .get(&url)
-            .timeout(CALL)
-            .send()
-            .await
-            .map_err(|error| unreachable(root_cause(&error)))?;
-        if !response.status().is_success() {
-            return Err(PccsError::Refused {
-                status: response.status().as_u16(),
-                url,
-            });
-        }
-        let chain = match chain_headers {
-            [] => String::new(),
-            names => names
-                .iter()
-                .find_map(|name| response.headers().get(*name)?.to_str().ok())
-                .and_then(percent_decode)
-                .ok_or_else(|| PccsError::malformed(&url, "has no issuer chain in its header"))?,
-        };
-        let body = api::read_bounded(response, MAX_DOCUMENT)
-            .await
-            .map_err(unreachable)?;
-        Ok(Document { url, chain, body })
-    }
-}
-
-struct Document {
-    url: String,
-    chain: String,
-    body: Vec<u8>,
-}
-
-impl Document {
-    /// The signed member `name`, to the letter, and the signature beside it.
-    fn signed(&self, name: &'static str) -> Result<(String, Vec<u8>), PccsError> {
-        let text = std::str::from_utf8(&self.body)
-            .map_err(|_| PccsError::malformed(&self.url, "is not UTF-8"))?;
-        let document = raw_json::member(text, name);
-        let signature = raw_json::member(text, "signature")
-            .and_then(|quoted| hex::decode(quoted.trim_matches('"')).ok());
-        match (document, signature) {
-            (Some(document), Some(signature)) => Ok((document.to_owned(), signature)),
-            _ => Err(PccsError::malformed(&self.url, "is not a signed document")),
-        }
-    }
-}
-
-impl Platform {
-    /// Reads what to ask for from the PCK certificate in the evidence. Nothing is verified: with
-    /// a wrong answer here the collateral does not fit, and the appraisal says so.
-    fn of(evidence: &Evidence) -> Option<Self> {
-        const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
-        /// DER of the OID 1.2.840.113741.1.13.1.4 and of the head of an OCTET STRING of 6 bytes.
-        const FMSPC: &[u8] = b"\x06\x0a\x2a\x86\x48\x86\xf8\x4d\x01\x0d\x01\x04\x04\x06";
-
-        let raw = evidence.as_bytes();
-        let chain = &raw[find(raw, PEM)?..];
-        let leaf = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
-        let (_, certificate) = X509Certificate::from_der(&leaf).ok()?;
-        let issuer = certificate.issuer().to_string();
-        Some(Self {
-            fmspc: *leaf
-                .get(find(&leaf, FMSPC)? + FMSPC.len()..)?
-                .first_chunk()?,
-            ca: if issuer.contains("Processor CA") {
-                "processor"
-            } else {
-                "platform"
-            },
-        })
     }
 }
 
 /// Why there is no collateral.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PccsError {
-    /// The evidence does not say which platform it comes from.
-    #[error("the evidence holds no PCK certificate that names its platform")]
-    NoPlatform,
-    /// No answer.
-    #[error("`{url}` cannot be reached: {why}")]
-    Unreachable { url: String, why: String },
-    /// The answer is no.
-    #[error("`{url}` answered with status {status}: it does not know this platform")]
-    Refused { url: String, status: u16 },
-    /// The answer makes no sense.
-    #[error("the answer of `{url}` {why}")]
-    Malformed { url: String, why: &'static str },
+pub(crate) enum SourceError {
+    /// The file has none.
+    #[error(transparent)]
+    File(#[from] BundleError),
+    /// The service gives none.
+    #[error(transparent)]
+    Service(#[from] FetchError),
 }
 
-impl PccsError {
-    fn malformed(url: &str, why: &'static str) -> Self {
-        Self::Malformed {
-            url: url.to_owned(),
-            why,
-        }
+/// Where answers of `sources` are kept between runs. Those of this machine's own services are not:
+/// asking is cheap, and a platform that was set up anew at the same address has other documents.
+pub(crate) fn cache_for(sources: &Sources) -> Result<Option<std::path::PathBuf>, Failure> {
+    if sources.are_local() {
+        return Ok(None);
     }
+    Ok(Some(cache_dir()?.join("collateral")))
+}
+
+/// Reads a file with collateral, in any of its forms.
+pub(crate) fn read_file(file: &Path) -> Result<CollateralFile, Failure> {
+    let json = private_file::read(file, bundle::MAX_BUNDLE_BYTES as u64)?.ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            format!("there is no collateral file `{}`", file.display()),
+        )
+        .with_hint("`mse collateral fetch` makes one, and `mse verify` keeps one with `--save-collateral FILE`")
+    })?;
+    CollateralFile::from_json(json.as_bytes()).map_err(|error| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!("`{}`: {error}", file.display()),
+        )
+    })
 }
 
 /// Writes collateral to `file`, for [`CollateralChoice::File`].
@@ -285,62 +137,37 @@ pub(crate) fn save(collateral: &Collateral, file: &Path) -> Result<(), Failure> 
     private_file::write(file, collateral.to_json().as_bytes())
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+fn base_url(text: &str) -> Result<BaseUrl, Failure> {
+    text.parse()
+        .map_err(|error: mse_collateral::source::InvalidBaseUrl| {
+            Failure::new(Exit::InvalidConfiguration, error.to_string())
+        })
 }
 
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => {
-                let digits = [*high, *low];
-                let mut byte = [0];
-                hex::decode_to_slice(digits, &mut byte).ok()?;
-                bytes.push(byte[0]);
-                rest = behind;
-            }
-            (b'%', _) => return None,
-            (other, _) => {
-                bytes.push(*other);
-                rest = behind;
-            }
-        }
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let exit = match &error {
+            FetchError::NotFound { .. } => Exit::NotFound,
+            FetchError::TimedOut { .. } => Exit::TimedOut,
+            FetchError::Platform(_) | FetchError::NoSource { .. } => Exit::InvalidConfiguration,
+            _ => Exit::Platform,
+        };
+        Self::new(exit, error.to_string())
     }
-    String::from_utf8(bytes).ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use mse_simtee::Platform as SimulatedPlatform;
-
-    use super::*;
-
-    #[test]
-    fn the_platform_is_read_from_the_evidence() {
-        let dir = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let simulated = SimulatedPlatform::create(&dir.path().join("p"), now).unwrap();
-        let evidence = Evidence::parse(&simulated.quote([7; 32], &[9; 64]).unwrap()).unwrap();
-        let platform = Platform::of(&evidence).unwrap();
-        assert_eq!(platform.ca, "platform");
-        let tcb_info = simulated.collateral(now).unwrap().tcb_info;
-        assert!(
-            tcb_info.contains(&hex::encode_upper(platform.fmspc)),
-            "{tcb_info}"
-        );
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::other(error.to_string())
     }
+}
 
-    #[test]
-    fn percent_decoding_gives_back_what_was_encoded() {
-        assert_eq!(percent_decode("a%0Ab%2F"), Some("a\nb/".to_owned()));
-        for bad in ["%", "%4", "%zz", "%ff"] {
-            assert_eq!(percent_decode(bad), None, "{bad}");
-        }
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        let exit = match &error {
+            BundleError::NotFound { .. } => Exit::NotFound,
+            _ => Exit::InvalidConfiguration,
+        };
+        Self::new(exit, error.to_string())
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_attest::{CheckName, Collateral, Evidence, ReferenceValues};
+use mse_collateral::CollateralFile;
+use mse_collateral::bundle::MAX_BUNDLE_BYTES;
 use mse_ratls::certificate::{EnclaveCertificate, x25519_of};
 use mse_ratls::certificate_report_data;
 use rustls_pki_types::pem::PemObject;
@@ -135,19 +137,29 @@ impl Endorsements {
     }
 }
 
-/// Reads a collateral file. That it is no collateral is a refusal, that it is not there a mistake.
-pub(crate) fn read_collateral(file: &Path) -> Result<Result<Collateral, Unreadable>, Failure> {
-    let bytes = match read(file)? {
+/// Reads the collateral for `evidence` from a file, a bundle or not. That it is no collateral is a
+/// refusal, that it is not there a mistake.
+pub(crate) fn read_collateral(
+    file: &Path,
+    evidence: &Evidence,
+) -> Result<Result<Collateral, Unreadable>, Failure> {
+    let bytes = match read_bounded(file, MAX_BUNDLE_BYTES as u64)? {
         Ok(bytes) => bytes,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
-    Ok(Collateral::from_json(&bytes).map_err(|error| Unreadable {
-        check: CheckName::CollateralFormat,
-        why: error.to_string(),
-    }))
+    Ok(CollateralFile::from_json(&bytes)
+        .and_then(|kept| kept.select(evidence))
+        .map_err(|error| Unreadable {
+            check: CheckName::CollateralFormat,
+            why: error.to_string(),
+        }))
 }
 
 fn read(file: &Path) -> Result<Result<Vec<u8>, Unreadable>, Failure> {
+    read_bounded(file, MAX_FILE)
+}
+
+fn read_bounded(file: &Path, limit: u64) -> Result<Result<Vec<u8>, Unreadable>, Failure> {
     let open = fs::File::open(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Failure::new(
             Exit::NotFound,
@@ -156,14 +168,14 @@ fn read(file: &Path) -> Result<Result<Vec<u8>, Unreadable>, Failure> {
         _ => Failure::file("read", file, &error),
     })?;
     let mut bytes = Vec::new();
-    open.take(MAX_FILE + 1)
+    open.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::file("read", file, &error))?;
-    if bytes.len() as u64 > MAX_FILE {
+    if bytes.len() as u64 > limit {
         return Ok(Err(Unreadable {
             check: CheckName::EvidenceFormat,
             why: format!(
-                "`{}` has more than {MAX_FILE} bytes: no evidence is that long",
+                "`{}` has more than {limit} bytes: no evidence or collateral is that long",
                 file.display()
             ),
         }));

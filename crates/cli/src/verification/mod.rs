@@ -6,7 +6,6 @@ mod domain;
 mod evidence_file;
 mod expected;
 mod explanation;
-mod raw_json;
 
 use mse_attest::Tee;
 use mse_ratls::{Attestation, AttestedChannel, Endpoint, Expected};
@@ -16,7 +15,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::trust::TrustPolicy;
 
-pub(crate) use collateral::{CollateralChoice, Collaterals, save as save_collateral};
+pub(crate) use collateral::{
+    CollateralChoice, Collaterals, cache_for, read_file as read_collateral_file,
+    save as save_collateral,
+};
 pub(crate) use domain::{Domain, InvalidDomain, reachable};
 pub(crate) use evidence_file::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};

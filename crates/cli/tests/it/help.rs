@@ -21,6 +21,7 @@ fn every_command_has_a_help_with_an_example() {
         "stop",
         "test",
         "verify",
+        "measure",
         "proxy",
         "context",
         "trust",

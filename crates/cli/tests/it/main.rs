@@ -1,15 +1,18 @@
 //! Tests that drive the real `mse` against a platform and enclaves that are made here: honest
 //! ones, and ones that lie.
 
+mod collateral;
 mod confidentiality;
 mod contexts;
 mod deploying;
+mod evidence;
 mod files;
 mod forecasting;
 mod help;
 mod listing;
 mod localtesting;
 mod logging_in;
+mod measuring;
 mod policies;
 mod proxying;
 mod refusals;

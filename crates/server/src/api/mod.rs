@@ -24,6 +24,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use mse_api::{ApiError, App, ErrorCode};
+use mse_collateral::Fetcher;
 use mse_simtee::Platform;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,8 @@ pub struct Api {
     pub max_bundle: u64,
     /// Cancelled when the server stops: open answers end then.
     pub stopping: CancellationToken,
+    /// Where collateral of real platforms comes from, if it is served.
+    upstream: Option<Arc<Fetcher>>,
     guard: LoginGuard,
     uploads: Semaphore,
 }
@@ -71,9 +74,16 @@ impl Api {
             domain_suffix,
             max_bundle,
             stopping,
+            upstream: None,
             guard: LoginGuard::default(),
             uploads: Semaphore::new(MAX_UPLOADS),
         }
+    }
+
+    /// Also serves collateral of real platforms, as `upstream` has it.
+    #[must_use]
+    pub fn with_collateral_upstream(self, upstream: Option<Arc<Fetcher>>) -> Self {
+        Self { upstream, ..self }
     }
 
     /// The routes, ready to serve.
@@ -154,6 +164,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(logs::logs))
         .routes(routes!(metrics::metrics))
         .routes(routes!(pccs::collateral))
+        .routes(routes!(pccs::tdx_collateral))
+        .routes(routes!(pccs::upstream_collateral))
 }
 
 async fn no_such_path() -> Refusal {

@@ -73,7 +73,7 @@ impl Verify {
             (Err(unreadable), _) | (_, Err(unreadable)) => return Ok(Err(unreadable)),
         };
         let mut collateral = match (&self.collateral, &self.pccs) {
-            (Some(file), _) => match read_collateral(file)? {
+            (Some(file), _) => match read_collateral(file, &evidence.evidence)? {
                 Ok(collateral) => collateral,
                 Err(unreadable) => return Ok(Err(unreadable)),
             },

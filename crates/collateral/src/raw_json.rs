@@ -1,7 +1,7 @@
 //! A member of a JSON object, character by character: signatures cover the text, not its meaning.
 
 /// The text of the value of `name` in the object `json`, exactly as written.
-pub(super) fn member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+pub fn member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = json.trim_start().strip_prefix('{')?.trim_start();
     while rest.starts_with('"') {
         let (key, behind) = rest.split_at(value_end(rest)?);
