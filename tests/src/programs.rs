@@ -1,6 +1,7 @@
 //! Where the programs under test lie.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// The folder of the programs, instead of the debug build: what is measured is the release build.
 pub const PROGRAMS: &str = "MSE_PROGRAMS";
@@ -27,6 +28,25 @@ pub fn repository() -> PathBuf {
 /// Where curated Python environments are kept between test runs: making one takes half a minute.
 pub fn image_cache() -> PathBuf {
     target().join("mse-images")
+}
+
+/// The Python interpreter that has the packages of other RA-TLS stacks; made if it is not there.
+///
+/// # Panics
+///
+/// If it cannot be made, with what to do about it.
+pub fn interop_python() -> PathBuf {
+    let script = repository().join("scripts/interop-env");
+    let made = Command::new(&script)
+        .arg(target().join("mse-interop"))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|error| panic!("`{}`: {error}", script.display()));
+    assert!(
+        made.status.success(),
+        "the Python environment of the interoperability tests cannot be made: it takes python3 with venv and, the first time, a package registry; `./x setup` prepares it"
+    );
+    String::from_utf8_lossy(&made.stdout).trim().into()
 }
 
 /// Where everything that is built lies.

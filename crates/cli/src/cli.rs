@@ -99,8 +99,8 @@ pub(crate) enum Command {
     Proxy(Box<commands::proxy::Proxy>),
     Context(commands::context::Context),
     Trust(commands::trust::Trust),
-    Policy(commands::policy::Policy),
     Collateral(Box<commands::collateral::CollateralCommand>),
+    Policy(commands::policy::Policy),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -137,8 +137,8 @@ impl Invocation {
             Command::Proxy(command) => command.run(&scene).await,
             Command::Context(command) => command.run(&scene),
             Command::Trust(command) => command.run(&scene),
-            Command::Policy(command) => command.run(&scene),
             Command::Collateral(command) => command.run(&scene).await,
+            Command::Policy(command) => command.run(&scene),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mse_attest::EvidenceKind;
 use mse_crypto::Digest;
 use mse_crypto::hpke::KeyPair;
 use mse_ratls::TlsIdentity;
 use mse_workload::launch::{Launch, Phase};
 use mse_workload::{InvalidWorkload, TlsOrigin, Workload};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -191,9 +193,25 @@ async fn attest(
         || SystemTime::now() + YEAR,
         |seconds| UNIX_EPOCH + Duration::from_secs(seconds),
     );
-    let certificate = identity.certificate(&workload.tls.names, not_after, &attested.evidence)?;
+    let certificate = match attested.evidence.kind() {
+        // Clients of other stacks read a quote over claims of their form.
+        EvidenceKind::SgxDcap | EvidenceKind::TdxDcap => {
+            let tagged = attester.evidence(&identity.tagged_report_data()).await?;
+            identity.interoperable_certificate(
+                &workload.tls.names,
+                not_after,
+                &attested.evidence,
+                &tagged.evidence,
+            )?
+        }
+        _ => identity.certificate(&workload.tls.names, not_after, &attested.evidence)?,
+    };
+    // What the platform gave to verify the evidence with goes along behind the certificate.
+    let chain = std::iter::once(certificate)
+        .chain(attested.certificates.into_iter().map(CertificateDer::from))
+        .collect();
     let certified = CertifiedKey::from_der(
-        vec![certificate],
+        chain,
         identity.private_key(),
         &rustls::crypto::aws_lc_rs::default_provider(),
     )?;

@@ -25,6 +25,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::binding::{ChannelBinding, Nonce, certificate_report_data, challenge_report_data};
 use crate::certificate::{CertificateError, EnclaveCertificate, x25519_of};
@@ -128,25 +129,15 @@ pub async fn connect<Source: CollateralSource>(
     expected: &Expected,
     collateral: &Source,
 ) -> Result<AttestedChannel, ConnectError> {
-    let stream = within(STEP, "connecting", TcpStream::connect(&endpoint.address))
-        .await?
-        .map_err(|source| ConnectError::Unreachable(endpoint.address.clone(), source))?;
-    // Requests are small and answers awaited: waiting to fill packets only adds latency.
-    let _ = stream.set_nodelay(true);
-    let name = ServerName::try_from(endpoint.server_name.clone())
-        .map_err(|_| ConnectError::Name(endpoint.server_name.clone()))?;
-    let connector = TlsConnector::from(Arc::new(client_config()));
-    let stream = within(STEP, "the TLS handshake", connector.connect(name, stream))
-        .await?
-        .map_err(ConnectError::Handshake)?;
-
+    let stream = handshake(endpoint).await?;
     let session = stream.get_ref().1;
     let binding = ChannelBinding::of(session).map_err(ConnectError::Exporter)?;
-    let leaf = session
+    let (leaf, beside) = session
         .peer_certificates()
-        .and_then(|chain| chain.first())
+        .and_then(|chain| chain.split_first())
         .ok_or(ConnectError::NotAnEnclave(CertificateError::Malformed))?;
     let certificate = EnclaveCertificate::parse(leaf).map_err(ConnectError::NotAnEnclave)?;
+    let beside = endorsements(beside)?;
     if !certificate.covers(&endpoint.server_name) {
         return Err(ConnectError::WrongName {
             expected: endpoint.server_name.clone(),
@@ -156,13 +147,17 @@ pub async fn connect<Source: CollateralSource>(
     if !certificate.is_valid_at(SystemTime::now()) {
         return Err(ConnectError::Expired);
     }
-    let collateral = within(
+    let mut collateral = within(
         STEP,
         "fetching collateral",
         collateral.collateral(&certificate.evidence),
     )
     .await?
     .map_err(|error| ConnectError::Collateral(Box::new(error)))?;
+
+    if collateral.certificates.is_empty() {
+        collateral.certificates = beside;
+    }
 
     // The report data's second half is only a claim until the first half, and then the
     // challenge, have been checked over the very same key.
@@ -201,6 +196,12 @@ pub async fn connect<Source: CollateralSource>(
         return Err(ConnectError::Answer(
             "it names another X25519 key than the certificate",
         ));
+    }
+    let brought = answer
+        .certificates()
+        .ok_or(ConnectError::Answer("its certificates are over the bounds"))?;
+    if collateral.certificates.is_empty() {
+        collateral.certificates = brought;
     }
     let wanted = challenge_report_data(&nonce, &binding, &certificate.tls_key, &x25519);
     let fresh = verifier
@@ -276,6 +277,31 @@ impl AttestedChannel {
 /// A body of the bytes at hand.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     UnsyncBoxBody::new(Full::new(bytes.into()).map_err(|never: Infallible| match never {}))
+}
+
+async fn handshake(endpoint: &Endpoint) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let stream = within(STEP, "connecting", TcpStream::connect(&endpoint.address))
+        .await?
+        .map_err(|source| ConnectError::Unreachable(endpoint.address.clone(), source))?;
+    // Requests are small and answers awaited: waiting to fill packets only adds latency.
+    let _ = stream.set_nodelay(true);
+    let name = ServerName::try_from(endpoint.server_name.clone())
+        .map_err(|_| ConnectError::Name(endpoint.server_name.clone()))?;
+    let connector = TlsConnector::from(Arc::new(client_config()));
+    within(STEP, "the TLS handshake", connector.connect(name, stream))
+        .await?
+        .map_err(ConnectError::Handshake)
+}
+
+/// What the server sent behind its certificate: endorsements of the host's, which the appraisal
+/// verifies like any collateral.
+fn endorsements(beside: &[CertificateDer<'_>]) -> Result<Vec<Vec<u8>>, ConnectError> {
+    let within = beside.len() <= wire::MAX_CERTIFICATES
+        && beside.iter().all(|one| one.len() <= wire::MAX_CERTIFICATE);
+    if !within {
+        return Err(ConnectError::Endorsements);
+    }
+    Ok(beside.iter().map(|one| one.to_vec()).collect())
 }
 
 /// Appraises the certificate's evidence over the certificate's own key.
@@ -458,6 +484,13 @@ pub enum ConnectError {
     /// The certificate is no enclave's.
     #[error(transparent)]
     NotAnEnclave(CertificateError),
+    /// More, or larger ones, than any platform needs.
+    #[error(
+        "the server sent more than {} certificates of {} bytes behind its own: it is no enclave of MSE",
+        wire::MAX_CERTIFICATES,
+        wire::MAX_CERTIFICATE
+    )]
+    Endorsements,
     /// The certificate is for another name.
     #[error("the certificate is for `{found}` and not for `{expected}`")]
     WrongName {
@@ -506,6 +539,7 @@ impl ConnectError {
         matches!(
             self,
             Self::NotAnEnclave(_)
+                | Self::Endorsements
                 | Self::WrongName { .. }
                 | Self::Expired
                 | Self::Refused { .. }

@@ -3,17 +3,18 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use mse_attest::Evidence;
+use mse_attest::{Evidence, EvidenceKind};
 use mse_crypto::hpke::PublicKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::binding::{TlsPublicKey, certificate_report_data};
-use crate::certificate::SGX_EVIDENCE_OID;
+use crate::certificate::oid_of;
+use crate::tagged::{self, TAGGED_EVIDENCE_OID};
 
 /// A P-256 key that never leaves this process, and the certificates made with it.
 pub struct TlsIdentity {
@@ -45,8 +46,15 @@ impl TlsIdentity {
         certificate_report_data(&self.public, x25519)
     }
 
+    /// The report data that [tagged evidence](crate::tagged) for a certificate of this key must
+    /// have.
+    pub fn tagged_report_data(&self) -> [u8; 64] {
+        tagged::report_data(&self.tagged_claims())
+    }
+
     /// A self-signed certificate for `names` (DNS names and IP addresses) until `not_after`,
-    /// with `evidence` in the extension 1.2.840.113741.1337.6 as raw bytes.
+    /// with `evidence` as raw bytes in the extension of its kind
+    /// ([`crate::certificate`] has the list).
     ///
     /// It is a CA certificate, because browsers and tools take only such a one as a root; name
     /// constraints keep it from vouching for anything but `names`.
@@ -55,6 +63,40 @@ impl TlsIdentity {
         names: &[String],
         not_after: SystemTime,
         evidence: &Evidence,
+    ) -> Result<CertificateDer<'static>, IdentityError> {
+        let extension = evidence_extension(evidence)?;
+        self.self_signed(names, not_after, vec![extension])
+    }
+
+    /// As [`TlsIdentity::certificate`], for clients of other stacks too: with `tagged`, a quote
+    /// that states [`TlsIdentity::tagged_report_data`], in the extension that all stacks share.
+    pub fn interoperable_certificate(
+        &self,
+        names: &[String],
+        not_after: SystemTime,
+        evidence: &Evidence,
+        tagged: &Evidence,
+    ) -> Result<CertificateDer<'static>, IdentityError> {
+        if !tagged::has_form(tagged) {
+            return Err(IdentityError::Kind(tagged.kind()));
+        }
+        let value = tagged::encode(tagged.as_bytes(), &self.tagged_claims());
+        let extensions = vec![
+            evidence_extension(evidence)?,
+            CustomExtension::from_oid_content(TAGGED_EVIDENCE_OID, value),
+        ];
+        self.self_signed(names, not_after, extensions)
+    }
+
+    fn tagged_claims(&self) -> Vec<u8> {
+        tagged::claims_for(&self.key.subject_public_key_info())
+    }
+
+    fn self_signed(
+        &self,
+        names: &[String],
+        not_after: SystemTime,
+        extensions: Vec<CustomExtension>,
     ) -> Result<CertificateDer<'static>, IdentityError> {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names
@@ -83,10 +125,7 @@ impl TlsIdentity {
         // A clock that is a little behind must not refuse a new enclave.
         params.not_before = (SystemTime::now() - std::time::Duration::from_secs(300)).into();
         params.not_after = not_after.into();
-        let mut extension =
-            CustomExtension::from_oid_content(SGX_EVIDENCE_OID, evidence.as_bytes().to_vec());
-        extension.set_criticality(false);
-        params.custom_extensions.push(extension);
+        params.custom_extensions = extensions;
         Ok(params.self_signed(&self.key)?.der().clone())
     }
 
@@ -94,6 +133,15 @@ impl TlsIdentity {
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
+}
+
+/// Not critical: clients that know nothing of evidence must not stumble over it.
+fn evidence_extension(evidence: &Evidence) -> Result<CustomExtension, IdentityError> {
+    let oid = oid_of(evidence.kind()).ok_or(IdentityError::Kind(evidence.kind()))?;
+    Ok(CustomExtension::from_oid_content(
+        oid,
+        evidence.as_bytes().to_vec(),
+    ))
 }
 
 fn san(name: &str) -> Result<SanType, IdentityError> {
@@ -129,6 +177,9 @@ pub enum IdentityError {
     /// The certificate could not be made.
     #[error("the enclave's certificate cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// Evidence of a kind that certificates do not carry.
+    #[error("no certificate extension is defined for evidence of kind `{0}`")]
+    Kind(EvidenceKind),
     /// The key has another form than P-256's.
     #[error("the TLS key is no P-256 point")]
     Point,

@@ -19,23 +19,30 @@
 //! | [`binding`] | both | the layouts of report data |
 //! | [`forwarding`] | both | headers that end with a connection |
 //! | [`identity`] | enclave | the TLS key and the certificate with evidence |
-//! | [`certificate`] | client | reading a certificate and its evidence |
+//! | [`certificate`] | client | reading an enclave's certificate and its evidence |
+//! | [`tagged`] | both | the evidence extension that RA-TLS stacks share |
+//! | [`peer`] | client | certificates of other stacks |
 //! | [`channel`] | client | connect, appraise, challenge: the result is a channel to use |
 //! | [`provisioning`] | both | sealing and opening what the owner sends |
 //! | [`wire`] | both | paths and JSON of `/.well-known/mse/…` |
 
 pub mod binding;
+mod cbor;
 pub mod certificate;
 pub mod channel;
 pub mod forwarding;
 pub mod identity;
+pub mod peer;
 pub mod provisioning;
+pub mod tagged;
 pub mod wire;
 
 pub use binding::{ChannelBinding, TlsPublicKey, certificate_report_data};
+pub use cbor::CborError;
 pub use channel::{
     Attestation, AttestedChannel, Body, CollateralSource, ConnectError, Endpoint, Expected,
     GivenCollateral, connect,
 };
 pub use identity::TlsIdentity;
+pub use peer::PeerCertificate;
 pub use provisioning::ProvisioningPayload;

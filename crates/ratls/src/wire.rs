@@ -1,5 +1,9 @@
 //! The HTTP interface of an enclave beside its app: `/.well-known/mse/…`, JSON.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mse_attest::Evidence;
+use mse_crypto::hpke::PublicKey;
 use serde::{Deserialize, Serialize};
 
 /// Everything under this prefix is answered by the enclave, never by the app.
@@ -15,6 +19,10 @@ pub const STATE: &str = "/.well-known/mse/state";
 pub const MAX_CHALLENGE: usize = 1024;
 /// The answer to a challenge is at most this long.
 pub const MAX_ANSWER: usize = 64 * 1024;
+/// An answer, or a TLS handshake, brings at most so many endorsements.
+pub const MAX_CERTIFICATES: usize = 4;
+/// An endorsement is at most this long; AMD's have less than 2 KiB.
+pub const MAX_CERTIFICATE: usize = 8 * 1024;
 /// What is sent for provisioning is at most this long: 2 MiB, of which secrets 1 MiB.
 pub const MAX_PROVISIONING: usize = 2 * 1024 * 1024;
 /// The secrets' JSON is at most this long.
@@ -39,6 +47,41 @@ pub struct ChallengeAnswer {
     pub evidence: String,
     /// The enclave's X25519 public key in hex.
     pub x25519: String,
+    /// Endorsements that the platform gave with the evidence, as DER in base64, the signer of the
+    /// evidence first: the VEK of SEV-SNP and those above it. At most [`MAX_CERTIFICATES`] of
+    /// [`MAX_CERTIFICATE`] bytes; nothing vouches for them but the appraisal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+}
+
+impl ChallengeAnswer {
+    /// The answer with `evidence` and, as far as they are within the bounds, `certificates`.
+    pub fn new(evidence: &Evidence, x25519: &PublicKey, certificates: &[Vec<u8>]) -> Self {
+        Self {
+            evidence: BASE64.encode(evidence.as_bytes()),
+            x25519: hex::encode(x25519.0),
+            certificates: certificates
+                .iter()
+                .filter(|certificate| certificate.len() <= MAX_CERTIFICATE)
+                .take(MAX_CERTIFICATES)
+                .map(|certificate| BASE64.encode(certificate))
+                .collect(),
+        }
+    }
+
+    /// The certificates, or `None` if they are not base64 or over the bounds.
+    pub fn certificates(&self) -> Option<Vec<Vec<u8>>> {
+        if self.certificates.len() > MAX_CERTIFICATES {
+            return None;
+        }
+        self.certificates
+            .iter()
+            .map(|certificate| {
+                let der = BASE64.decode(certificate).ok()?;
+                (der.len() <= MAX_CERTIFICATE).then_some(der)
+            })
+            .collect()
+    }
 }
 
 /// What the owner sends: HPKE to the attested key.

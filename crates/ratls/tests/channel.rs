@@ -89,6 +89,8 @@ impl Site {
             identity: Arc::new(identity),
             x25519: Arc::new(x25519),
             answer: Answer::Honest,
+            beside: Vec::new(),
+            brought: Vec::new(),
         }
     }
 }
@@ -101,6 +103,10 @@ struct FakeEnclave {
     identity: Arc<TlsIdentity>,
     x25519: Arc<KeyPair>,
     answer: Answer,
+    /// Sent behind the certificate.
+    beside: Vec<Vec<u8>>,
+    /// Sent with the answer to a challenge.
+    brought: Vec<Vec<u8>>,
 }
 
 impl FakeEnclave {
@@ -139,11 +145,13 @@ impl FakeEnclave {
     }
 
     fn config(&self, certificate: CertificateDer<'static>) -> ServerConfig {
+        let beside = self.beside.iter().cloned().map(CertificateDer::from);
+        let chain = std::iter::once(certificate).chain(beside);
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], self.identity.private_key())
+            .with_single_cert(chain.collect(), self.identity.private_key())
             .unwrap()
     }
 
@@ -206,6 +214,7 @@ impl FakeEnclave {
         let answer = ChallengeAnswer {
             evidence: BASE64.encode(evidence),
             x25519: hex::encode(self.x25519.public().0),
+            certificates: self.brought.iter().map(|one| BASE64.encode(one)).collect(),
         };
         Response::new(Full::from(serde_json::to_vec(&answer).unwrap()))
     }
@@ -323,6 +332,37 @@ async fn an_honest_enclave_is_accepted_and_the_verdict_says_simulated() {
     let answer = channel.request(request).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], b"app");
+}
+
+#[tokio::test]
+async fn endorsements_of_the_host_fill_what_the_source_of_collateral_left_open() {
+    let site = Site::new();
+    let collateral = |given: &[Vec<u8>]| {
+        let GivenCollateral(mut collateral) = site.collateral();
+        collateral.certificates = given.to_vec();
+        GivenCollateral(collateral)
+    };
+    let (beside, brought, given) = (vec![1; 9], vec![2; 9], vec![3; 9]);
+    let used = async |enclave: FakeEnclave, given: &[Vec<u8>]| {
+        let (endpoint, _) = enclave.serve().await;
+        connect(&endpoint, &site.expected([1; 32]), &collateral(given))
+            .await
+            .map(|channel| channel.attestation().collateral.certificates.clone())
+    };
+    let mut enclave = site.enclave([1; 32]);
+    enclave.brought = vec![brought.clone()];
+    assert_eq!(used(enclave.clone(), &[]).await.unwrap(), [brought]);
+    enclave.beside = vec![beside.clone()];
+    assert_eq!(used(enclave.clone(), &[]).await.unwrap(), [beside]);
+    let given = [given];
+    assert_eq!(used(enclave.clone(), &given).await.unwrap(), given);
+
+    enclave.brought = vec![vec![2; 9000]];
+    let error = used(enclave.clone(), &[]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Answer(_)), "{error}");
+    enclave.beside = vec![vec![1; 9]; 5];
+    let error = used(enclave.clone(), &[]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Endorsements), "{error}");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_attest::{CheckName, Collateral, Evidence, ReferenceValues};
 use mse_collateral::CollateralFile;
 use mse_collateral::bundle::MAX_BUNDLE_BYTES;
-use mse_ratls::certificate::{EnclaveCertificate, x25519_of};
-use mse_ratls::certificate_report_data;
+use mse_ratls::certificate::{CertificateError, EnclaveCertificate, x25519_of};
+use mse_ratls::{PeerCertificate, certificate_report_data};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
@@ -33,8 +33,8 @@ pub(crate) struct Unreadable {
 /// Evidence from a file.
 pub(crate) struct EvidenceFile {
     pub(crate) evidence: Evidence,
-    /// The certificate that carried it.
-    certificate: Option<EnclaveCertificate>,
+    /// The report data that it must have to be about the key of the certificate that carried it.
+    bound: Option<[u8; 64]>,
 }
 
 impl EvidenceFile {
@@ -53,11 +53,7 @@ impl EvidenceFile {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         if let Some(der) = certificate_in(bytes)? {
-            let certificate = EnclaveCertificate::parse(&der).map_err(|error| error.to_string())?;
-            return Ok(Self {
-                evidence: certificate.evidence.clone(),
-                certificate: Some(certificate),
-            });
+            return Self::of_certificate(&der).map_err(|error| error.to_string());
         }
         let evidence = match decoded(bytes) {
             Some(decoded) => Evidence::parse(&decoded),
@@ -66,23 +62,60 @@ impl EvidenceFile {
         evidence
             .map(|evidence| Self {
                 evidence,
-                certificate: None,
+                bound: None,
             })
             .map_err(|error| error.to_string())
+    }
+
+    /// The evidence in a certificate of ours or of another RA-TLS stack; of two, the raw one.
+    fn of_certificate(der: &[u8]) -> Result<Self, CertificateError> {
+        match PeerCertificate::parse(der) {
+            Ok(peer) => {
+                let bound = peer.evidence().last().ok_or(CertificateError::NoEvidence)?;
+                Ok(Self {
+                    evidence: bound.evidence.clone(),
+                    bound: Some(bound.report_data),
+                })
+            }
+            // That it is about another key is for the appraisal to say, with all the rest.
+            Err(CertificateError::OtherKey) => {
+                let ours = EnclaveCertificate::parse(der)?;
+                let stated = ours.evidence.stated_report_data().unwrap_or([0; 64]);
+                Ok(Self {
+                    bound: Some(certificate_report_data(&ours.tls_key, &x25519_of(&stated))),
+                    evidence: ours.evidence,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds to vTPM evidence what was given in files of its own.
+    pub(crate) fn with_parts_of(mut self, endorsements: &Endorsements) -> Result<Self, Unreadable> {
+        let unreadable = |why: String| Unreadable {
+            check: CheckName::EvidenceFormat,
+            why,
+        };
+        for part in &endorsements.parts {
+            let Evidence::Vtpm(vtpm) = self.evidence else {
+                return Err(unreadable(
+                    "an endorsement is a part of vTPM evidence, and the evidence is of another kind"
+                        .into(),
+                ));
+            };
+            let vtpm = vtpm
+                .with_part(part)
+                .map_err(|error| unreadable(error.to_string()))?;
+            self.evidence = Evidence::Vtpm(Box::new(vtpm));
+        }
+        Ok(self)
     }
 
     /// What must be found: as `expected`, and of evidence from a certificate that it was made for
     /// that certificate's key.
     pub(crate) fn expectation(&self, expected: ReferenceValues) -> ReferenceValues {
-        let (Some(certificate), None) = (&self.certificate, expected.report_data) else {
-            return expected;
-        };
-        let stated = self.evidence.stated_report_data().unwrap_or([0; 64]);
         ReferenceValues {
-            report_data: Some(certificate_report_data(
-                &certificate.tls_key,
-                &x25519_of(&stated),
-            )),
+            report_data: expected.report_data.or(self.bound),
             ..expected
         }
     }
@@ -95,6 +128,8 @@ pub(crate) struct Endorsements {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// DER.
     pub(crate) crls: Vec<Vec<u8>>,
+    /// What a bare HCL report of Azure's paravisor lacks: a TPM quote, a TD quote.
+    parts: Vec<Vec<u8>>,
 }
 
 impl Endorsements {
@@ -117,6 +152,12 @@ impl Endorsements {
     }
 
     fn add(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        if bytes.trim_ascii_start().first() == Some(&b'{')
+            || matches!(Evidence::parse(&bytes), Ok(Evidence::TdxDcap(_)))
+        {
+            self.parts.push(bytes);
+            return Ok(());
+        }
         if !is_pem(&bytes) {
             if CertificateRevocationList::from_der(&bytes).is_ok() {
                 self.crls.push(bytes);
@@ -147,12 +188,17 @@ pub(crate) fn read_collateral(
         Ok(bytes) => bytes,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
+    let unreadable = |why: String| Unreadable {
+        check: CheckName::CollateralFormat,
+        why,
+    };
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        // Bundles are JSON; a set of one platform may be kept as YAML.
+        return Ok(Collateral::parse(&bytes).map_err(|error| unreadable(error.to_string())));
+    }
     Ok(CollateralFile::from_json(&bytes)
         .and_then(|kept| kept.select(evidence))
-        .map_err(|error| Unreadable {
-            check: CheckName::CollateralFormat,
-            why: error.to_string(),
-        }))
+        .map_err(|error| unreadable(error.to_string())))
 }
 
 fn read(file: &Path) -> Result<Result<Vec<u8>, Unreadable>, Failure> {
@@ -221,4 +267,45 @@ fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     hex::decode(hexadecimal)
         .ok()
         .or_else(|| BASE64.decode(&text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use mse_crypto::hpke::KeyPair;
+    use mse_ratls::TlsIdentity;
+    use mse_simtee::Platform;
+
+    use super::*;
+
+    #[test]
+    fn evidence_of_a_certificate_must_be_about_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let platform = Platform::create(&dir.path().join("tee"), now).unwrap();
+        let evidence =
+            |data: [u8; 64]| Evidence::parse(&platform.quote([1; 32], &data).unwrap()).unwrap();
+        let (identity, thief) = (
+            TlsIdentity::generate().unwrap(),
+            TlsIdentity::generate().unwrap(),
+        );
+        let raw = evidence(identity.report_data(&KeyPair::generate().public()));
+        let tagged = evidence(identity.tagged_report_data());
+        let names = ["app.mse.localhost".to_owned()];
+        let until = now + Duration::from_secs(3600);
+
+        let both = identity.interoperable_certificate(&names, until, &raw, &tagged);
+        let file = EvidenceFile::parse(&both.unwrap()).unwrap();
+        assert_eq!(file.evidence, raw);
+        let expected = file.expectation(ReferenceValues::default());
+        assert_eq!(expected.report_data, raw.stated_report_data());
+
+        // Read, so that the appraisal refuses it.
+        let stolen = thief.certificate(&names, until, &raw).unwrap();
+        let file = EvidenceFile::parse(&stolen).unwrap();
+        let expected = file.expectation(ReferenceValues::default());
+        assert!(expected.report_data.is_some());
+        assert_ne!(expected.report_data, raw.stated_report_data());
+    }
 }

@@ -3,6 +3,7 @@
 
 mod collateral;
 mod domain;
+mod ear;
 mod evidence_file;
 mod expected;
 mod explanation;
@@ -20,6 +21,7 @@ pub(crate) use collateral::{
     save as save_collateral,
 };
 pub(crate) use domain::{Domain, InvalidDomain, reachable};
+pub(crate) use ear::{ear_claims, ear_token};
 pub(crate) use evidence_file::{Endorsements, EvidenceFile, Unreadable, read_collateral};
 pub(crate) use expected::{SourceCheck, check_image, check_source, expected_measurement};
 pub(crate) use explanation::{Explanation, checks_text, evidence_text};

@@ -175,10 +175,7 @@ impl Connection {
             .map_err(|error| problem(ProblemCode::NoEvidence, error.to_string()))?;
         Ok(json(
             StatusCode::OK,
-            &ChallengeAnswer {
-                evidence: BASE64.encode(attested.evidence.as_bytes()),
-                x25519: hex::encode(x25519.0),
-            },
+            &ChallengeAnswer::new(&attested.evidence, &x25519, &attested.certificates),
         ))
     }
 

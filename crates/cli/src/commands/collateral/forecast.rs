@@ -133,7 +133,9 @@ impl Forecast {
             selected.collaterals.push(Collateral::none());
         }
         for collateral in &mut selected.collaterals {
-            let Endorsements { certificates, crls } = endorsements;
+            let Endorsements {
+                certificates, crls, ..
+            } = endorsements;
             collateral.certificates.extend(certificates.iter().cloned());
             collateral.crls.extend(crls.iter().cloned());
         }

@@ -1,12 +1,13 @@
 //! `mse verify FILE`: evidence that somebody kept, appraised without a connection.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mse_attest::{
-    Appraisal, Check, CheckName, Claims, Collateral, EvidenceKind, Field, Outcome, Reason,
-    ReferenceValues, Refusal, Tcb, Tee, appraise,
+    Appraisal, Check, CheckName, Claims, Collateral, EvidenceKind, Field, Outcome, Policy, Reason,
+    ReferenceValues, Refusal, Tcb, Tee, appraise, vtpm::ak_fingerprint,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -15,10 +16,11 @@ use super::Verify;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::private_file;
 use crate::ui::{Report, bad, caution, good, heading, pairs};
 use crate::verification::{
-    Endorsements, EvidenceFile, Unreadable, checks_text, evidence_text, read_collateral,
-    save_collateral,
+    Endorsements, EvidenceFile, Unreadable, checks_text, ear_claims, ear_token, evidence_text,
+    read_collateral, save_collateral,
 };
 
 impl Verify {
@@ -26,7 +28,7 @@ impl Verify {
     pub(super) async fn run_file(&self, scene: &Scene<'_>, file: &Path) -> Result<(), Failure> {
         self.refuse_options_of_domains()?;
         let expected = self.expected()?;
-        let policy = self.policy(scene)?;
+        let policy = self.policy_for_files(scene)?;
         let now = self.at.map_or_else(SystemTime::now, |at| {
             UNIX_EPOCH + Duration::from_secs(u64::try_from(at.as_second()).unwrap_or(0))
         });
@@ -35,13 +37,10 @@ impl Verify {
         let verdict = match self.parts(scene, evidence, endorsements).await? {
             Ok((evidence, collateral)) => {
                 let expected = evidence.expectation(expected);
-                let result = appraise(
-                    &evidence.evidence,
-                    &collateral,
-                    &policy.policy,
-                    &expected,
-                    now,
-                );
+                let result = appraise(&evidence.evidence, &collateral, &policy, &expected, now);
+                if let Some(file) = &self.ear {
+                    self.write_ear(file, &result, now)?;
+                }
                 let fields = self
                     .explain
                     .then(|| mse_attest::fields(&evidence.evidence).unwrap_or_default());
@@ -72,6 +71,10 @@ impl Verify {
             (Ok(evidence), Ok(endorsements)) => (evidence, endorsements),
             (Err(unreadable), _) | (_, Err(unreadable)) => return Ok(Err(unreadable)),
         };
+        let evidence = match evidence.with_parts_of(&endorsements) {
+            Ok(evidence) => evidence,
+            Err(unreadable) => return Ok(Err(unreadable)),
+        };
         let mut collateral = match (&self.collateral, &self.pccs) {
             (Some(file), _) => match read_collateral(file, &evidence.evidence)? {
                 Ok(collateral) => collateral,
@@ -89,6 +92,51 @@ impl Verify {
         collateral.certificates.extend(endorsements.certificates);
         collateral.crls.extend(endorsements.crls);
         Ok(Ok((evidence, collateral)))
+    }
+
+    /// The policy file's, else the strict one. That asks for VMPL 0; here, where nothing is released
+    /// to the code that asked for the report, the level is only said aloud.
+    fn policy_for_files(&self, scene: &Scene<'_>) -> Result<Policy, Failure> {
+        let mut policy = self.policy(scene)?.policy;
+        if self.policy.is_none() {
+            policy = policy.allow_snp_vmpl(3);
+        }
+        for file in &self.trusted_aks {
+            let key = fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
+            let fingerprint = ak_fingerprint(&key).map_err(|error| {
+                Failure::new(
+                    Exit::InvalidConfiguration,
+                    format!("`{}`: {error}", file.display()),
+                )
+            })?;
+            policy = policy.trust_tpm_ak(fingerprint);
+        }
+        Ok(policy)
+    }
+
+    /// Writes the attestation result: signed if there is a key, else as plain claims.
+    fn write_ear(
+        &self,
+        file: &Path,
+        result: &Result<Appraisal, Refusal>,
+        now: SystemTime,
+    ) -> Result<(), Failure> {
+        let text = match &self.ear_key {
+            Some(key) => {
+                let pem = private_file::read(key, 64 * 1024)?.ok_or_else(|| {
+                    Failure::new(
+                        Exit::NotFound,
+                        format!("there is no key `{}`", key.display()),
+                    )
+                })?;
+                ear_token(result, pem.as_bytes(), now).map_err(|error| {
+                    Failure::new(Exit::InvalidConfiguration, error.to_string())
+                        .with_hint("give a P-256 key as PKCS#8 in PEM")
+                })?
+            }
+            None => format!("{:#}", ear_claims(result, now)),
+        };
+        private_file::write(file, text.as_bytes())
     }
 
     fn expected(&self) -> Result<ReferenceValues, Failure> {
@@ -327,6 +375,9 @@ impl Verdict {
     fn headline(&self) -> String {
         match (self.accepted, self.simulated) {
             (true, true) => caution("accepted, SIMULATED: no hardware stands behind it"),
+            (true, false) if self.tee == Some(Tee::Tpm) => caution(
+                "accepted, as a TPM only: nothing says that the machine is a confidential VM",
+            ),
             (true, false) if self.tolerated.is_empty() => good("accepted"),
             (true, false) => caution("accepted, under tolerances of the policy"),
             (false, _) => bad("refused"),

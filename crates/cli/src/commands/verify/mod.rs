@@ -76,6 +76,16 @@ pub(crate) struct Verify {
     /// their chain: VCEK or VLEK, then ASK, then ARK
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
+    /// Of a file: trust the TPM with this attestation key, a public key or a certificate
+    #[arg(long = "trust-ak", value_name = "FILE")]
+    trusted_aks: Vec<PathBuf>,
+    /// Of a file: write the attestation result as EAR (EAT attestation result): plain claims, or
+    /// a signed JWT with `--ear-key`
+    #[arg(long, value_name = "FILE")]
+    ear: Option<PathBuf>,
+    /// The P-256 key (PKCS#8, PEM) to sign the attestation result with
+    #[arg(long, value_name = "FILE", requires = "ear")]
+    ear_key: Option<PathBuf>,
     /// Of a file: appraise at this time instead of now: unix seconds, or a date such as
     /// 2026-11-23T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -112,6 +122,8 @@ impl Verify {
         let given = [
             ("--endorsement", !self.endorsements.is_empty()),
             ("--at", self.at.is_some()),
+            ("--trust-ak", !self.trusted_aks.is_empty()),
+            ("--ear", self.ear.is_some()),
             ("--report-data", self.report_data.is_some()),
             ("--nonce", self.nonce.is_some()),
         ];

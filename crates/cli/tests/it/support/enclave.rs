@@ -154,10 +154,7 @@ impl Inside {
         let nonce = Nonce(hex::decode(challenge.nonce).unwrap().try_into().unwrap());
         let public = self.key.public();
         let data = challenge_report_data(&nonce, binding, &self.identity.public(), &public);
-        let answer = ChallengeAnswer {
-            evidence: STANDARD.encode(quote(&self.launch, &data).as_bytes()),
-            x25519: hex::encode(public.0),
-        };
+        let answer = ChallengeAnswer::new(&quote(&self.launch, &data), &public, &[]);
         Response::new(serde_json::to_vec(&answer).unwrap().into())
     }
 
