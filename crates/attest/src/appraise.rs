@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    Appraisal, CheckName, Collateral, Evidence, Policy, ReferenceValues, Refusal, dcap,
+    Appraisal, CheckName, Collateral, Evidence, Policy, ReferenceValues, Refusal, Tee, dcap,
     ledger::Ledger,
     memory::{Key, Memory, Remembered},
     nitro, snp, vtpm,
@@ -62,9 +62,8 @@ pub(crate) fn appraise_with(
         return ledger.conclude();
     }
     match evidence {
-        Evidence::SgxDcap(quote) | Evidence::TdxDcap(quote) => {
-            dcap::appraise(&mut ledger, quote, &case);
-        }
+        Evidence::SgxDcap(quote) => dcap::appraise_as(&mut ledger, Tee::Sgx, quote, &case),
+        Evidence::TdxDcap(quote) => dcap::appraise_as(&mut ledger, Tee::Tdx, quote, &case),
         Evidence::Snp(report) => snp::appraise(&mut ledger, report, &case),
         Evidence::Nitro(document) => nitro::appraise(&mut ledger, document, &case),
         Evidence::Vtpm(evidence) => vtpm::appraise(&mut ledger, evidence, &case),

@@ -19,6 +19,8 @@
 
 mod authority;
 mod collateral;
+mod der;
+mod forge;
 mod pck;
 mod platform;
 mod quote;
@@ -29,10 +31,17 @@ pub mod pccs;
 pub use platform::{FMSPC, Platform, PlatformError};
 pub use state::StateError;
 
-/// Options that make a platform sign what an honest one would not: for tests of verifiers.
+/// What no honest platform signs: for tests of verifiers.
+///
+/// The options make a [`Platform`] sign a lie in one place; a [`Forge`](testing::Forge) is a PKI
+/// all of whose certificates, lists, documents and quotes are written byte by byte.
 pub mod testing {
     pub use crate::{
         collateral::{CollateralOptions, Revoked},
+        forge::{
+            CertificateForm, CrlEntry, CrlForm, EnclaveBody, Extension, Forge, Key, KeyKind, Party,
+            QuoteForm, SgxExtension, TdBody, TdForm, documents, pem,
+        },
         quote::{QuoteOptions, QuotingEnclave},
     };
 }

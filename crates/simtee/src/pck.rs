@@ -5,7 +5,10 @@
 
 use rcgen::CustomExtension;
 
-use crate::platform::FMSPC;
+use crate::{
+    der::{boolean, element, enumerated, integer, octets, sequence},
+    platform::FMSPC,
+};
 
 /// Security versions of the simulated CPU's 16 TCB components.
 pub(crate) const TCB_COMPONENTS: [u8; 16] = [1; 16];
@@ -21,9 +24,9 @@ pub(crate) fn extension(ppid: [u8; 16]) -> CustomExtension {
     let tcb = TCB_COMPONENTS
         .iter()
         .zip(1..)
-        .map(|(svn, component)| entry(&[2, component], &integer(*svn)))
+        .map(|(svn, component)| entry(&[2, component], &integer((*svn).into())))
         .chain([
-            entry(&[2, 17], &integer(PCE_SVN)),
+            entry(&[2, 17], &integer(PCE_SVN.into())),
             entry(&[2, 18], &octets(&TCB_COMPONENTS)),
         ]);
     let configuration = [
@@ -53,43 +56,4 @@ const SGX_OID: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
 /// The pair of an OID, given below [`SGX_OID`], and a DER value. Arcs are below 128: one byte each.
 fn entry(arcs: &[u8], value: &[u8]) -> Vec<u8> {
     sequence([element(0x06, &[&SGX_OID, arcs].concat()), value.to_vec()])
-}
-
-fn sequence(elements: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    let content: Vec<u8> = elements.into_iter().flatten().collect();
-    element(0x30, &content)
-}
-
-fn octets(bytes: &[u8]) -> Vec<u8> {
-    element(0x04, bytes)
-}
-
-/// A small number: below 128 it is one byte.
-fn integer(value: u8) -> Vec<u8> {
-    debug_assert!(value < 0x80);
-    element(0x02, &[value])
-}
-
-fn enumerated(value: u8) -> Vec<u8> {
-    element(0x0a, &[value])
-}
-
-fn boolean(value: bool) -> Vec<u8> {
-    element(0x01, &[if value { 0xff } else { 0 }])
-}
-
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut der = vec![tag];
-    match content.len() {
-        short @ 0..0x80 => der.push(low_byte(short)),
-        long => der.extend([0x82, low_byte(long >> 8), low_byte(long)]),
-    }
-    // Two length bytes are DER only from 256 on; nothing here is between.
-    debug_assert!(content.len() < 0x80 || (0x100..0x1_0000).contains(&content.len()));
-    der.extend(content);
-    der
-}
-
-fn low_byte(value: usize) -> u8 {
-    value.to_le_bytes()[0]
 }

@@ -122,9 +122,9 @@ fn two_platforms_have_nothing_in_common() {
     assert_ne!(one.root_der(), two.root_der());
     let evidence = Evidence::parse(&one.quote([1; 32], &[2; 64]).unwrap()).unwrap();
     let policy = Policy::strict().with_simulated(two.trust_anchor().clone());
-    let collateral = two.collateral(now()).unwrap().into();
+    let collateral = two.collateral(now()).unwrap();
     let expected = ReferenceValues::default();
-    assert!(appraise(&evidence, &collateral, &policy, &expected, now()).is_err());
+    assert!(appraise(&evidence, &collateral.into(), &policy, &expected, now()).is_err());
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn a_verifier_whose_clock_is_behind_accepts_new_collateral() {
     let evidence = Evidence::parse(&quote).unwrap();
     let policy = Policy::strict().with_simulated(platform.trust_anchor().clone());
     let behind = now() - Duration::from_mins(50);
-    let collateral = platform.collateral(now()).unwrap().into();
+    let collateral = platform.collateral(now()).unwrap();
     let expected = ReferenceValues::default();
-    appraise(&evidence, &collateral, &policy, &expected, behind).unwrap();
+    appraise(&evidence, &collateral.into(), &policy, &expected, behind).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
     qe_identity::QeIdentity,
     quote::{Body, PCK_CERTIFICATE_CHAIN, Quote},
     signed_json,
-    tcb::{Together, with_relaunch},
+    tcb::Together,
     tcb_info::TcbInfo,
 };
 use crate::{
@@ -58,14 +58,25 @@ impl Endorsement {
 
 /// The PCK certificate's chain: the quote's own, or the collateral's if the quote has none.
 pub(super) fn pck_chain(quote: &Quote<'_>, collateral: &DcapCollateral) -> Result<PemChain, Fault> {
-    let text = match (quote.certification_type, &collateral.pck_certificate_chain) {
-        (PCK_CERTIFICATE_CHAIN, _) => quote.certification_data,
-        (_, Some(chain)) => chain.as_bytes(),
-        (other, None) => {
+    let kind = (quote.certification_type, quote.certification_data.len());
+    let text = match (kind, &collateral.pck_certificate_chain) {
+        ((PCK_CERTIFICATE_CHAIN, _), _) => quote.certification_data,
+        // The platform's id, in clear or encrypted, which whoever fetched the chain has read.
+        ((1, 36) | (2, 276) | (3, 404), Some(chain)) => chain.as_bytes(),
+        ((1..=3, _), None) => {
             return Err(Fault::malformed(
                 CheckName::RootOfTrust,
                 format!(
-                    "the quote carries certification data of type `{other}` and no certificate chain"
+                    "the quote carries certification data of type `{}` and no certificate chain; put the chain into the collateral",
+                    kind.0
+                ),
+            ));
+        }
+        ((other, size), _) => {
+            return Err(Fault::malformed(
+                CheckName::RootOfTrust,
+                format!(
+                    "the quote carries certification data of type `{other}` with `{size}` bytes, which is not supported; 5 (PCK chain) is, and with a chain in the collateral 1, 2 and 3 (PPID)"
                 ),
             ));
         }
@@ -191,7 +202,7 @@ pub(super) fn endorse(
     };
     let mut together = at(tdx.map(super::TdReport::tee_tcb_svn))?;
     if let Some(svn) = tdx.and_then(super::TdReport::tee_tcb_svn2) {
-        together.status = with_relaunch(together.status, at(Some(svn))?.status);
+        together = together.relaunched(&at(Some(svn))?);
     }
 
     Ok(Endorsement {

@@ -280,7 +280,7 @@ fn judge_enclave(
         ledger,
         "enclave attributes",
         report.flags(),
-        &[(!SGX_KNOWN_FLAGS, "reserved bits are set")],
+        &[(!SGX_KNOWN_FLAGS, RESERVED)],
     );
     judge_value(
         ledger,
@@ -353,7 +353,7 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
                 TD_UNTRUSTED & !TD_DEBUG,
                 "the TD is open to profiling or other untrusted debugging",
             ),
-            (!TD_KNOWN, "reserved bits are set"),
+            (!TD_KNOWN, RESERVED),
         ],
     );
     if attributes & TD_MIGRATABLE != 0 {
@@ -476,21 +476,26 @@ fn judge_service_td(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>) 
     }
 }
 
-/// Refuses if any bit of a `(bits, why)` is set in `found`.
-fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, forbidden: &[(u64, &str)]) {
-    let bad = forbidden.iter().find(|(bits, _)| found & bits != 0);
+/// What attributes must not say: the bits that say it, and why not.
+type Rule = (u64, &'static str);
+
+/// Refuses if bits are set that offend a rule.
+fn judge_bits(ledger: &mut Ledger, what: &str, found: u64, rules: &[Rule]) {
+    let offended = rules.iter().find(|(bits, _)| found & bits != 0);
     ledger.compare(
         CheckName::Attributes,
         format!("{what} {found:#018x}"),
         "nothing that lets others in, reserved bits zero",
-        Holds(bad.is_none()),
+        Holds(offended.is_none()),
         || Failure {
             reason: Reason::Policy,
-            why: bad.map_or_else(String::new, |(_, why)| (*why).to_owned()),
+            why: offended.map_or_else(String::new, |(_, why)| (*why).to_owned()),
             hint: "launch it with other attributes",
         },
     );
 }
+
+const RESERVED: &str = "reserved bits are set";
 
 /// Attributes of SGX enclaves (Intel SDM, `ATTRIBUTES.FLAGS`): INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEX_NOTIFY.
 const SGX_KNOWN_FLAGS: u64 = 0b100_1111_0111;

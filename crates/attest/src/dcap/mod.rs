@@ -30,12 +30,38 @@ pub(crate) use explain::fields;
 pub(crate) use outlook::{NewestLevel, Outlook, outlook};
 
 use crate::{
-    CheckName, DcapCollateral, TrustAnchor,
+    CheckName, DcapCollateral, Reason, Tee, TrustAnchor,
     appraise::Case,
-    ledger::Ledger,
+    ledger::{Failure, Ledger},
     memory::{Key, Remembered},
     x509::PemChain,
 };
+
+/// Appraises a quote that was given as one of `tee`: whoever takes evidence for what its variant
+/// says must not be handed the other kind.
+pub(crate) fn appraise_as(ledger: &mut Ledger, tee: Tee, raw: &[u8], case: &Case<'_>) {
+    let found = Quote::parse(raw).map(|quote| quote.body.tee());
+    match found {
+        Ok(found) if found != tee => {
+            let name = |tee| match tee {
+                Tee::Sgx => "an SGX enclave",
+                _ => "a TDX trust domain",
+            };
+            let (found, wanted) = (name(found), name(tee));
+            ledger.failed(
+                CheckName::EvidenceFormat,
+                format!("a quote about {found}"),
+                format!("a quote about {wanted}"),
+                Failure {
+                    reason: Reason::Mismatch,
+                    why: format!("the quote is about {found} and was given as one about {wanted}"),
+                    hint: "let `Evidence::parse` find out what the quote is about",
+                },
+            );
+        }
+        _ => appraise(ledger, raw, case),
+    }
+}
 
 /// Appraises a quote: all that [`crate::appraise`] promises, in its order.
 pub(crate) fn appraise(ledger: &mut Ledger, raw: &[u8], case: &Case<'_>) {

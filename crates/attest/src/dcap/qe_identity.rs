@@ -46,7 +46,14 @@ impl QeIdentity {
             Body::Tdx(_) => ("TD_QE", &[2, 3]),
         };
         if self.id == id && versions.contains(&self.version) {
-            return Ok(());
+            return if self.tcb_levels.is_empty() {
+                Err(Fault::malformed(
+                    CheckName::QeIdentity,
+                    "the QE identity has no TCB levels",
+                ))
+            } else {
+                Ok(())
+            };
         }
         Err(Fault::mismatch(
             CheckName::QeIdentity,

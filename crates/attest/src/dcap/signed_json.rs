@@ -80,7 +80,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Level<T> {
             tcb: T,
             #[serde(rename = "tcbStatus")]
             status: TcbStatus,
-            #[serde(rename = "tcbDate")]
+            #[serde(rename = "tcbDate", deserialize_with = "date_in_utc")]
             date: String,
             #[serde(default, rename = "advisoryIDs")]
             advisory_ids: Vec<String>,
@@ -100,6 +100,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Level<T> {
                 advisory_ids,
             },
         })
+    }
+}
+
+/// RFC 3339 in UTC to the second, so that text sorts as time does.
+fn date_in_utc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() == "2026-01-31T00:00:00Z".len()
+        && text.ends_with('Z')
+        && text.parse::<jiff::Timestamp>().is_ok()
+    {
+        Ok(text)
+    } else {
+        Err(de::Error::custom(format!(
+            "`tcbDate` is `{text}`, which is not a date of the form `2026-01-31T00:00:00Z`"
+        )))
     }
 }
 

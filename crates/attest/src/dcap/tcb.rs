@@ -46,6 +46,27 @@ impl Together {
     }
 }
 
+impl Together {
+    /// The standing of a trust domain that was launched under `self` and runs under `current`.
+    pub(super) fn relaunched(mut self, current: &Self) -> Self {
+        let status = with_relaunch(self.status, current.status);
+        // What is worse now than at the launch is so for reasons of its own.
+        if matches!(
+            status,
+            TcbStatus::OutOfDate | TcbStatus::OutOfDateConfigurationNeeded
+        ) && status != self.status
+        {
+            self = self.and(&Standing {
+                status: current.status,
+                date: current.date.clone(),
+                advisory_ids: current.advisory_ids.clone(),
+            });
+        }
+        self.status = status;
+        self
+    }
+}
+
 /// Status of a platform with one of its components (Intel QVL's convergence).
 fn with_component(platform: TcbStatus, component: TcbStatus) -> TcbStatus {
     use TcbStatus::{
@@ -69,7 +90,10 @@ fn with_component(platform: TcbStatus, component: TcbStatus) -> TcbStatus {
 
 /// Status of a trust domain that was launched at `launched` on a platform that is at `current`
 /// now: a module that was updated under a running domain (Intel QVL's relaunch check).
-pub(super) fn with_relaunch(launched: TcbStatus, current: TcbStatus) -> TcbStatus {
+///
+/// No genuine platform goes back to an older module under a running domain; should one do so, what
+/// protects the domain now is what counts.
+fn with_relaunch(launched: TcbStatus, current: TcbStatus) -> TcbStatus {
     use TcbStatus::{
         ConfigurationAndSWHardeningNeeded, ConfigurationNeeded, OutOfDate,
         OutOfDateConfigurationNeeded, Revoked, SWHardeningNeeded, TDRelaunchAdvised,
@@ -85,6 +109,11 @@ pub(super) fn with_relaunch(launched: TcbStatus, current: TcbStatus) -> TcbStatu
         | (OutOfDateConfigurationNeeded, UpToDate | SWHardeningNeeded) => {
             TDRelaunchAdvisedConfigurationNeeded
         }
+        (UpToDate | SWHardeningNeeded, OutOfDate | OutOfDateConfigurationNeeded) => current,
+        (
+            ConfigurationNeeded | ConfigurationAndSWHardeningNeeded,
+            OutOfDate | OutOfDateConfigurationNeeded,
+        ) => OutOfDateConfigurationNeeded,
         _ => launched,
     }
 }
@@ -155,7 +184,7 @@ mod tests {
         );
         assert_eq!(
             with_relaunch(TcbStatus::UpToDate, TcbStatus::OutOfDate),
-            TcbStatus::UpToDate
+            TcbStatus::OutOfDate
         );
     }
 }

@@ -3,7 +3,9 @@
 //! Specification: Intel PCS API v4, *Get TCB Info*: version 3 for SGX and TDX; version 2, which
 //! Intel signed until 2025, for SGX.
 
-use serde::Deserialize;
+use std::collections::HashSet;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
     pck::PckCertificate,
@@ -104,12 +106,30 @@ impl TcbInfo {
                 format!("TCB type `{}` is not known", self.tcb_type),
             ));
         }
+        let malformed = |why: String| Err(Fault::malformed(CheckName::TcbInfo, why));
+        if self.tcb_levels.is_empty() {
+            return malformed("the TCB info has no TCB levels".into());
+        }
         let complete = |level: &TcbLevel| level.tcb.tdx_components.is_some() == tdx.is_some();
         if !self.tcb_levels.iter().all(complete) {
-            return Err(Fault::malformed(
-                CheckName::TcbInfo,
-                "a TCB level lacks the components of TDX, or has them without being about TDX",
-            ));
+            return malformed(match tdx {
+                Some(_) => "a TCB level lacks the components of TDX".into(),
+                None => "a TCB level of SGX has components of TDX".into(),
+            });
+        }
+        let mut seen = HashSet::new();
+        for identity in &self.tdx_module_identities {
+            let id = &identity.id;
+            if !seen.insert(id.to_ascii_uppercase()) {
+                return malformed(format!(
+                    "the TCB info has the identity `{id}` of the TDX module twice"
+                ));
+            }
+            if identity.tcb_levels.is_empty() {
+                return malformed(format!(
+                    "the identity `{id}` of the TDX module has no TCB levels"
+                ));
+            }
         }
         Ok(())
     }
@@ -299,7 +319,7 @@ impl Tcb {
 }
 
 impl<'de> Deserialize<'de> for Tcb {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Component {
             svn: u8,
@@ -349,13 +369,24 @@ impl<'de> Deserialize<'de> for Tcb {
             members.sgxtcbcomp16svn,
         ];
         let svns = |components: [Component; 16]| components.map(|component| component.svn);
-        let sgx_components = match members.sgxtcbcomponents {
-            Some(components) if numbered.iter().all(Option::is_none) => svns(components),
-            None if numbered.iter().all(Option::is_some) => numbered.map(Option::unwrap_or_default),
-            _ => {
-                return Err(serde::de::Error::custom(
-                    "a TCB level needs the security versions of 16 SGX components, in one form",
+        let sgx_components = match members.sgxtcbcomponents.map(svns) {
+            Some(_) if numbered.iter().any(Option::is_some) => {
+                return Err(D::Error::custom(
+                    "a TCB level has its components both in a list and one by one",
                 ));
+            }
+            Some(components) => components,
+            None => {
+                let mut components = [0; 16];
+                for (at, svn) in components.iter_mut().enumerate() {
+                    *svn = numbered[at].ok_or_else(|| {
+                        D::Error::custom(format!(
+                            "a TCB level has neither `sgxtcbcomponents` nor `sgxtcbcomp{:02}svn`",
+                            at + 1
+                        ))
+                    })?;
+                }
+                components
             }
         };
         Ok(Self {

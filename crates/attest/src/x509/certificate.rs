@@ -207,6 +207,14 @@ impl<'a> Certificate<'a> {
         self.parsed.is_ca()
     }
 
+    /// Whether its key usage, if it has one, lets it sign CRLs.
+    pub(super) fn may_sign_crls(&self) -> bool {
+        match self.parsed.key_usage() {
+            Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
+            Err(_) => false,
+        }
+    }
+
     /// The value of the extension `oid`, DER.
     pub(crate) fn extension(&self, oid: &Oid<'_>) -> Option<&'a [u8]> {
         self.parsed

@@ -1,5 +1,7 @@
 //! Certificate revocation lists.
 
+use std::collections::HashSet;
+
 use x509_parser::{
     oid_registry,
     prelude::{CertificateRevocationList, FromDer, ParsedExtension},
@@ -45,27 +47,8 @@ impl<'a> Crl<'a> {
         if der::check_envelope(der).is_err() {
             return malformed("a CRL is not DER, or names two signature algorithms".into());
         }
-        for extension in parsed.extensions() {
-            if let Some(certificate) = certificate
-                && extension.oid == oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT
-            {
-                if is_published_for(extension.value, certificate) != Ok(true) {
-                    return malformed(format!(
-                        "the CRL of `{}` is not the one that `{}` names",
-                        parsed.issuer(),
-                        certificate.subject()
-                    ));
-                }
-                continue;
-            }
-            // Delta and partial CRLs have critical extensions of their own.
-            if extension.critical {
-                return malformed(format!(
-                    "the CRL of `{}` has the critical extension `{}`, which is not known",
-                    parsed.issuer(),
-                    extension.oid
-                ));
-            }
+        if let Some(why) = unfit_extension(&parsed, certificate) {
+            return malformed(format!("the CRL of `{}` {why}", parsed.issuer()));
         }
         let Some(next_update) = parsed.next_update() else {
             return malformed(format!("the CRL of `{}` never expires", parsed.issuer()));
@@ -95,6 +78,9 @@ impl<'a> Crl<'a> {
         }
         if !issuer.is_ca() {
             return forged("was signed by a certificate that is no CA");
+        }
+        if !issuer.may_sign_crls() {
+            return forged("was signed by a key that is not for CRLs");
         }
         if let (Some(authority), Some(subject)) = (self.authority_key_id(), issuer.subject_key_id())
             && authority != subject
@@ -135,6 +121,53 @@ impl<'a> Crl<'a> {
                 _ => None,
             })
     }
+}
+
+/// Why the list cannot be taken for the whole list of its issuer, if so: it, or an entry, says
+/// something that is not known here, or says that it is only a part.
+fn unfit_extension(
+    crl: &CertificateRevocationList<'_>,
+    certificate: Option<&Certificate<'_>>,
+) -> Option<String> {
+    let mut seen = HashSet::new();
+    for extension in crl.extensions() {
+        let oid = &extension.oid;
+        if !seen.insert(oid) {
+            return Some(format!("has extension `{oid}` twice"));
+        }
+        // Both have to be critical (RFC 5280 §5.2); what they say holds without that too.
+        if *oid == oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR {
+            return Some("is a delta CRL".into());
+        }
+        if *oid == oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
+            match certificate {
+                None => {
+                    return Some("is about some certificates only, or of several issuers".into());
+                }
+                Some(certificate) if is_published_for(extension.value, certificate) != Ok(true) => {
+                    return Some(format!(
+                        "is not the one that `{}` names",
+                        certificate.subject()
+                    ));
+                }
+                Some(_) => continue,
+            }
+        }
+        if extension.critical {
+            return Some(format!(
+                "has the critical extension `{oid}`, which is not known"
+            ));
+        }
+    }
+    crl.iter_revoked_certificates()
+        .flat_map(|entry| entry.extensions())
+        .find(|extension| extension.critical)
+        .map(|extension| {
+            format!(
+                "has an entry with the critical extension `{}`, which is not known",
+                extension.oid
+            )
+        })
 }
 
 /// Whether `point`, a list's issuing distribution point, says no more than where the list is

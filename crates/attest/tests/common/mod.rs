@@ -8,7 +8,7 @@ use std::{
 
 use mse_attest::{
     Appraisal, CheckName, Collateral, DcapCollateral, Evidence, Outcome, Policy, ReferenceValues,
-    Refusal, appraise,
+    Refusal, TcbStatus, appraise,
 };
 use mse_simtee::{
     Platform,
@@ -110,6 +110,29 @@ impl Case {
             self.now,
         )
     }
+}
+
+/// Offset of the quote's signature: header, report body and a length come before.
+pub(crate) const SIGNATURE: usize = 48 + 384 + 4;
+
+pub(crate) fn flipped(at: usize, mask: u8) -> Case {
+    let mut case = Case::good();
+    case.quote[at] ^= mask;
+    case
+}
+
+pub(crate) fn changed_in_last_bit<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    bytes[N - 1] ^= 1;
+    bytes
+}
+
+pub(crate) fn hardening_needed(policy: impl FnOnce(Policy) -> Policy) -> Case {
+    let mut case = Case::with_collateral(|options| {
+        options.tcb_status = TcbStatus::SWHardeningNeeded;
+        options.advisory_ids = vec!["SIM-SA-1".into(), "SIM-SA-2".into()];
+    });
+    case.policy = policy(case.policy.accept_status(TcbStatus::SWHardeningNeeded));
+    case
 }
 
 /// The outcome of the one check of this name.
