@@ -253,6 +253,61 @@ fn collateral_of_others_is_set_aside() {
     assert_eq!(none.start.failed, Some(CheckName::CollateralFormat));
 }
 
+/// A VCEK's certificate is collateral: its end is known beforehand.
+#[test]
+fn an_snp_platform_passes_until_its_certificate_expires() {
+    let corpus = Corpus::open();
+    let sample = corpus
+        .samples("snp")
+        .find(|sample| sample.id == "snp/trustee__evidence-v0__05b7438a")
+        .expect("the SNP sample");
+    let read = |role: &str| corpus.read(&sample.file(role).path);
+    let evidence = Evidence::parse(&read("report")).unwrap();
+    let collateral = Collateral {
+        certificates: vec![read("SEV-VCEK"), read("intermediate"), read("root")],
+        ..Collateral::none()
+    };
+    let (from, until) = (
+        instant("2026-01-01T00:00:00Z"),
+        instant("2040-01-01T00:00:00Z"),
+    );
+    let policy = Policy::strict();
+    let forecast = forecast(&evidence, &[collateral], &policy, at(from), at(until)).unwrap();
+    assert!(forecast.start.accepted, "{:?}", forecast.start);
+    let refused = forecast.refused_from.unwrap();
+    let event = forecast
+        .events
+        .iter()
+        .find(|event| event.at == refused)
+        .unwrap();
+    assert_eq!(event.kind, EventKind::CertificateExpires);
+    assert!(event.what.contains("SEV-VCEK"), "{event:?}");
+    let day = jiff::Timestamp::from_second(refused.try_into().unwrap()).unwrap();
+    assert!(day.to_string().starts_with("2032-01-28"), "{day}");
+}
+
+/// Nobody told the forecast when a Nitro document ends: the verifier did.
+#[test]
+fn the_end_of_a_nitro_document_is_found() {
+    let corpus = Corpus::open();
+    let sample = corpus
+        .samples("nitro")
+        .find(|sample| sample.id.ends_with("061b9b75"))
+        .expect("the Nitro sample");
+    let evidence = Evidence::parse(&corpus.read(&sample.files[0].path)).unwrap();
+    let from = instant("2023-01-18T13:07:19Z");
+    let policy = Policy::strict();
+    let forecast = forecast(&evidence, &[], &policy, at(from), at(from + 86_400)).unwrap();
+    assert!(forecast.start.accepted, "{:?}", forecast.start);
+    assert_eq!(forecast.refused_from, Some(instant("2023-01-18T16:07:17Z")));
+    assert_eq!(forecast.refused_for_good_from, forecast.refused_from);
+    let [event] = forecast.events.as_slice() else {
+        panic!("{:?}", forecast.events);
+    };
+    assert_eq!(event.kind, EventKind::Other);
+    assert!(event.remedy.contains("fresh evidence"), "{event:?}");
+}
+
 #[test]
 fn what_cannot_be_forecast_is_refused() {
     let platform = Platform::of(&Corpus::open(), SGX);
@@ -301,14 +356,12 @@ fn a_verdict_under_an_exception_of_a_file_says_so() {
         refusal.tcb.unwrap().advisory_ids
     };
     let with_end = |day: &str| {
-        let advisories: String = advisories
-            .iter()
-            .map(|id| {
-                format!(
+        let advisories = advisories.iter().fold(String::new(), |entries, id| {
+            entries
+                + &format!(
                     "[[tolerate_advisory]]\nid = \"{id}\"\nreason = \"r\"\nuntil = 2023-03-01\n"
                 )
-            })
-            .collect();
+        });
         Policy::from_toml(&format!(
             "format = \"mse-policy/1\"\n[[accept_status]]\nstatus = \"OutOfDate\"\nreason = \"update is ordered\"\nuntil = {day}\n{advisories}"
         ))

@@ -58,7 +58,10 @@ impl Seer<'_> {
                         kind: EventKind::Other,
                         what: verdict.why.clone().unwrap_or_default(),
                         effect: effect(&before, &verdict),
-                        remedy: verdict.hint.to_owned(),
+                        remedy: match self.in_force(at) {
+                            Some(_) => verdict.hint.to_owned(),
+                            None => "ask the platform for fresh evidence".into(),
+                        },
                         verdict: verdict.clone(),
                     });
                     before = verdict;

@@ -260,16 +260,14 @@ impl<'a> Seer<'a> {
             let outlook = match evidence {
                 Evidence::SgxDcap(quote) | Evidence::TdxDcap(quote) => {
                     let case = Case::new(collateral, policy, &seer.expected, time(from), None);
-                    match collateral
+                    let outlook = collateral
                         .check_size()
-                        .map(|()| dcap::outlook(quote, &case))
-                    {
-                        Ok(Ok(outlook)) => Some(outlook),
-                        _ => {
-                            seer.set_aside.push(index);
-                            continue;
-                        }
-                    }
+                        .map(|()| dcap::outlook(quote, &case));
+                    let Ok(Ok(outlook)) = outlook else {
+                        seer.set_aside.push(index);
+                        continue;
+                    };
+                    Some(outlook)
                 }
                 _ => None,
             };
@@ -395,15 +393,14 @@ impl Prospect {
 /// Whether nothing but the age of documents refuses. A platform's own certificates do not come
 /// with collateral.
 fn is_only_old(refusal: &Refusal, known: Option<&Known<'_>>, at: u64) -> bool {
-    let of_platform_expired =
-        known
-            .and_then(|known| known.outlook.as_ref())
-            .is_some_and(|outlook| {
-                outlook
-                    .periods
-                    .iter()
-                    .any(|(part, validity)| *part == events::PLATFORM && at > validity.until)
-            });
+    // Evidence without collateral carries its own certificates.
+    let Some(known) = known else { return false };
+    let of_platform_expired = known.outlook.as_ref().is_some_and(|outlook| {
+        outlook
+            .periods
+            .iter()
+            .any(|(part, validity)| *part == events::PLATFORM && at > validity.until)
+    });
     let mut failed = refusal
         .checks
         .iter()

@@ -150,6 +150,6 @@ pub(super) static SECTIONS: &[Spec] = &[
             Claim::of("user_data", &[]),
             Claim::of("ak_sha256", &[32]),
         ],
-        others: &[],
+        others: &["pinned_aks", "roots"],
     },
 ];

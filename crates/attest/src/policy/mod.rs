@@ -2,6 +2,7 @@
 
 mod claims;
 mod error;
+mod exceptions;
 mod file;
 mod read;
 mod sections;

@@ -13,6 +13,7 @@ use toml::{
 };
 
 use super::PolicyError;
+use crate::TrustAnchorError;
 
 /// A table of the document.
 #[derive(Clone)]
@@ -285,6 +286,14 @@ impl<'t> Item<'t> {
         }
     }
 
+    pub(super) fn no_anchor(&self, source: TrustAnchorError) -> PolicyError {
+        PolicyError::Anchor {
+            line: self.line,
+            key: self.key.clone(),
+            source,
+        }
+    }
+
     pub(super) fn twice(&self) -> PolicyError {
         PolicyError::Twice {
             line: self.line,
@@ -398,8 +407,8 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
-    let before = text.as_bytes().get(..span.start).unwrap_or_default();
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+    let before = text.get(..span.start).unwrap_or_default();
+    1 + before.matches('\n').count()
 }
 
 fn dotted(path: &str, key: &str) -> String {

@@ -5,8 +5,10 @@ use super::{
     file::{all, tolerance},
     read::{Item, Section},
 };
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
 use crate::{
-    Tee,
+    Tee, TrustAnchor,
     nitro::AcceptedAttesters,
     snp::{Concession, Demand, SnpProduct, SnpTcb},
 };
@@ -22,6 +24,7 @@ impl Policy {
             Tee::Tdx => self.read_tdx(section),
             Tee::Snp => self.read_snp(section),
             Tee::Nitro => self.read_nitro(section),
+            Tee::Tpm => self.read_vtpm(section),
             _ => Ok(()),
         }
     }
@@ -171,6 +174,27 @@ impl Policy {
         }
         for section in all(section, "tolerate")? {
             self.read_snp_tolerance(&section)?;
+        }
+        Ok(())
+    }
+
+    fn read_vtpm(&mut self, section: &Section<'_>) -> Result<(), PolicyError> {
+        if let Some(item) = section.find("pinned_aks") {
+            for item in item.one_or_more()? {
+                let fingerprint = item.hex_array()?;
+                if self.vtpm.pinned_aks.contains(&fingerprint) {
+                    return Err(item.twice());
+                }
+                self.vtpm.pinned_aks.push(fingerprint);
+            }
+        }
+        if let Some(item) = section.find("roots") {
+            for item in item.one_or_more()? {
+                let root = CertificateDer::from_pem_slice(item.string()?.as_bytes())
+                    .map_err(|_| item.invalid("this is not PEM", "put a PEM certificate here"))?;
+                let anchor = TrustAnchor::tpm(&root).map_err(|source| item.no_anchor(source))?;
+                self.anchors.push(anchor);
+            }
         }
         Ok(())
     }

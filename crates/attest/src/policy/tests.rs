@@ -37,6 +37,7 @@ fn the_example_is_a_policy_and_the_documentation_has_it() {
     assert_eq!(policy.sgx.isv_prod_id, Some(1));
     assert_eq!(policy.references.len(), 8);
     assert_eq!(policy.snp.min_tcb[&SnpProduct::Genoa].microcode, 72);
+    assert_eq!(policy.vtpm.pinned_aks.len(), 1);
     assert_eq!(policy.snp.min_abi, (1, 51));
     assert_eq!(policy.snp.demands.len(), 1);
     assert_eq!(policy.snp.vmpl.as_ref().map(|(max, _)| *max), Some(1));
@@ -133,6 +134,10 @@ fn every_claim_has_its_length() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table of everything that can be wrong"
+)]
 fn errors_name_line_key_value_and_fix() {
     let status = |body: &str| format!("[[accept_status]]\n{body}");
     let cases = [
@@ -319,6 +324,14 @@ fn errors_name_line_key_value_and_fix() {
         (
             "[nitro]\nenclaves_only = 1",
             "`nitro.enclaves_only` is an integer and must be `true` or `false`",
+        ),
+        (
+            "[vtpm]\npinned_aks = [\"00\"]",
+            "`vtpm.pinned_aks[0]` is `00`: these are `1` bytes; write 32 bytes",
+        ),
+        (
+            "[vtpm]\nroots = [\"x\"]",
+            "`vtpm.roots[0]` is `x`: this is not PEM",
         ),
         ("tees = [", "this is not TOML"),
         (

@@ -5,13 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::{
-    Policy, TcbStatus, Tolerance, claims::SECTIONS, sections::DEMANDS, tolerance::day_or_date,
+    Policy, claims::SECTIONS, exceptions::Exception, sections::DEMANDS, tolerance::day_or_date,
 };
 use crate::{
-    Tee, TrustAnchor,
-    judge::join,
-    nitro::AcceptedAttesters,
-    snp::{Concession, SnpTcb},
+    Tee, TrustAnchor, anchor::Pki, judge::join, nitro::AcceptedAttesters, snp::SnpTcb, vtpm,
 };
 
 /// Something that a policy says, or what its reader should know about it.
@@ -48,102 +45,12 @@ impl Policy {
         let mut words = Words(Vec::new());
         self.describe_rules(&mut words);
         self.describe_snp_and_nitro(&mut words);
+        self.describe_tpms(&mut words);
         self.describe_code(&mut words);
         self.describe_exceptions(&mut words, now);
         self.describe_gaps(&mut words, now);
         words.0.sort_by_key(|statement| statement.kind);
         words.0
-    }
-
-    /// Every exception of the policy, in force or not.
-    pub(crate) fn exceptions(&self) -> Vec<Exception<'_>> {
-        let mut all = Vec::new();
-        for accepted in &self.accepted_statuses {
-            all.push(Exception {
-                key: "accept_status".into(),
-                what: format!("platforms in TCB status {}", accepted.status),
-                danger: match accepted.status {
-                    TcbStatus::OutOfDate | TcbStatus::OutOfDateConfigurationNeeded => {
-                        Some("known holes of such platforms are open")
-                    }
-                    _ => None,
-                },
-                tolerance: &accepted.tolerance,
-            });
-        }
-        for tolerated in &self.tolerated_advisories {
-            all.push(Exception {
-                key: "tolerate_advisory".into(),
-                what: format!("platforms to which {} applies", tolerated.id),
-                danger: None,
-                tolerance: &tolerated.tolerance,
-            });
-        }
-        let single = [
-            (
-                "debug",
-                "code in debug mode",
-                Some("whoever runs the code can read its memory"),
-                &self.debug,
-            ),
-            (
-                "tdx.tolerate",
-                "trust domains that a service TD can move to another machine",
-                Some("that machine is attested by the service TD, and by nobody else"),
-                &self.tdx.migration,
-            ),
-            (
-                "tdx.tolerate",
-                "trust domains whose host may inject faults on pages that they have accepted",
-                None,
-                &self.tdx.sept_ve,
-            ),
-        ];
-        for (key, what, danger, tolerance) in single {
-            if let Some(tolerance) = tolerance {
-                all.push(Exception {
-                    key: key.into(),
-                    what: what.into(),
-                    danger,
-                    tolerance,
-                });
-            }
-        }
-        for service_td in &self.tdx.service_tds {
-            all.push(Exception {
-                key: "tdx.tolerate".into(),
-                what: format!(
-                    "trust domains to which the service TD {} is bound",
-                    hex::encode(service_td.mr_service_td)
-                ),
-                danger: Some("that service TD may act for them"),
-                tolerance: &service_td.tolerance,
-            });
-        }
-        for (concession, tolerance) in &self.snp.concessions {
-            let (what, danger) = match concession {
-                Concession::MigrationAgent => (
-                    "SNP guests that a migration agent can move to another machine",
-                    Some("nobody but the agent attests that machine"),
-                ),
-                Concession::MaskedChip => ("SNP reports that do not name their chip", None),
-            };
-            all.push(Exception {
-                key: "snp.tolerate".into(),
-                what: what.into(),
-                danger,
-                tolerance,
-            });
-        }
-        if let Some((max, tolerance)) = &self.snp.vmpl {
-            all.push(Exception {
-                key: "snp.tolerate".into(),
-                what: format!("SNP reports of VMPL 1 to {max}"),
-                danger: Some("what runs in the guest at VMPL 0 can read and change that code"),
-                tolerance,
-            });
-        }
-        all
     }
 
     fn describe_rules(&self, words: &mut Words) {
@@ -313,12 +220,15 @@ impl Policy {
         let names = |name: &str| self.references.contains_key(name);
         let names_any = |prefix: &str| self.references.keys().any(|name| name.starts_with(prefix));
         for spec in SECTIONS {
-            let may_pass = self
-                .tees
-                .as_ref()
-                .is_none_or(|tees| tees.contains(&spec.tee));
-            if !may_pass {
-                if names_any(&format!("{}.", spec.name)) {
+            let accepted = |tee: &Tee| self.tees.as_ref().is_none_or(|tees| tees.contains(tee));
+            if !accepted(&spec.tee) {
+                // A vTPM may stand on SNP or TDX; a NitroTPM's documents count as those of a TPM.
+                let others: &[Tee] = match spec.tee {
+                    Tee::Tpm => &[Tee::Snp, Tee::Tdx],
+                    Tee::Nitro => &[Tee::Tpm],
+                    _ => &[],
+                };
+                if !others.iter().any(accepted) && names_any(&format!("{}.", spec.name)) {
                     words.warning(
                         spec.name,
                         format!(
@@ -432,6 +342,40 @@ impl Policy {
         }
     }
 
+    /// TPMs whose keys are trusted as such.
+    fn describe_tpms(&self, words: &mut Words) {
+        const MEANING: &str = "what it quotes is what it was told: nothing binds it to a confidential VM, and whoever runs the machine can read its memory";
+        for fingerprint in &self.vtpm.pinned_aks {
+            words.rule(
+                "vtpm.pinned_aks",
+                format!(
+                    "quotes of the TPM with the attestation key {} may pass",
+                    hex::encode(fingerprint)
+                ),
+            );
+        }
+        if !self.vtpm.pinned_aks.is_empty() {
+            words.warning(
+                "vtpm.pinned_aks",
+                format!("of a TPM whose key is pinned: {MEANING}"),
+            );
+        }
+        let compiled_in = vtpm::hardware_anchors();
+        let added = self
+            .anchors
+            .iter()
+            .filter(|anchor| anchor.pki() == Pki::Tpm && !compiled_in.contains(anchor));
+        for anchor in added {
+            words.warning(
+                "vtpm.roots",
+                format!(
+                    "any TPM with a certificate under `{}` may pass; {MEANING}",
+                    anchor.subject().replace(char::is_control, "\u{fffd}")
+                ),
+            );
+        }
+    }
+
     /// What has no effect, and who passes without hardware.
     fn describe_gaps(&self, words: &mut Words, now: SystemTime) {
         let accepts_more = self
@@ -477,17 +421,6 @@ fn simulated(anchor: &TrustAnchor) -> String {
                 hex::encode(mrsigner)
             ))
     )
-}
-
-/// Something that a policy lets through, for the time being.
-pub(crate) struct Exception<'p> {
-    /// The key of the policy file.
-    pub(crate) key: String,
-    /// Who passes by it.
-    pub(crate) what: String,
-    /// What it opens to others, if it does.
-    danger: Option<&'static str>,
-    pub(crate) tolerance: &'p Tolerance,
 }
 
 struct Words(Vec<Statement>);

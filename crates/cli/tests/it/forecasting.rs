@@ -83,8 +83,7 @@ fn what_a_forecast_cannot_read_is_said() {
     let forecast = |words: &[&str]| user.mse(&[&["collateral", "forecast"], words].concat());
     forecast(&["nowhere.bin"]).failed_with(6, "there is no file `nowhere.bin`");
     forecast(&["bad.json"]).failed_with(3, "`bad.json` is no evidence");
-    forecast(&["quote.bin", "--collateral", "bad.json"])
-        .failed_with(3, "`bad.json` is no collateral");
+    forecast(&["quote.bin", "--collateral", "bad.json"]).failed_with(3, "`bad.json`");
     forecast(&["quote.bin", "--at", "2027-01-02", "--until", "2027-01-01"])
         .failed_with(2, "name a later end");
     // Without collateral the verifier refuses, and the forecast says so.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use mse_attest::forecast::{self, Event, Prospect, UnderCollateral};
 use mse_attest::{Collateral, Evidence};
+use mse_collateral::CollateralFile;
+use mse_collateral::bundle::BundleError;
 use serde::Serialize;
 
 use crate::cli::Scene;
@@ -15,7 +17,7 @@ use crate::moment::{Moment, timestamp};
 use crate::policy_file::policy_with_anchors;
 use crate::trust::TrustStore;
 use crate::ui::{Report, bad, caution, good, heading, local, pairs, remaining, table};
-use crate::verification::{Endorsements, EvidenceFile, Unreadable, read_collateral};
+use crate::verification::{Endorsements, EvidenceFile, Unreadable, read_collateral_file};
 
 /// Say when and why platforms will stop passing
 ///
@@ -59,15 +61,21 @@ impl Forecast {
         )?;
         let from = self.at.unwrap_or_else(Moment::now);
         let until = self.until.unwrap_or_else(|| from.after(YEAR));
+        let files = self
+            .collateral
+            .iter()
+            .map(|file| read_collateral_file(file))
+            .collect::<Result<Vec<_>, _>>()?;
+        let endorsements = self.endorsements()?;
         let forecasts = self
             .evidence
             .iter()
             .map(|file| {
                 let evidence = readable(file, "evidence", EvidenceFile::read(file))?.evidence;
-                let collaterals = self.collaterals(&evidence)?;
+                let selected = self.select(&evidence, &files, &endorsements)?;
                 let forecast = forecast::forecast(
                     &evidence,
-                    &collaterals,
+                    &selected.collaterals,
                     &trust.policy,
                     from.time(),
                     until.time(),
@@ -75,74 +83,103 @@ impl Forecast {
                 .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
                 Ok(OfPlatform {
                     evidence: file.clone(),
+                    collateral: selected.files,
+                    lacking: selected.lacking,
                     forecast,
                 })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
         scene.ui.report(&Forecasts {
             policy: self.policy,
-            collateral: self.collateral,
             forecasts,
         })
     }
 
-    /// All sets of collateral for `evidence`, each with the certificates and CRLs that were named besides.
-    fn collaterals(&self, evidence: &Evidence) -> Result<Vec<Collateral>, Failure> {
-        let Endorsements {
-            certificates, crls, ..
-        } = match self.endorsements.first() {
+    fn endorsements(&self) -> Result<Endorsements, Failure> {
+        match self.endorsements.first() {
             Some(first) => readable(
                 first,
                 "certificate or CRL",
                 Endorsements::read(&self.endorsements),
-            )?,
-            None => Endorsements::default(),
-        };
-        let mut collaterals = self
-            .collateral
-            .iter()
-            .map(|file| readable(file, "collateral", read_collateral(file, evidence)))
-            .collect::<Result<Vec<_>, _>>()?;
-        if collaterals.is_empty() && !self.endorsements.is_empty() {
-            collaterals.push(Collateral::none());
+            ),
+            None => Ok(Endorsements::default()),
         }
-        for collateral in &mut collaterals {
+    }
+
+    /// The collateral for `evidence`, with the certificates and CRLs that were named besides.
+    fn select(
+        &self,
+        evidence: &Evidence,
+        files: &[CollateralFile],
+        endorsements: &Endorsements,
+    ) -> Result<Selected, Failure> {
+        let mut selected = Selected::default();
+        for (file, kept) in self.collateral.iter().zip(files) {
+            match kept.select(evidence) {
+                Ok(collateral) => {
+                    selected.files.push(file.clone());
+                    selected.collaterals.push(collateral);
+                }
+                Err(BundleError::NotFound { .. }) => selected.lacking.push(file.clone()),
+                Err(error) => {
+                    return Err(Failure::new(
+                        Exit::InvalidConfiguration,
+                        format!("`{}`: {error}", file.display()),
+                    ));
+                }
+            }
+        }
+        if selected.collaterals.is_empty() && !self.endorsements.is_empty() {
+            selected.collaterals.push(Collateral::none());
+        }
+        for collateral in &mut selected.collaterals {
+            let Endorsements {
+                certificates, crls, ..
+            } = endorsements;
             collateral.certificates.extend(certificates.iter().cloned());
             collateral.crls.extend(crls.iter().cloned());
         }
-        Ok(collaterals)
+        Ok(selected)
     }
+}
+
+/// What the files have for one platform.
+#[derive(Default)]
+struct Selected {
+    /// Where `collaterals` come from.
+    files: Vec<PathBuf>,
+    /// Bundles that have nothing for it.
+    lacking: Vec<PathBuf>,
+    collaterals: Vec<Collateral>,
 }
 
 #[derive(Serialize)]
 struct Forecasts {
     policy: Option<PathBuf>,
-    /// The files that `index` and `set_aside` count.
-    collateral: Vec<PathBuf>,
     forecasts: Vec<OfPlatform>,
 }
 
 #[derive(Serialize)]
 struct OfPlatform {
     evidence: PathBuf,
+    /// The files that `index` and `set_aside` count.
+    collateral: Vec<PathBuf>,
+    /// Bundles that have nothing for this platform.
+    lacking: Vec<PathBuf>,
     #[serde(flatten)]
     forecast: forecast::Forecast,
 }
 
 impl Report for Forecasts {
     fn text(&self) -> String {
-        let parts: Vec<String> = self
-            .forecasts
-            .iter()
-            .map(|one| one.text(&self.collateral))
-            .collect();
+        let parts: Vec<String> = self.forecasts.iter().map(OfPlatform::text).collect();
         parts.join("\n\n")
     }
 }
 
 impl OfPlatform {
-    fn text(&self, files: &[PathBuf]) -> String {
-        let forecast = &self.forecast;
+    fn text(&self) -> String {
+        let (forecast, files) = (&self.forecast, &self.collateral);
         let mut parts = vec![
             heading(format!("{} ({})", self.evidence.display(), forecast.kind)),
             pairs(&[
@@ -159,6 +196,12 @@ impl OfPlatform {
         if !forecast.collaterals.is_empty() {
             parts.push(String::new());
             parts.push(collaterals(&forecast.collaterals, files));
+        }
+        for file in &self.lacking {
+            parts.push(format!(
+                "`{}` has nothing for this platform",
+                file.display()
+            ));
         }
         for index in &forecast.set_aside {
             if let Some(file) = files.get(*index) {
@@ -274,7 +317,7 @@ fn collaterals(all: &[UnderCollateral], files: &[PathBuf]) -> String {
             ]
         })
         .collect();
-    let mut text = table(
+    let table = table(
         [
             "TCB NUMBER",
             "APPLIES FROM",
@@ -296,13 +339,13 @@ fn collaterals(all: &[UnderCollateral], files: &[PathBuf]) -> String {
                 newest.lacking.join("\n  ")
             )
         };
-        let number = newest.evaluation_number;
-        text += &format!(
-            "\nThe newest TCB level of number {number} is of {}: {behind}",
+        return format!(
+            "{table}\nThe newest TCB level of number {} is of {}: {behind}",
+            newest.evaluation_number,
             day(level)
         );
     }
-    text
+    table
 }
 
 fn date(seconds: u64) -> String {
