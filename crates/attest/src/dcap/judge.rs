@@ -280,7 +280,7 @@ fn judge_enclave(
         ledger,
         "enclave attributes",
         report.flags(),
-        &[(!SGX_KNOWN_FLAGS, RESERVED)],
+        &[(!SGX_KNOWN_FLAGS, "reserved bits are set")],
     );
     judge_value(
         ledger,
@@ -353,7 +353,7 @@ fn judge_trust_domain(ledger: &mut Ledger, report: TdReport<'_>, case: &Case<'_>
                 TD_UNTRUSTED & !TD_DEBUG,
                 "the TD is open to profiling or other untrusted debugging",
             ),
-            (!TD_KNOWN, RESERVED),
+            (!TD_KNOWN, "reserved bits are set"),
         ],
     );
     if attributes & TD_MIGRATABLE != 0 {
