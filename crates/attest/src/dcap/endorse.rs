@@ -6,7 +6,8 @@ use super::{
     pck::PckCertificate,
     qe_identity::QeIdentity,
     quote::{Body, PCK_CERTIFICATE_CHAIN, Quote},
-    signed_json,
+    report::TdReport,
+    signed_json::{self, Standing},
     tcb::Together,
     tcb_info::TcbInfo,
 };
@@ -188,22 +189,7 @@ pub(super) fn endorse(
     let platform = PckCertificate::of(pck)
         .map_err(|error| Fault::malformed(CheckName::PlatformMatch, error.to_string()))?;
     check_platform(&platform, &tcb_info)?;
-    if let Some(report) = tdx {
-        tcb_info.check_module(report)?;
-    }
-    let at = |tee_tcb_svn: Option<&[u8; 16]>| -> Result<Together, Fault> {
-        let mut together = Together::of(tcb_info.platform_standing(&platform, tee_tcb_svn)?);
-        if let Some(svn) = tee_tcb_svn
-            && let Some(module) = tcb_info.module_standing(svn)?
-        {
-            together = together.and(module);
-        }
-        Ok(together.and(qe))
-    };
-    let mut together = at(tdx.map(super::TdReport::tee_tcb_svn))?;
-    if let Some(svn) = tdx.and_then(super::TdReport::tee_tcb_svn2) {
-        together = together.relaunched(&at(Some(svn))?);
-    }
+    let together = standing(&tcb_info, &platform, tdx, qe)?;
 
     Ok(Endorsement {
         about: quote.body.tee(),
@@ -213,18 +199,53 @@ pub(super) fn endorse(
         tcb_evaluation_number: tcb_info
             .tcb_evaluation_data_number
             .min(qe_identity.tcb_evaluation_data_number),
-        issued: periods
-            .iter()
-            // Intel renews the root's CRL once a year: its age says nothing about the others.
-            .filter(|(part, _)| !part.starts_with("certificates") && *part != ROOT_CRL)
-            .map(|(_, validity)| validity.from)
-            .min()
-            .unwrap_or(0),
-        validity: periods
-            .iter()
-            .fold(Validity::ALWAYS, |all, (_, one)| all.and(*one)),
+        issued: oldest(&periods),
+        validity: together_valid(&periods),
         periods,
     })
+}
+
+/// When the oldest document was issued: certificates live for years, and say nothing about it.
+fn oldest(periods: &[(&'static str, Validity)]) -> u64 {
+    periods
+        .iter()
+        .filter(|(part, _)| !part.starts_with("certificates"))
+        .map(|(_, validity)| validity.from)
+        .min()
+        .unwrap_or(0)
+}
+
+fn together_valid(periods: &[(&'static str, Validity)]) -> Validity {
+    periods
+        .iter()
+        .fold(Validity::ALWAYS, |all, (_, one)| all.and(*one))
+}
+
+/// The standing of platform, TDX module and quoting enclave (`qe`) together, at the launch of a
+/// trust domain and now.
+fn standing(
+    tcb_info: &TcbInfo,
+    platform: &PckCertificate,
+    tdx: Option<TdReport<'_>>,
+    qe: &Standing,
+) -> Result<Together, Fault> {
+    if let Some(report) = tdx {
+        tcb_info.check_module(report)?;
+    }
+    let at = |tee_tcb_svn: Option<&[u8; 16]>| -> Result<Together, Fault> {
+        let mut together = Together::of(tcb_info.platform_standing(platform, tee_tcb_svn)?);
+        if let Some(svn) = tee_tcb_svn
+            && let Some(module) = tcb_info.module_standing(svn)?
+        {
+            together = together.and(module);
+        }
+        Ok(together.and(qe))
+    };
+    let mut together = at(tdx.map(TdReport::tee_tcb_svn))?;
+    if let Some(svn) = tdx.and_then(TdReport::tee_tcb_svn2) {
+        together = together.relaunched(&at(Some(svn))?);
+    }
+    Ok(together)
 }
 
 /// Verifies only the quote's own signature: enough when the rest is known to hold.

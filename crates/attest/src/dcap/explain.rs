@@ -105,8 +105,11 @@ pub(crate) fn fields(quote: &Quote<'_>) -> Vec<Field> {
 
 /// Name, value and meaning.
 type FieldOf<F> = (&'static str, F, &'static str);
+type OfEnclave = FieldOf<fn(EnclaveReport<'_>) -> String>;
+type OfTd = FieldOf<fn(TdReport<'_>) -> String>;
+type OfQuote = FieldOf<fn(&Quote<'_>) -> String>;
 
-const SGX_REPORT: &[FieldOf<fn(EnclaveReport<'_>) -> String>] = &[
+const SGX_REPORT: &[OfEnclave] = &[
     (
         "report.cpu_svn",
         |report| hex::encode(report.cpu_svn()),
@@ -149,7 +152,7 @@ const SGX_REPORT: &[FieldOf<fn(EnclaveReport<'_>) -> String>] = &[
     ),
 ];
 
-const TD_REPORT: &[FieldOf<fn(TdReport<'_>) -> String>] = &[
+const TD_REPORT: &[OfTd] = &[
     (
         "td_report.tee_tcb_svn",
         |report| hex::encode(report.tee_tcb_svn()),
@@ -237,7 +240,7 @@ const TD_REPORT: &[FieldOf<fn(TdReport<'_>) -> String>] = &[
     ),
 ];
 
-const SIGNATURE_DATA: &[FieldOf<fn(&Quote<'_>) -> String>] = &[
+const SIGNATURE_DATA: &[OfQuote] = &[
     (
         "signature_data.signature",
         |quote| hex::encode(quote.signature),

@@ -2,7 +2,7 @@
 
 /// Elements of a DER encoding. Reads one level; whoever wants the next reads an element's
 /// content, so depth is bounded by the caller's code.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Der<'a>(&'a [u8]);
 
 /// One element: tag, length and content.
