@@ -43,6 +43,11 @@ struct Harmless {
 
 const HARMLESS: &[Harmless] = &[
     Harmless {
+        name: "the same collateral in another text",
+        is: dcap::is_same_collateral,
+        why: "white space of the JSON file, the case of hexadecimal, and members that nobody reads are not in what is appraised",
+    },
+    Harmless {
         name: "white space in PEM",
         is: certificates::differs_in_white_space_only,
         why: "line ends and blanks are no part of the certificates; what they enclose is compared with the only text that the certificates encode to",
@@ -53,14 +58,14 @@ const HARMLESS: &[Harmless] = &[
         why: "Intel's quoting library ends the chain as C strings end",
     },
     Harmless {
+        name: "the PCK certificate, issued anew",
+        is: certificates::has_a_reissued_leaf_only,
+        why: "two samples come from one platform, for whose key Intel issued a second certificate: only dates and signature differ",
+    },
+    Harmless {
         name: "no ARK beside a report",
         is: certificates::lacks_the_root_only,
         why: "AMD's roots are compiled in: one that is given is compared, one that is not is taken",
-    },
-    Harmless {
-        name: "the same collateral in another text",
-        is: dcap::is_same_collateral,
-        why: "white space of the JSON file, the case of hexadecimal, and members that nobody reads are not in what is appraised",
     },
 ];
 

@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mse_attest::{Collateral, DcapCollateral, Evidence};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
     mutant::{Change, Effort, Mutant, Sink, flipped},
@@ -227,6 +228,41 @@ pub(crate) fn differs_in_white_space_only(positive: &Positive, mutant: &Mutant) 
             )
         }),
     }
+}
+
+/// Whether only the first certificate of the evidence's chain is another, and that one says the
+/// same of the same key but for its dates.
+pub(crate) fn has_a_reissued_leaf_only(positive: &Positive, mutant: &Mutant) -> bool {
+    let Change::Evidence(evidence) = &mutant.change else {
+        return false;
+    };
+    let (Some(genuine), Some(changed)) =
+        (pem_text(&positive.evidence), pem_text(evidence.as_bytes()))
+    else {
+        return false;
+    };
+    let (genuine, changed) = (ders(genuine), ders(changed));
+    let (Some((leaf, rest)), Some((new_leaf, new_rest))) =
+        (genuine.split_first(), changed.split_first())
+    else {
+        return false;
+    };
+    let says = |der: &[u8]| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let extensions: Vec<_> = certificate
+            .extensions()
+            .iter()
+            .map(|extension| (extension.oid.to_id_string(), extension.value.to_vec()))
+            .collect();
+        Some((
+            certificate.raw_serial().to_vec(),
+            certificate.issuer().as_raw().to_vec(),
+            certificate.subject().as_raw().to_vec(),
+            certificate.public_key().raw.to_vec(),
+            extensions,
+        ))
+    };
+    rest == new_rest && says(leaf).is_some() && says(leaf) == says(new_leaf)
 }
 
 /// Whether only the root is missing in the chain of a VEK.
