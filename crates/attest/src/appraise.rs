@@ -106,6 +106,11 @@ impl<'a> Case<'a> {
         UNIX_EPOCH + Duration::from_secs(self.now)
     }
 
+    /// Whether anything can be remembered: if not, keys need not be computed.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
     /// What is remembered under `key`, if it is still valid.
     pub(crate) fn recall(&self, key: &Key) -> Option<Remembered> {
         self.memory.and_then(|memory| memory.recall(key, self.now))

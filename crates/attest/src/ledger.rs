@@ -1,8 +1,8 @@
 //! The record of an appraisal: every check, and the first that failed.
 
 use crate::{
-    Appraisal, Check, CheckName, Claims, Outcome, Policy, Reason, Refusal, Tcb, Tee, judge::join,
-    x509::X509Error,
+    Appraisal, Check, CheckName, Claims, Outcome, Policy, Reason, Refusal, Tcb, Tee, TrustAnchor,
+    judge::join, x509::X509Error,
 };
 
 /// The checks as they are made, and the first that failed; with them what the evidence states and
@@ -146,6 +146,20 @@ impl Ledger {
 
     pub(crate) fn has(&self, name: CheckName) -> bool {
         self.checks.iter().any(|check| check.name == name)
+    }
+
+    /// Records that a chain ends in `anchor`.
+    pub(crate) fn passed_anchor(&mut self, found: String, anchor: &TrustAnchor) {
+        let standing = if anchor.is_simulated() {
+            "simulated"
+        } else {
+            "compiled in"
+        };
+        self.passed(
+            CheckName::RootOfTrust,
+            found,
+            format!("{} ({standing})", anchor.subject()),
+        );
     }
 
     pub(crate) fn passed(&mut self, name: CheckName, compared: String, with: impl Into<String>) {

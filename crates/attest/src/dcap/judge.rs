@@ -24,9 +24,13 @@ pub(super) fn find_anchor<'p>(
     chain: &PemChain,
     policy: &'p Policy,
 ) -> Option<&'p TrustAnchor> {
-    let root = match chain.last().map(Certificate::parse) {
-        Some(Ok(root)) => root,
-        Some(Err(error)) => {
+    let der = chain.last()?;
+    if let Some(anchor) = policy.find_very_anchor(ledger, Pki::Dcap, der) {
+        return Some(anchor);
+    }
+    let root = match Certificate::parse(der) {
+        Ok(root) => root,
+        Err(error) => {
             ledger.fault(
                 "a chain whose last certificate cannot be read",
                 policy.anchors_of(Pki::Dcap),
@@ -34,7 +38,6 @@ pub(super) fn find_anchor<'p>(
             );
             return None;
         }
-        None => return None,
     };
     policy.find_anchor(ledger, Pki::Dcap, &root)
 }

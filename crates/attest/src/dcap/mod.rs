@@ -32,7 +32,7 @@ pub(crate) use outlook::{NewestLevel, Outlook, outlook};
 use crate::{
     CheckName, DcapCollateral, Reason, Tee, TrustAnchor,
     appraise::Case,
-    ledger::{Failure, Ledger},
+    ledger::{Failure, Fault, Ledger},
     memory::{Key, Remembered},
     x509::PemChain,
 };
@@ -146,20 +146,29 @@ impl<'a> Anchored<'a> {
         quote: &Quote<'_>,
         case: &Case<'_>,
     ) -> Option<Endorsement> {
+        let result = if case.has_memory() {
+            self.remembered(quote, case)
+        } else {
+            endorse::endorse(quote, &self.chain, self.collateral, self.anchor)
+        };
+        judge::record_endorsement(ledger, self.anchor, result, case.now)
+    }
+
+    /// As [`endorse::endorse`], unless it was done before for the same bytes.
+    fn remembered(&self, quote: &Quote<'_>, case: &Case<'_>) -> Result<Endorsement, Fault> {
         // Everything but the quote's own signature is the same for each quote of one quoting
         // enclave.
         let mut parts = vec![self.anchor.root_key(), quote.endorsed];
         parts.extend(quote.body.tcb_selectors());
         parts.extend(self.collateral.parts());
         let key = Key::of("dcap", &parts);
-        let result = match case.recall(&key) {
+        match case.recall(&key) {
             Some(Remembered::Dcap(endorsement)) => {
                 endorse::verify_quote_signature(quote).map(|()| endorsement)
             }
             _ => endorse::endorse(quote, &self.chain, self.collateral, self.anchor)
                 .inspect(|endorsement| case.remember(key, Remembered::Dcap(endorsement.clone()))),
-        };
-        judge::record_endorsement(ledger, self.anchor, result, case.now)
+        }
     }
 }
 

@@ -278,6 +278,21 @@ impl Policy {
         )
     }
 
+    /// The anchor whose root is `der` to the byte, which needs no look into it.
+    pub(crate) fn find_very_anchor(
+        &self,
+        ledger: &mut Ledger,
+        pki: Pki,
+        der: &[u8],
+    ) -> Option<&TrustAnchor> {
+        let found = self
+            .anchors
+            .iter()
+            .find(|anchor| anchor.pki() == pki && anchor.root_der() == der)?;
+        ledger.passed_anchor(found.subject().to_owned(), found);
+        Some(found)
+    }
+
     /// The anchor that `root`, the last certificate of a chain, is; the ledger says if there is
     /// none.
     pub(crate) fn find_anchor(
@@ -292,16 +307,7 @@ impl Policy {
             .iter()
             .find(|anchor| anchor.pki() == pki && anchor.is_root(root));
         if let Some(anchor) = found {
-            let standing = if anchor.is_simulated() {
-                "simulated"
-            } else {
-                "compiled in"
-            };
-            ledger.passed(
-                CheckName::RootOfTrust,
-                subject,
-                format!("{} ({standing})", anchor.subject()),
-            );
+            ledger.passed_anchor(subject, anchor);
             return found;
         }
         // The name is only a courtesy to the reader: nothing is accepted for it.
