@@ -40,54 +40,63 @@ use crate::{
 /// Appraises a quote that was given as one of `tee`: whoever takes evidence for what its variant
 /// says must not be handed the other kind.
 pub(crate) fn appraise_as(ledger: &mut Ledger, tee: Tee, raw: &[u8], case: &Case<'_>) {
-    let found = Quote::parse(raw).map(|quote| quote.body.tee());
-    match found {
-        Ok(found) if found != tee => {
-            let name = |tee| match tee {
-                Tee::Sgx => "an SGX enclave",
-                _ => "a TDX trust domain",
-            };
-            let (found, wanted) = (name(found), name(tee));
-            ledger.failed(
-                CheckName::EvidenceFormat,
-                format!("a quote about {found}"),
-                format!("a quote about {wanted}"),
-                Failure {
-                    reason: Reason::Mismatch,
-                    why: format!("the quote is about {found} and was given as one about {wanted}"),
-                    hint: "let `Evidence::parse` find out what the quote is about",
-                },
-            );
-        }
-        _ => appraise(ledger, raw, case),
+    let Some(quote) = parse(ledger, raw) else {
+        return;
+    };
+    let found = quote.body.tee();
+    if found == tee {
+        return appraise_quote(ledger, &quote, raw.len(), case);
     }
+    let name = |tee| match tee {
+        Tee::Sgx => "an SGX enclave",
+        _ => "a TDX trust domain",
+    };
+    let (found, wanted) = (name(found), name(tee));
+    ledger.failed(
+        CheckName::EvidenceFormat,
+        format!("a quote about {found}"),
+        format!("a quote about {wanted}"),
+        Failure {
+            reason: Reason::Mismatch,
+            why: format!("the quote is about {found} and was given as one about {wanted}"),
+            hint: "let `Evidence::parse` find out what the quote is about",
+        },
+    );
 }
 
 /// Appraises a quote: all that [`crate::appraise`] promises, in its order.
 pub(crate) fn appraise(ledger: &mut Ledger, raw: &[u8], case: &Case<'_>) {
-    let quote = match Quote::parse(raw) {
-        Ok(quote) => quote,
-        Err(error) => {
+    if let Some(quote) = parse(ledger, raw) {
+        appraise_quote(ledger, &quote, raw.len(), case);
+    }
+}
+
+/// The quote, or `None` when the ledger says why it is none.
+fn parse<'a>(ledger: &mut Ledger, raw: &'a [u8]) -> Option<Quote<'a>> {
+    Quote::parse(raw)
+        .map_err(|error| {
             ledger.malformed(
                 CheckName::EvidenceFormat,
                 format!("{} bytes", raw.len()),
                 LAYOUT,
                 error.to_string(),
             );
-            return;
-        }
-    };
+        })
+        .ok()
+}
+
+fn appraise_quote(ledger: &mut Ledger, quote: &Quote<'_>, size: usize, case: &Case<'_>) {
     ledger.passed(
         CheckName::EvidenceFormat,
-        format!("quote version {}, {} bytes", quote.version, raw.len()),
+        format!("quote version {}, {size} bytes", quote.version),
         LAYOUT,
     );
     ledger.set_claims(quote.body.claims());
 
-    let anchor = Anchored::find(ledger, &quote, case);
+    let anchor = Anchored::find(ledger, quote, case);
     let endorsement = anchor
         .as_ref()
-        .and_then(|anchored| anchored.endorsement(ledger, &quote, case));
+        .and_then(|anchored| anchored.endorsement(ledger, quote, case));
     match &endorsement {
         Some(endorsement) => {
             ledger.set_tcb(endorsement.tcb());
