@@ -20,6 +20,8 @@ mod dcap;
 mod mutant;
 #[path = "mutations/positives.rs"]
 mod positives;
+#[path = "mutations/vtpm.rs"]
+mod vtpm;
 
 use std::{
     collections::BTreeMap,
@@ -46,6 +48,36 @@ const HARMLESS: &[Harmless] = &[
         name: "the same collateral in another text",
         is: dcap::is_same_collateral,
         why: "white space of the JSON file, the case of hexadecimal, and members that nobody reads are not in what is appraised",
+    },
+    Harmless {
+        name: "the same vTPM evidence in another text",
+        is: vtpm::is_same_evidence,
+        why: "white space, the case of hexadecimal, the way of Base64, and members that nobody reads are not in what is appraised",
+    },
+    Harmless {
+        name: "no challenge beside a quote",
+        is: vtpm::lacks_the_stated_challenge,
+        why: "the one that counts is signed in the quote; that which a file states beside it is compared if it is there",
+    },
+    Harmless {
+        name: "no root in a chain of vTPM evidence",
+        is: vtpm::lacks_the_root,
+        why: "Google's root is compiled in: one that is given is compared, one that is not is taken",
+    },
+    Harmless {
+        name: "the certificate of a pinned TPM key",
+        is: vtpm::differs_in_a_needless_certificate,
+        why: "the policy trusts the key itself, so nothing that vouches for it is read",
+    },
+    Harmless {
+        name: "version of an HCL report's header",
+        is: vtpm::differs_in_hcl_version,
+        why: "both versions have one layout, and the number is in nothing that is signed",
+    },
+    Harmless {
+        name: "CPUSVN and MAC of the TD report in an HCL report",
+        is: vtpm::differs_in_local_td_report,
+        why: "only the machine that made them can check them, and nobody reads them: what is read is the TD quote, and each field that both have is compared",
     },
     Harmless {
         name: "white space in PEM",

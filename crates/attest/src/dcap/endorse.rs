@@ -114,11 +114,8 @@ pub(super) fn endorse(
     )];
 
     let tcb_chain = signer_chain("TCB info", &collateral.tcb_info_issuer_chain, anchor)?;
-    let tcb_signers = tcb_chain.parse().map_err(chains)?;
-    periods.push((
-        "certificates of the TCB signer",
-        check_chain(&tcb_signers, Leaf::Signer, ALGORITHM).map_err(chains)?,
-    ));
+    let (tcb_signer, validity) = check_signer(&tcb_chain, root)?;
+    periods.push(("certificates of the TCB signer", validity));
     // Mostly the same two certificates, which need no second look.
     let qe_chain = if collateral.qe_identity_issuer_chain == collateral.tcb_info_issuer_chain {
         None
@@ -126,31 +123,27 @@ pub(super) fn endorse(
         let text = &collateral.qe_identity_issuer_chain;
         Some(signer_chain("QE identity", text, anchor)?)
     };
-    let qe_signers = qe_chain
-        .as_ref()
-        .map(PemChain::parse)
-        .transpose()
-        .map_err(chains)?;
-    if let Some(signers) = &qe_signers {
-        periods.push((
-            "certificates of the QE identity's signer",
-            check_chain(signers, Leaf::Signer, ALGORITHM).map_err(chains)?,
-        ));
-    }
-    let tcb_signer = first(&tcb_signers)?;
-    let qe_signer = first(qe_signers.as_ref().unwrap_or(&tcb_signers))?;
+    let qe_signer = match &qe_chain {
+        None => None,
+        Some(chain) => {
+            let (signer, validity) = check_signer(chain, root)?;
+            periods.push(("certificates of the QE identity's signer", validity));
+            Some(signer)
+        }
+    };
+    let qe_signer = qe_signer.as_ref().unwrap_or(&tcb_signer);
     periods.extend(check_revocation(
         collateral,
         anchor,
         (pck, pck_ca, root),
-        &[tcb_signer, qe_signer],
+        &[&tcb_signer, qe_signer],
     )?);
 
     let tcb_info: TcbInfo = signed_json::read(
         CheckName::TcbInfo,
         &collateral.tcb_info,
         &collateral.tcb_info_signature,
-        tcb_signer,
+        &tcb_signer,
     )?;
     let tdx = match quote.body {
         Body::Sgx(_) => None,
@@ -283,10 +276,21 @@ fn ends_in(chain: &PemChain, anchor: &TrustAnchor) -> Result<bool, X509Error> {
     }
 }
 
-fn first<'a, 'der>(chain: &'a [Certificate<'der>]) -> Result<&'a Certificate<'der>, Fault> {
-    chain
-        .first()
-        .ok_or_else(|| Fault::malformed(CheckName::CertificateChains, "the chain is empty"))
+/// The signer at the beginning of a chain that ends in the anchor, and when the chain is valid.
+fn check_signer<'a>(
+    chain: &'a PemChain,
+    root: &Certificate<'_>,
+) -> Result<(Certificate<'a>, Validity), Fault> {
+    let fault = |error| Fault::of_x509(CheckName::CertificateChains, error);
+    let signer = Certificate::parse(chain.first().unwrap_or_default()).map_err(fault)?;
+    let validity = if chain.last() == Some(root.der()) {
+        check_chain(&[&signer, root], Leaf::Signer, ALGORITHM)
+    } else {
+        // Another certificate of the anchor's key.
+        let certificates = chain.parse().map_err(fault)?;
+        check_chain(&certificates, Leaf::Signer, ALGORITHM)
+    };
+    Ok((signer, validity.map_err(fault)?))
 }
 
 /// CRLs of the root (about the CA and the signers) and of the CA (about the PCK). Each must be
@@ -304,9 +308,9 @@ fn check_revocation(
     pck_crl.check_issued_by(pck_ca, ALGORITHM).map_err(fault)?;
 
     // The collateral says who issued the PCK CRL: it has to be the CA that issued the PCK.
-    let issuer =
-        PemChain::read(collateral.pck_crl_issuer_chain.as_bytes(), SIGNER_CHAIN).map_err(fault)?;
-    if !issuer.ders().eq([pck_ca.der(), root.der()]) {
+    let issuer = collateral.pck_crl_issuer_chain.as_bytes();
+    if !PemChain::is_text_of(issuer, &[pck_ca.der(), root.der()]) {
+        let issuer = PemChain::read(issuer, SIGNER_CHAIN).map_err(fault)?;
         let certificates = issuer.parse().map_err(fault)?;
         let is_same_ca = certificates
             .first()

@@ -1,6 +1,6 @@
 //! Azure's paravisor: what binds its vTPM to the hardware of a confidential VM.
 
-use super::hcl::HclReport;
+use super::{hcl::HclReport, td_report::REPORT_DATA_AT};
 use crate::{
     CheckName, Collateral, Reason,
     appraise::Case,
@@ -65,9 +65,7 @@ pub(super) fn judge_tdx(
                 hint: "have Azure's host turn the TD report into a TD quote, and add that",
             },
         );
-        let report_data = report
-            .get(TD_REPORT_DATA_AT..)
-            .and_then(<[u8]>::first_chunk);
+        let report_data = report.get(REPORT_DATA_AT..).and_then(<[u8]>::first_chunk);
         judge_report_data(ledger, "TD report (unsigned)", report_data, hcl);
         return;
     };
@@ -131,8 +129,6 @@ pub(super) fn judge_tdx(
     judge_report_data(ledger, "TD quote", Some(body.report_data()), hcl);
 }
 
-/// `REPORTMACSTRUCT.REPORTDATA` of a `TDREPORT_STRUCT`.
-const TD_REPORT_DATA_AT: usize = 128;
 /// Where a `TDREPORT_STRUCT` (Intel TDX Module ABI) has the fields of a quote's body, in their
 /// order there: `TEE_TCB_INFO` starts at 256, `TDINFO` at 512.
 const TD_REPORT_FIELDS: [usize; 15] = [
@@ -150,7 +146,7 @@ const TD_REPORT_FIELDS: [usize; 15] = [
     768,
     816,
     864,
-    TD_REPORT_DATA_AT,
+    REPORT_DATA_AT,
 ];
 
 /// The hardware vouches for the runtime data, and with it for the attestation key: its report

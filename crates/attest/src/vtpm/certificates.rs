@@ -102,6 +102,20 @@ fn judge_chain(
         return None;
     };
     let path = path_from(leaf, &pool);
+    // What is in the evidence and not in the chain would be bytes that nobody reads.
+    let in_path = path.iter().map(|certificate| certificate.der());
+    if !in_path
+        .take(stated.len())
+        .eq(stated.iter().map(Vec::as_slice))
+    {
+        ledger.malformed(
+            CheckName::CertificateChains,
+            join(pool[..stated.len()].iter().map(Certificate::subject)),
+            "the key's certificate, then what issued it, and so on",
+            "the certificates in the evidence are not one chain, in order".into(),
+        );
+        return None;
+    }
     let top = path[path.len() - 1];
     let anchors = || {
         let anchors = case.policy.anchors.iter();

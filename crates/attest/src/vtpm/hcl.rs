@@ -10,7 +10,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::key::{AttestationKey, KeyError};
+use super::{
+    key::{AttestationKey, KeyError},
+    td_report::{self, TD_REPORT_BYTES},
+};
 use crate::digest::sha256;
 
 /// First bytes of every HCL report.
@@ -23,7 +26,6 @@ const HARDWARE_AREA_BYTES: usize = 1184;
 const REQUEST_DATA_AT: usize = HARDWARE_REPORT_AT + HARDWARE_AREA_BYTES;
 const REQUEST_DATA_BYTES: usize = 20;
 const RUNTIME_DATA_AT: usize = REQUEST_DATA_AT + REQUEST_DATA_BYTES;
-const TD_REPORT_BYTES: usize = 1024;
 
 /// Versions of the header in use; they do not differ in layout.
 const HEADER_VERSIONS: [u32; 2] = [1, 2];
@@ -67,7 +69,7 @@ pub(super) struct HclReport {
 }
 
 impl HclReport {
-    pub(super) fn parse(raw: Vec<u8>) -> Result<Self, HclError> {
+    pub(super) fn parse(mut raw: Vec<u8>) -> Result<Self, HclError> {
         let size = raw.len();
         if size > MAX_REPORT_BYTES {
             return Err(HclError::TooLarge { size });
@@ -152,7 +154,12 @@ impl HclReport {
         if !is_zero(&raw[unused..REQUEST_DATA_AT]) || !is_zero(&raw[runtime_data_end..]) {
             return Err(HclError::Unsigned);
         }
+        if let (Hardware::Tdx, Some(report)) = (hardware, raw[HARDWARE_REPORT_AT..].first_chunk()) {
+            td_report::check(report)?;
+        }
 
+        // The rest is the size of the NV index that it was read from.
+        raw.truncate(runtime_data_end);
         let runtime: RuntimeData = serde_json::from_slice(&raw[RUNTIME_DATA_AT..runtime_data_end])
             .map_err(HclError::RuntimeData)?;
         let user_data = runtime
@@ -284,6 +291,12 @@ pub enum HclError {
     /// Bytes that no signature covers.
     #[error("the HCL report has other bytes than zeros where nothing is signed")]
     Unsigned,
+    /// A TD report of which something does not fit.
+    #[error("`{field}` of the TD report in the HCL report is not what the TDX module writes")]
+    TdReport {
+        /// The field.
+        field: &'static str,
+    },
     /// The runtime data is not the JSON that it should be.
     #[error("the runtime data of the HCL report is not as specified: {0}")]
     RuntimeData(#[source] serde_json::Error),

@@ -26,6 +26,7 @@ mod key;
 mod nitrotpm;
 mod policy;
 mod protobuf;
+mod td_report;
 #[cfg(test)]
 mod tests;
 mod tpm;

@@ -1,7 +1,8 @@
 //! Chains of certificates.
 
+use std::borrow::Borrow;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{Algorithm, Certificate, X509Error};
 
@@ -64,8 +65,8 @@ pub(crate) enum Leaf {
 }
 
 /// Verifies `chain` as [`verify_chain`] does, at no particular time: says when it is valid.
-pub(crate) fn check_chain(
-    chain: &[Certificate<'_>],
+pub(crate) fn check_chain<'a>(
+    chain: &[impl Borrow<Certificate<'a>>],
     leaf: Leaf,
     algorithm: Algorithm,
 ) -> Result<Validity, X509Error> {
@@ -73,20 +74,22 @@ pub(crate) fn check_chain(
         return Err(X509Error::Malformed("the chain is empty".into()));
     };
     match leaf {
-        Leaf::Signer => first.check_leaf()?,
-        Leaf::Issuer => first.check_issuing(0)?,
+        Leaf::Signer => first.borrow().check_leaf()?,
+        Leaf::Issuer => first.borrow().check_issuing(0)?,
     }
     let mut validity = Validity::ALWAYS;
     for (depth, issuer) in issuers.iter().enumerate() {
-        issuer.check_issuing(match leaf {
+        issuer.borrow().check_issuing(match leaf {
             Leaf::Signer => depth,
             Leaf::Issuer => depth + 1,
         })?;
     }
     for pair in chain.windows(2) {
-        pair[0].check_signed_by(&pair[1], algorithm)?;
+        pair[0]
+            .borrow()
+            .check_signed_by(pair[1].borrow(), algorithm)?;
     }
-    for certificate in chain {
+    for certificate in chain.iter().map(Borrow::borrow) {
         if let Some(oid) = certificate.unknown_critical_extension() {
             return Err(X509Error::Forged(format!(
                 "the certificate of `{}` has the critical extension `{oid}`, which is not known",
@@ -103,36 +106,45 @@ pub(crate) fn check_chain(
 
 /// The certificates of a PEM text, DER.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PemChain(Vec<CertificateDer<'static>>);
+pub(crate) struct PemChain(Vec<Vec<u8>>);
 
 impl PemChain {
     /// Reads a text of at most `limit` PEM certificates.
     ///
-    /// Between and around them only white space may stand, and NUL after the last one, which
-    /// quoting libraries leave there: what nobody reads could hold anything.
+    /// White space does not matter, and NUL may stand after the last one, where quoting libraries
+    /// leave it. Else the text has to be the one that the certificates encode to: PEM parsers skip
+    /// what is not PEM and read Base64 that no encoder writes, and what nobody reads could hold
+    /// anything.
     pub(crate) fn read(text: &[u8], limit: usize) -> Result<Self, X509Error> {
         let malformed = |why: String| X509Error::Malformed(why);
-        let end = text
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |at| at + 1);
-        let text = &text[..end];
+        let text = visible(text);
+        let mut rest = text.as_slice();
         let mut certificates = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(text) {
+        while !rest.is_empty() {
+            let certificate = take_certificate(&mut rest)
+                .map_err(|why| malformed(format!("the chain is not PEM: {why}")))?;
             if certificates.len() == limit {
                 return Err(malformed(format!(
                     "the chain has more than `{limit}` certificates"
                 )));
             }
-            certificates.push(
-                certificate.map_err(|error| malformed(format!("the chain is not PEM: {error}")))?,
-            );
+            certificates.push(certificate);
         }
         if certificates.is_empty() {
             return Err(malformed("the chain has no certificate".into()));
         }
-        check_canonical(text, &certificates)?;
         Ok(Self(certificates))
+    }
+
+    /// Whether [`PemChain::read`] finds just `ders` in the text.
+    pub(crate) fn is_text_of(text: &[u8], ders: &[&[u8]]) -> bool {
+        let mut encoded = String::with_capacity(text.len());
+        for der in ders {
+            encoded.push_str(BEGIN);
+            BASE64.encode_string(der, &mut encoded);
+            encoded.push_str(END);
+        }
+        visible(text) == encoded.as_bytes()
     }
 
     pub(crate) fn parse(&self) -> Result<Vec<Certificate<'_>>, X509Error> {
@@ -140,33 +152,47 @@ impl PemChain {
     }
 
     pub(crate) fn ders(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|der| &**der)
+        self.0.iter().map(Vec::as_slice)
+    }
+
+    pub(crate) fn first(&self) -> Option<&[u8]> {
+        self.0.first().map(Vec::as_slice)
     }
 
     pub(crate) fn last(&self) -> Option<&[u8]> {
-        self.0.last().map(|der| &**der)
+        self.0.last().map(Vec::as_slice)
     }
 }
 
-/// PEM parsers skip what is not PEM, and read base64 that no encoder writes. Here the text has to
-/// be the one that the certificates encode to, but for white space.
-fn check_canonical(text: &[u8], certificates: &[CertificateDer<'_>]) -> Result<(), X509Error> {
-    let found: Vec<u8> = text
+/// A PEM text without white space, and without NUL at its end.
+fn visible(text: &[u8]) -> Vec<u8> {
+    let end = text
         .iter()
-        .copied()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    let mut wanted = String::with_capacity(found.len());
-    for certificate in certificates {
-        wanted.push_str("-----BEGINCERTIFICATE-----");
-        BASE64.encode_string(certificate, &mut wanted);
-        wanted.push_str("-----ENDCERTIFICATE-----");
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    let mut visible = Vec::with_capacity(end);
+    for word in text[..end].split(u8::is_ascii_whitespace) {
+        visible.extend_from_slice(word);
     }
-    if found == wanted.as_bytes() {
-        Ok(())
-    } else {
-        Err(X509Error::Malformed(
-            "the chain is not PEM: something that is no certificate stands in it".into(),
-        ))
-    }
+    visible
 }
+
+/// Takes the first certificate off a PEM text without white space.
+fn take_certificate(text: &mut &[u8]) -> Result<Vec<u8>, &'static str> {
+    let body = text
+        .strip_prefix(BEGIN.as_bytes())
+        .ok_or("something that is no certificate stands in it")?;
+    let end = body.iter().position(|byte| *byte == b'-');
+    let (base64, rest) = body.split_at(end.unwrap_or(body.len()));
+    *text = rest
+        .strip_prefix(END.as_bytes())
+        .ok_or("a certificate does not end as one")?;
+    // This engine takes canonical Base64 only.
+    BASE64
+        .decode(base64)
+        .map_err(|_| "a certificate is not Base64")
+}
+
+/// As in PEM, without white space.
+const BEGIN: &str = "-----BEGINCERTIFICATE-----";
+const END: &str = "-----ENDCERTIFICATE-----";

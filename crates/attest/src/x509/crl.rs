@@ -71,8 +71,10 @@ impl<'a> Crl<'a> {
         issuer: &Certificate<'_>,
         algorithm: Algorithm,
     ) -> Result<(), X509Error> {
-        let list = self.parsed.issuer().to_string();
-        let forged = |why: &str| Err(X509Error::Forged(format!("the CRL of `{list}` {why}")));
+        let forged = |why: &str| {
+            let list = self.parsed.issuer();
+            Err(X509Error::Forged(format!("the CRL of `{list}` {why}")))
+        };
         if self.parsed.issuer().as_raw() != issuer.raw_subject() {
             return forged(&format!("is not one of `{}`", issuer.subject()));
         }

@@ -86,14 +86,14 @@ pub(crate) const REFUSED: &[Row] = &[
         || chain(non_canonical),
         CheckName::RootOfTrust,
         Reason::Malformed,
-        NOT_PEM,
+        "a certificate is not Base64",
     ),
     (
         "a character that is not base64",
         || chain(|pem| pem.replacen("\nMII", "\nM*I", 1)),
         CheckName::RootOfTrust,
         Reason::Malformed,
-        "the chain is not PEM: base64",
+        "a certificate is not Base64",
     ),
     (
         "a NUL between two certificates",
@@ -107,14 +107,14 @@ pub(crate) const REFUSED: &[Row] = &[
         || chain(|pem| pem.replace("CERTIFICATE", "X509 CERTIFICATE")),
         CheckName::RootOfTrust,
         Reason::Malformed,
-        "the chain has no certificate",
+        NOT_PEM,
     ),
     (
         "an end that is missing",
         || chain(|pem| pem.trim_end().trim_end_matches(END).to_owned()),
         CheckName::RootOfTrust,
         Reason::Malformed,
-        "missing section end marker",
+        "a certificate does not end as one",
     ),
     (
         "certificates in DER",
@@ -125,7 +125,7 @@ pub(crate) const REFUSED: &[Row] = &[
         },
         CheckName::RootOfTrust,
         Reason::Malformed,
-        "the chain has no certificate",
+        NOT_PEM,
     ),
     (
         "text in the chain of the TCB signer",

@@ -157,7 +157,10 @@ fn mutate_ders(positive: &Positive, others: &[&Positive], effort: Effort, sink: 
 
 /// Each certificate removed, doubled, swapped with the next, and replaced by that of another
 /// sample in the same place.
-fn rearranged(chain: &[Vec<u8>], foreign: &[Vec<Vec<u8>>]) -> Vec<(String, Vec<Vec<u8>>)> {
+pub(crate) fn rearranged(
+    chain: &[Vec<u8>],
+    foreign: &[Vec<Vec<u8>>],
+) -> Vec<(String, Vec<Vec<u8>>)> {
     let mut all = Vec::new();
     for at in 0..chain.len() {
         let mut removed = chain.to_vec();
@@ -217,6 +220,7 @@ pub(crate) fn differs_in_white_space_only(positive: &Positive, mutant: &Mutant) 
             };
             normal(&positive.collateral) == normal(changed)
         }
+        Change::EvidenceFile(_) => false,
         Change::Json(json) => Collateral::from_json(json).is_ok_and(|collateral| {
             differs_in_white_space_only(
                 positive,
@@ -315,7 +319,7 @@ fn pem_text(evidence: &[u8]) -> Option<&str> {
 }
 
 /// The certificates of a PEM text. Written for these tests: what is tested has its own.
-fn ders(text: &str) -> Vec<Vec<u8>> {
+pub(crate) fn ders(text: &str) -> Vec<Vec<u8>> {
     text.split(BEGIN)
         .skip(1)
         .filter_map(|part| {
@@ -325,7 +329,7 @@ fn ders(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn pem(ders: &[Vec<u8>]) -> String {
+pub(crate) fn pem(ders: &[Vec<u8>]) -> String {
     let mut text = String::new();
     for der in ders {
         text.extend([BEGIN, "\n", &STANDARD.encode(der), "\n", END, "\n"]);

@@ -94,8 +94,7 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
             );
         }
         let value: Value = serde_json::from_str(&text).unwrap();
-        let mut pointers = Vec::new();
-        collect(&value, &mut String::new(), &mut pointers);
+        let pointers = pointers(&value);
         for at in effort.positions(positive.index, pointers.len(), (11, 197)) {
             for (deed, change) in DEEDS {
                 let mut changed = value.clone();
@@ -118,9 +117,9 @@ fn mutate_documents(positive: &Positive, effort: Effort, sink: Sink<'_>) {
 }
 
 /// What is done to a member.
-type Deed = (&'static str, fn(&mut Value, &str) -> bool);
+pub(crate) type Deed = (&'static str, fn(&mut Value, &str) -> bool);
 
-const DEEDS: [Deed; 3] = [
+pub(crate) const DEEDS: [Deed; 3] = [
     ("removed", |document, pointer| {
         let Some((parent, name)) = pointer.rsplit_once('/') else {
             return false;
@@ -164,6 +163,13 @@ const DEEDS: [Deed; 3] = [
         }
     }),
 ];
+
+/// Where the members of `document` are, inner ones too.
+pub(crate) fn pointers(document: &Value) -> Vec<String> {
+    let mut pointers = Vec::new();
+    collect(document, &mut String::new(), &mut pointers);
+    pointers
+}
 
 fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
     let length = pointer.len();

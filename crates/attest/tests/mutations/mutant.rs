@@ -13,6 +13,8 @@ pub(crate) struct Mutant {
 
 pub(crate) enum Change {
     Evidence(Evidence),
+    /// A file whose kind is found out, as of one that somebody sent.
+    EvidenceFile(Vec<u8>),
     Collateral(Box<Collateral>),
     /// The collateral's JSON file.
     Json(Vec<u8>),

@@ -1,8 +1,8 @@
 //! The genuine samples that are accepted, each under a policy that accepts it.
 
 use mse_attest::{
-    Appraisal, Claims, Collateral, Evidence, EvidenceKind, Policy, ReferenceValues, Refusal, Tcb,
-    Tee, Verifier, appraise,
+    Appraisal, Claims, Collateral, Evidence, Policy, ReferenceValues, Refusal, Tcb, Tee, Verifier,
+    appraise,
 };
 use std::time::SystemTime;
 
@@ -11,6 +11,7 @@ use crate::{
     corpus::{Corpus, Sample, at, permissive},
     dcap,
     mutant::{Change, Effort, Mutant, Sink, flipped},
+    vtpm,
 };
 
 /// A genuine sample that is accepted.
@@ -24,7 +25,8 @@ pub(crate) struct Positive {
     pub(crate) collateral: Collateral,
     /// The collateral's file, if it is one of JSON.
     pub(crate) json: Option<Vec<u8>>,
-    evidence_kind: EvidenceKind,
+    /// The evidence as it is.
+    pub(crate) genuine: Evidence,
     now: SystemTime,
     policy: Policy,
     verifier: Verifier,
@@ -52,7 +54,10 @@ pub(crate) fn positives(corpus: &Corpus) -> Vec<Positive> {
             let evidence = corpus.read(&sample.file("quote").path);
             let json = corpus.read(&case.collateral);
             let collateral = corpus.collateral(&case.collateral);
-            Some((sample, evidence, collateral, Some(json), at(case.now)))
+            Some(Source {
+                json: Some(json),
+                ..Source::of(sample, evidence, collateral, at(case.now))
+            })
         });
         positives.extend(
             samples
@@ -76,7 +81,7 @@ pub(crate) fn positives(corpus: &Corpus) -> Vec<Positive> {
                     ..Collateral::none()
                 };
                 let report = corpus.read(&sample.file("report").path);
-                (sample, report, collateral, None, a_day_in_validity(sample))
+                Source::of(sample, report, collateral, a_day_in_validity(sample))
             })
             .enumerate()
             .map(|(index, sample)| Positive::new("snp", index, sample)),
@@ -89,11 +94,12 @@ pub(crate) fn positives(corpus: &Corpus) -> Vec<Positive> {
                 let document = corpus.read(&sample.files[0].path);
                 let now = sample.other["now"].as_integer().unwrap();
                 let now = at(now.try_into().unwrap());
-                (sample, document, Collateral::none(), None, now)
+                Source::of(sample, document, Collateral::none(), now)
             })
             .enumerate()
             .map(|(index, sample)| Positive::new("nitro", index, sample)),
     );
+    positives.extend(vtpm::positives(corpus));
     positives
 }
 
@@ -109,19 +115,41 @@ fn a_day_in_validity(sample: &Sample) -> SystemTime {
     at(u64::try_from(from.as_second()).unwrap() + 48 * 3600)
 }
 
+/// What a sample is made of.
+pub(crate) struct Source<'a> {
+    pub(crate) id: String,
+    /// As the manifest expects them.
+    pub(crate) claims: &'a toml::Table,
+    pub(crate) evidence: Vec<u8>,
+    pub(crate) collateral: Collateral,
+    pub(crate) json: Option<Vec<u8>>,
+    pub(crate) now: SystemTime,
+}
+
+impl<'a> Source<'a> {
+    fn of(sample: &'a Sample, evidence: Vec<u8>, collateral: Collateral, now: SystemTime) -> Self {
+        Self {
+            id: sample.id.clone(),
+            claims: &sample.claims,
+            evidence,
+            collateral,
+            json: None,
+            now,
+        }
+    }
+}
+
 impl Positive {
-    fn new(
-        kind: &'static str,
-        index: usize,
-        (sample, evidence, collateral, json, now): (
-            &Sample,
-            Vec<u8>,
-            Collateral,
-            Option<Vec<u8>>,
-            SystemTime,
-        ),
-    ) -> Self {
-        let parsed = Evidence::parse(&evidence).unwrap_or_else(|e| panic!("{}: {e}", sample.id));
+    pub(crate) fn new(kind: &'static str, index: usize, source: Source<'_>) -> Self {
+        let Source {
+            id,
+            claims,
+            evidence,
+            collateral,
+            json,
+            now,
+        } = source;
+        let parsed = Evidence::parse(&evidence).unwrap_or_else(|e| panic!("{id}: {e}"));
         let expected = ReferenceValues::default();
         let advisories = match appraise(&parsed, &collateral, &Policy::strict(), &expected, now) {
             Err(Refusal { tcb: Some(tcb), .. }) => tcb.advisory_ids,
@@ -134,15 +162,20 @@ impl Positive {
             .allow_snp_migration_agent()
             .allow_snp_masked_chip_id()
             .allow_snp_vmpl(3);
-        if let Some(service_td) = sample.claims.get("mr_service_td") {
+        if let Evidence::Vtpm(evidence) = &parsed
+            && vtpm::has_a_pinned_key(&id)
+        {
+            policy = policy.trust_tpm_ak(evidence.ak_sha256().unwrap());
+        }
+        if let Some(service_td) = claims.get("mr_service_td") {
             let bytes = hex::decode(service_td.as_str().unwrap()).unwrap();
             policy = policy.allow_tdx_service_td(bytes.try_into().unwrap());
         }
         let positive = Self {
-            id: sample.id.clone(),
+            id,
             kind,
             index,
-            evidence_kind: parsed.kind(),
+            genuine: parsed,
             verifier: Verifier::new(policy.clone()),
             evidence,
             collateral,
@@ -151,36 +184,36 @@ impl Positive {
             policy,
         };
         positive
-            .appraise_cold(&parsed, &positive.collateral)
+            .appraise_cold(&positive.genuine, &positive.collateral)
             .unwrap_or_else(|refusal| panic!("{}: {refusal}", positive.id));
         positive
     }
 
     /// What is proven of the sample as it is.
     pub(crate) fn honest(&self) -> Proven {
-        self.appraise_warm(&self.as_given(self.evidence.clone()), &self.collateral)
+        self.appraise_warm(&self.genuine, &self.collateral)
             .unwrap_or_else(|refusal| panic!("{}: {refusal}", self.id))
             .into()
     }
 
     /// What is proven of a mutant, if it is accepted.
     pub(crate) fn verdict_on(&self, mutant: &Mutant) -> Option<Proven> {
-        let genuine;
+        let parsed;
         let (evidence, collateral) = match &mutant.change {
             Change::Evidence(evidence) => (evidence, &self.collateral),
-            Change::Collateral(collateral) => {
-                genuine = self.as_given(self.evidence.clone());
-                (&genuine, &**collateral)
+            Change::EvidenceFile(file) => {
+                parsed = Evidence::parse(file).ok()?;
+                (&parsed, &self.collateral)
             }
+            Change::Collateral(collateral) => (&self.genuine, &**collateral),
             Change::Json(json) => {
                 let collateral = Collateral::from_json(json).ok()?;
                 // Costs no appraisal: it is what the genuine file holds.
                 if collateral == self.collateral {
                     return Some(self.honest());
                 }
-                let evidence = self.as_given(self.evidence.clone());
                 return self
-                    .appraise_cold(&evidence, &collateral)
+                    .appraise_cold(&self.genuine, &collateral)
                     .ok()
                     .map(Proven::from);
             }
@@ -196,12 +229,12 @@ impl Positive {
     /// Bytes taken for evidence of this sample's kind, as a hostile caller could do it: those that
     /// are malformed too get through to the appraisal, and are refused there.
     pub(crate) fn as_given(&self, bytes: Vec<u8>) -> Evidence {
-        match self.evidence_kind {
-            EvidenceKind::SgxDcap => Evidence::SgxDcap(bytes),
-            EvidenceKind::TdxDcap => Evidence::TdxDcap(bytes),
-            EvidenceKind::Snp => Evidence::Snp(bytes),
-            EvidenceKind::Nitro => Evidence::Nitro(bytes),
-            other => panic!("no mutants of {other} are made here"),
+        match &self.genuine {
+            Evidence::SgxDcap(_) => Evidence::SgxDcap(bytes),
+            Evidence::TdxDcap(_) => Evidence::TdxDcap(bytes),
+            Evidence::Snp(_) => Evidence::Snp(bytes),
+            Evidence::Nitro(_) => Evidence::Nitro(bytes),
+            other => panic!("mutants of {other:?} are files"),
         }
     }
 
@@ -226,7 +259,10 @@ impl Positive {
 
     /// Makes all mutants of this sample; certificates are replaced by those of `all` others.
     pub(crate) fn each_mutant(&self, all: &[Self], effort: Effort, sink: Sink<'_>) {
-        self.mutate_evidence(effort, sink);
+        match self.genuine {
+            Evidence::Vtpm(_) => vtpm::mutate(self, effort, sink),
+            _ => self.mutate_evidence(effort, sink),
+        }
         certificates::mutate(self, all, effort, sink);
         if self.collateral.dcap.is_some() {
             dcap::mutate(self, effort, sink);

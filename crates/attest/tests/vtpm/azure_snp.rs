@@ -122,7 +122,8 @@ fn a_report_without_a_quote_proves_no_pcr() {
     let mut case = hcl_parts(|_, _| ()).unwrap();
     let report = read("azure-snp-vtpm/trustee-hcl-parts/hcl-report.bin");
     case.evidence = Evidence::parse(&report).unwrap();
-    assert_eq!(case.evidence.as_bytes(), report);
+    // But for the zeros behind it.
+    assert!(report.starts_with(case.evidence.as_bytes()));
     case.expected.nonce = None;
     assert_eq!(case.refusal().failed, CheckName::QuoteSignature);
 }

@@ -99,6 +99,62 @@ fn with_the_key_the_bundle_is_compared_as_well() {
 }
 
 #[test]
+fn a_context_says_itself_where_its_app_is() {
+    let scene = Scene::new();
+    let words = ["verify", "context.mse", "--code", "mse_src", "--json"];
+    let verdict = scene.stranger.mse(&words).json();
+    assert_eq!(verdict["verdict"], "verified");
+    assert_eq!(verdict["simulated"], true);
+    assert_eq!(verdict["fingerprint"], scene.deployed["fingerprint"]);
+
+    // Without the code nothing is said about it.
+    let output = scene.stranger.mse(&["verify", "context.mse"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("the code was NOT compared"));
+    assert!(output.stdout.contains("no code was compared"));
+    let verdict = scene
+        .stranger
+        .mse(&["verify", "context.mse", "--json"])
+        .json();
+    assert_eq!(verdict["verdict"], "as-context-says");
+
+    scene.stranger.write("mse_src/app.py", "app = 1\n");
+    let output = scene.stranger.mse(&words);
+    output.failed_with(1, "is not the code that runs");
+}
+
+#[test]
+fn a_context_leaves_nothing_open_that_an_option_could_say() {
+    let user = User::new();
+    for (words, message) in [
+        (
+            &[
+                "verify",
+                "context.mse",
+                "--context",
+                "b.mse",
+                "--code",
+                "src",
+            ][..],
+            "`--context` is for a domain",
+        ),
+        (
+            &["verify", "context.mse", "--at", "1"],
+            "`--at` is for evidence in a file",
+        ),
+        (
+            &["verify", "localhost", "--code", "mse_src"],
+            "`--code` was given without `--context`",
+        ),
+    ] {
+        user.mse(words).failed_with(2, message);
+    }
+    let missing = user.mse(&["verify", "context.mse"]);
+    assert_ne!(missing.code, 0);
+    assert!(missing.stderr.contains("context.mse"), "{missing:?}");
+}
+
+#[test]
 fn other_code_is_refused_before_anything_is_asked() {
     let scene = Scene::new();
     let calls = scene.platform.calls().len();

@@ -33,6 +33,9 @@ fn hcl(report_type: u32, runtime_data: &str) -> Vec<u8> {
     for word in [2, 0x4d4 + length, 2, 0, 0, 0, 0] {
         bytes.extend(word.to_le_bytes());
     }
+    if report_type == 4 {
+        bytes.extend(crate::vtpm::td_report::blank());
+    }
     bytes.resize(0x4c0, 0);
     for word in [20 + length, 1, report_type, 1, length] {
         bytes.extend(word.to_le_bytes());

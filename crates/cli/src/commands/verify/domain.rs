@@ -1,4 +1,4 @@
-//! `mse verify DOMAIN`: what runs there, over a connection of its own.
+//! `mse verify DOMAIN` and `mse verify CONTEXT`: what runs there, over a connection of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,18 +28,30 @@ use crate::verification::{
 };
 
 impl Verify {
+    /// What the options say of the app at a domain.
+    pub(super) fn expectation_of_domain(&self, scene: &Scene<'_>) -> Result<Expectation, Failure> {
+        match (&self.context, &self.code, self.fingerprint) {
+            (Some(context), Some(code), _) => {
+                Expectation::of_context(scene, context, Some(code.as_path()))
+            }
+            (_, Some(_), _) => Err(Failure::new(
+                Exit::Usage,
+                "`--code` was given without `--context`",
+            )
+            .with_hint("the context that the app's owner exported says how the code was measured")),
+            (_, _, Some(fingerprint)) => Ok(Expectation::of_fingerprint(fingerprint)),
+            _ => Ok(Expectation::default()),
+        }
+    }
+
     /// Connects to the enclave at `domain`, and says what it is.
     pub(super) async fn run_domain(
         &self,
         scene: &Scene<'_>,
         domain: &Domain,
+        expectation: Expectation,
     ) -> Result<(), Failure> {
         let ui = scene.ui;
-        let expectation = match (&self.context, &self.code, self.fingerprint) {
-            (Some(context), Some(code), _) => Expectation::of_context(scene, context, code)?,
-            (_, _, Some(fingerprint)) => Expectation::of_fingerprint(fingerprint),
-            _ => Expectation::default(),
-        };
         let (endpoint, reach) = endpoint(domain, &expectation)?;
         if reach == Reach::EnclaveOnly {
             ui.warn(format!(
@@ -62,8 +74,10 @@ impl Verify {
             Some(_) => "Verification successful",
             None => "The evidence is genuine",
         });
-        if expectation.measurement.is_none() {
-            ui.warn("the code was NOT compared: a genuine enclave answers, but what it runs is not known; give `--context FILE --code DIR` or `--fingerprint HEX`");
+        match expectation.measurement {
+            None => ui.warn("the code was NOT compared: a genuine enclave answers, but what it runs is not known; give `--context FILE --code DIR` or `--fingerprint HEX`"),
+            Some(_) if expectation.is_of_context_alone() => ui.warn("the code was NOT compared: what runs is what the context says, whoever wrote that; give `--code DIR` to compare it with code that you have read"),
+            _ => (),
         }
         let certificate = save_certificate(ui, &self.output, attestation)?;
         if let Some(file) = &self.save_collateral {
@@ -152,7 +166,7 @@ fn names_of(chain: &str) -> Vec<String> {
 
 /// What the app must be, and how it is reached.
 #[derive(Default)]
-struct Expectation {
+pub(super) struct Expectation {
     measurement: Option<Measurement>,
     enclave: Option<EnclaveReference>,
     workload: Option<Workload>,
@@ -172,8 +186,13 @@ impl Expectation {
         }
     }
 
-    /// Compares the code with the context first: what the context says is then what the code is.
-    fn of_context(scene: &Scene<'_>, file: &Path, code: &Path) -> Result<Self, Failure> {
+    /// Compares the code, if there is some, with the context first: what the context says is then
+    /// what the code is.
+    pub(super) fn of_context(
+        scene: &Scene<'_>,
+        file: &Path,
+        code: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let context = Context::read(file)?;
         let known = deployed(&context)?;
         let (Some(record), Some(instance)) = (&context.record, &context.instance) else {
@@ -181,13 +200,15 @@ impl Expectation {
         };
         check_image(&known.workload)?;
         let enclave = scene.enclave_reference()?;
-        let source = check_source(code, &known.workload, &context, record)?;
+        let source = code
+            .map(|code| check_source(code, &known.workload, &context, record))
+            .transpose()?;
         let measurement = expected_measurement(&known.tee, &enclave.digest, &known.workload)?;
         Ok(Self {
             measurement: Some(measurement),
             enclave: Some(enclave),
             workload: Some(known.workload.clone()),
-            source: Some(source),
+            source,
             gateway: Some(known.gateway.clone()),
             config_domain_name: Some(instance.config_domain_name.clone()),
             owner_names: context
@@ -202,13 +223,25 @@ impl Expectation {
             server: Some(record.server.clone()),
         })
     }
+
+    fn is_of_context_alone(&self) -> bool {
+        self.workload.is_some() && self.source.is_none()
+    }
+
+    /// Where the context says that the enclave itself answers.
+    pub(super) fn own_domain(&self) -> Result<Domain, Failure> {
+        let name = self.config_domain_name.as_deref().unwrap_or_default();
+        name.parse()
+            .map_err(|error| Failure::new(Exit::InvalidConfiguration, format!("{error}")))
+    }
 }
 
 /// What was found.
 #[derive(Serialize)]
 struct Verdict {
     /// `verified`; `enclave-verified` when the domain itself is served with a certificate of the
-    /// owner's or the operator's; `appraised` when nothing was compared with the measurement.
+    /// owner's or the operator's; `as-context-says` when no code was compared with the context;
+    /// `appraised` when nothing was compared with the measurement.
     #[serde(rename = "verdict")]
     kind: &'static str,
     simulated: bool,
@@ -241,6 +274,7 @@ impl Verdict {
         let tee = tee_of(attestation).to_string();
         Self {
             kind: match (expectation.measurement, reach) {
+                (Some(_), _) if expectation.is_of_context_alone() => "as-context-says",
                 (Some(_), Reach::Domain) => "verified",
                 (Some(_), Reach::EnclaveOnly) => "enclave-verified",
                 (None, _) => "appraised",
@@ -273,6 +307,9 @@ impl Report for Verdict {
                 "Verdict",
                 match self.kind {
                     "verified" => good("verified: what runs there is what was expected"),
+                    "as-context-says" => caution(
+                        "what runs there is what the context says; no code was compared with it",
+                    ),
                     "enclave-verified" => caution(
                         "the enclave is what was expected; who answers at the domain is not proven",
                     ),
@@ -317,7 +354,7 @@ impl Report for Verdict {
         }
         if let Some(certificate) = &self.certificate {
             let what = match self.kind {
-                "appraised" => "The certificate (code NOT compared)",
+                "appraised" | "as-context-says" => "The certificate (code NOT compared)",
                 _ => "The verified certificate",
             };
             parts.push(format!(

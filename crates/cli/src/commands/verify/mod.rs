@@ -16,18 +16,21 @@ use crate::failure::Failure;
 use crate::policy_file::policy_with_anchors;
 use crate::server_url::ServerUrl;
 use crate::trust::{TrustPolicy, TrustStore};
+use domain::Expectation;
 use target::Target;
 
-/// Verify what runs at a domain, or evidence in a file
+/// Verify what runs at a domain, the app of a context, or evidence in a file
 ///
 /// Needs no login. Of a domain: with a context and the code, the code is compared with what runs;
 /// with a fingerprint, the measurement is; with neither, it is only shown that some genuine enclave
-/// answers. Of a file: a quote (SGX, TDX), a report (SEV-SNP), a document (AWS Nitro), vTPM
+/// answers. Of a context alone: its app is asked at its own domain, and is what the context says;
+/// with the code, what the context says is that code. Of another file: a quote (SGX, TDX), a report (SEV-SNP), a document (AWS Nitro), vTPM
 /// evidence, or a certificate that carries one of them; the kind is found out.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   mse verify app.example.com --context context.mse --code mse_src
+  mse verify context.mse --code mse_src
   mse verify localhost:20000 --fingerprint 9f86d081… --explain
   mse verify app.example.com --collateral collateral.json        without a network but the app's
   mse verify quote.bin --collateral collateral.json --at 1792714008 --json
@@ -36,9 +39,9 @@ Examples:
 
 Of a file, exit code 0 means accepted and 1 refused; `--json` prints the verdict in both cases.")]
 pub(crate) struct Verify {
-    /// Where the app is reached (the port is 443, or the gateway of the context, if not given), or
-    /// a file with evidence or a certificate
-    #[arg(value_name = "DOMAIN[:PORT]|FILE")]
+    /// Where the app is reached (the port is 443, or the gateway of the context, if not given), a
+    /// context (`.mse`), or a file with evidence or a certificate
+    #[arg(value_name = "DOMAIN[:PORT]|CONTEXT|FILE")]
     target: Target,
     /// The context that the app's owner exported
     #[arg(
@@ -49,7 +52,7 @@ pub(crate) struct Verify {
     )]
     context: Option<PathBuf>,
     /// The folder with the app's code
-    #[arg(long, value_name = "DIR", requires = "context")]
+    #[arg(long, value_name = "DIR")]
     code: Option<PathBuf>,
     /// The measurement that the app must have
     #[arg(long, value_name = "HEX")]
@@ -60,7 +63,7 @@ pub(crate) struct Verify {
     /// The conditions under which evidence is accepted (`mse policy example` shows one)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Of a domain: where to save the verified certificate
+    /// Of a domain or context: where to save the verified certificate
     #[arg(long, value_name = "FILE", default_value = "cert.pem")]
     output: PathBuf,
     /// Where to get collateral [default: the platform of the context or of the login]
@@ -103,7 +106,15 @@ impl Verify {
         match &self.target {
             Target::Domain(domain) => {
                 self.refuse_options_of_files()?;
-                self.run_domain(scene, domain).await
+                let expectation = self.expectation_of_domain(scene)?;
+                self.run_domain(scene, domain, expectation).await
+            }
+            Target::Context(file) => {
+                self.refuse_options_of_files()?;
+                self.refuse_other_references()?;
+                let expectation = Expectation::of_context(scene, file, self.code.as_deref())?;
+                let domain = expectation.own_domain()?;
+                self.run_domain(scene, &domain, expectation).await
             }
             Target::File(file) => self.run_file(scene, file).await,
         }
@@ -131,11 +142,25 @@ impl Verify {
             None => Ok(()),
             Some((option, _)) => Err(Failure::new(
                 Exit::Usage,
-                format!("`{option}` is for evidence in a file, and a domain was named"),
+                format!("`{option}` is for evidence in a file, and a domain or context was named"),
             )
-            .with_hint(
-                "leave it out: what answers at a domain is verified now, over its own connection",
-            )),
+            .with_hint("leave it out: what answers is verified now, over its own connection")),
+        }
+    }
+
+    /// The context says what must run, and where.
+    fn refuse_other_references(&self) -> Result<(), Failure> {
+        let given = [
+            ("--context", self.context.is_some()),
+            ("--fingerprint", self.fingerprint.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Failure::new(
+                Exit::Usage,
+                format!("`{option}` is for a domain, and a context was named"),
+            )
+            .with_hint("leave it out: the context says what must run")),
         }
     }
 }

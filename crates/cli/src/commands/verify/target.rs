@@ -1,4 +1,4 @@
-//! What is to be verified: a domain or a file.
+//! What is to be verified: a domain, the app of a context, or a file with evidence.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +9,9 @@ use crate::verification::{Domain, InvalidDomain};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Domain(Domain),
+    /// An exported context: the app that it is about.
+    Context(PathBuf),
+    /// Evidence, or a certificate that carries it.
     File(PathBuf),
 }
 
@@ -19,16 +22,20 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let path = Path::new(text);
         let is_path = text.contains('/') && !text.starts_with("https://");
-        let has_extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .is_some_and(|extension| EXTENSIONS.contains(&extension));
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension == Some(CONTEXT_EXTENSION) {
+            return Ok(Self::Context(path.to_owned()));
+        }
+        let has_extension = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
         if path.is_file() || is_path || has_extension {
             return Ok(Self::File(path.to_owned()));
         }
         text.parse().map(Self::Domain)
     }
 }
+
+/// What `mse context --export` writes.
+const CONTEXT_EXTENSION: &str = "mse";
 
 /// Extensions of evidence files that are no top-level domains: a mistyped name of a file is not
 /// looked up in the DNS.
@@ -44,6 +51,13 @@ mod tests {
     fn what_looks_like_a_file_is_one() {
         for text in ["./quote", "quotes/one", "quote.bin", "/tmp/q", "doc.cose"] {
             assert_eq!(text.parse(), Ok(Target::File(text.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_context_is_known_by_its_extension() {
+        for text in ["context.mse", "./given/app.mse"] {
+            assert_eq!(text.parse(), Ok(Target::Context(text.into())), "{text}");
         }
     }
 
