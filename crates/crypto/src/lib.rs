@@ -6,6 +6,8 @@
 //! | [`secretbox`] | XSalsa20-Poly1305 for the code bundle, streaming | NaCl `crypto_secretbox` |
 //! | [`hpke`] | sealing to an enclave's attested key | RFC 9180, X25519 / HKDF-SHA256 / ChaCha20-Poly1305 |
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
+//! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
+//! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
 //!
 //! Secrets live in types that wipe themselves when dropped and have no `Debug`: a key cannot
@@ -15,7 +17,9 @@ pub mod digest;
 pub mod hpke;
 pub mod password;
 pub mod random;
+pub mod sealing;
 pub mod secretbox;
+pub mod signing;
 
 pub use digest::Digest;
 pub use secretbox::CodeKey;

@@ -1,0 +1,1 @@
+//! An append-only log whose history cannot be changed unnoticed.
