@@ -20,6 +20,7 @@
 //! | [`forwarding`] | both | headers that end with a connection |
 //! | [`identity`] | enclave | the TLS key and the certificate with evidence |
 //! | [`certificate`] | client | reading an enclave's certificate and its evidence |
+//! | [`release`] | both | what a service shows to a CAS, and what it gets |
 //! | [`tagged`] | both | the evidence extension that RA-TLS stacks share |
 //! | [`peer`] | client | certificates of other stacks |
 //! | [`channel`] | client | connect, appraise, challenge: the result is a channel to use |
@@ -34,6 +35,7 @@ pub mod forwarding;
 pub mod identity;
 pub mod peer;
 pub mod provisioning;
+pub mod release;
 pub mod tagged;
 pub mod wire;
 
