@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::attester::{Choice, MAX_PRIVILEGE_LEVEL, UnknownChoice, Wish};
+use mse_tee::attester::{Choice, MAX_PRIVILEGE_LEVEL, UnknownChoice, Wish};
 
 /// The environment variable that chooses the attester where there is no `--attester`.
 pub(crate) const ATTESTER: &str = "MSE_ATTESTER";

@@ -12,10 +12,8 @@
 mod app;
 mod app_socket;
 mod arguments;
-mod attester;
 mod front;
 mod health;
-mod host;
 mod lifecycle;
 mod provisioning;
 pub mod sandbox;
@@ -26,7 +24,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Command;
-use crate::attester::Wish;
+use mse_tee::attester::{self, Wish};
 
 /// Runs the program that the process's arguments ask for: the enclave, or a stage of its sandbox.
 pub fn main() -> ExitCode {

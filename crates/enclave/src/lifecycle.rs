@@ -18,10 +18,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::app::{App, AppError};
-use crate::attester::{AttesterError, Machine, Wish};
 use crate::front::{self, AppProxy, Certificates, Enclave};
-use crate::host::{HostError, HostLink, Order};
 use crate::provisioning::{Provisioned, Provisioning};
+use mse_tee::attester::{AttesterError, Machine, Wish};
+use mse_tee::host::{HostError, HostLink, Order};
 
 /// The certificate of an app without expiry lives a year.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

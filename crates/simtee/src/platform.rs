@@ -11,6 +11,8 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use mse_attest::{DcapCollateral, TrustAnchor, TrustAnchorError};
+use mse_crypto::{Digest, sealing::SealingKey};
+use mse_workload::launch::SealPolicy;
 use mse_workload::measurement::{self, EnclaveDigest, Measurement, WorkloadDigest};
 use rcgen::SerialNumber;
 use thiserror::Error;
@@ -35,6 +37,8 @@ pub struct Platform {
     pub(crate) pck: Signer,
     attestation_key: EcdsaKeyPair,
     mrsigner: [u8; 32],
+    /// What sealing keys are derived from.
+    seal_root: SealingKey,
     /// What vouches for the attestation key: the same in every quote, so signed once.
     endorsed: Vec<u8>,
     issued: Mutex<Option<Issued>>,
@@ -109,6 +113,19 @@ impl Platform {
         self.seal(&signed, &endorsed)
     }
 
+    /// The sealing key of an enclave of this measurement: the same whenever this platform launches
+    /// an enclave that `policy` takes for the same, and of no use elsewhere.
+    pub fn seal_key(&self, mrenclave: &[u8; 32], policy: SealPolicy) -> SealingKey {
+        match policy {
+            SealPolicy::Measurement => self
+                .seal_root
+                .derive("mse-sim-seal-measurement-v1", mrenclave),
+            SealPolicy::Signer => self
+                .seal_root
+                .derive("mse-sim-seal-signer-v1", &self.mrsigner),
+        }
+    }
+
     /// Signer of every enclave that this platform quotes: SHA-256 of an RSA-3072 modulus, 384
     /// bytes, little-endian.
     pub fn mrsigner(&self) -> [u8; 32] {
@@ -159,6 +176,7 @@ impl Platform {
             pck: Signer::load("pck", &state.pck_key, state.pck)?,
             attestation_key: signing_key("attestation", &state.attestation_key)?,
             mrsigner,
+            seal_root: SealingKey::from_bytes(Digest::of(&state.attestation_key).0),
             endorsed: Vec::new(),
             issued: Mutex::default(),
         };

@@ -11,6 +11,7 @@ use std::{
 use mse_attest::{Evidence, Policy, ReferenceValues, Tee, TrustAnchor, appraise};
 use mse_crypto::Digest;
 use mse_simtee::{Platform, PlatformError, StateError};
+use mse_workload::launch::SealPolicy;
 use mse_workload::measurement::{EnclaveDigest, WorkloadDigest};
 
 #[test]
@@ -197,4 +198,26 @@ fn now() -> SystemTime {
 
 fn days(days: u64) -> Duration {
     Duration::from_hours(days * 24)
+}
+
+#[test]
+fn sealing_keys_are_of_one_platform_and_one_program_or_signer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let platform = Platform::create(&path, SystemTime::now()).unwrap();
+    let key = |platform: &Platform, mrenclave: u8, policy| {
+        *platform.seal_key(&[mrenclave; 32], policy).expose()
+    };
+    let (measured, signed) = (SealPolicy::Measurement, SealPolicy::Signer);
+    assert_ne!(key(&platform, 1, measured), key(&platform, 2, measured));
+    assert_eq!(key(&platform, 1, signed), key(&platform, 2, signed));
+    assert_ne!(key(&platform, 1, measured), key(&platform, 1, signed));
+
+    let again = Platform::open(&path).unwrap();
+    assert_eq!(key(&again, 1, measured), key(&platform, 1, measured));
+    assert_eq!(key(&again, 1, signed), key(&platform, 1, signed));
+
+    let other = Platform::create(&dir.path().join("other"), SystemTime::now()).unwrap();
+    assert_ne!(key(&other, 1, measured), key(&platform, 1, measured));
+    assert_ne!(key(&other, 1, signed), key(&platform, 1, signed));
 }

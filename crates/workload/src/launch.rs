@@ -9,8 +9,10 @@
 //! The launcher is the operator's and not trusted: the enclave checks what it is told (the
 //! workload is measured, the bundle has its digest), and tells nothing that is secret.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use mse_crypto::Zeroizing;
 use serde::{Deserialize, Serialize};
 
 /// A frame's JSON is at most this long: 1 MiB.
@@ -29,11 +31,40 @@ pub enum ToEnclave {
         /// The raw quote in hex, or why there is none.
         quote: Result<String, String>,
     },
+    /// The answer to [`FromEnclave::GetSealKey`].
+    SealKey {
+        /// The request's id.
+        id: u64,
+        /// The key, or why there is none.
+        key: Result<SealKeyText, String>,
+    },
     /// Stop in order; what has not stopped after `grace_seconds` is killed.
     Stop {
         /// How long the app may take.
         grace_seconds: u64,
     },
+}
+
+/// Which programs, on the same platform, have the same sealing key (SGX: `EGETKEY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SealPolicy {
+    /// Those with exactly this measurement.
+    Measurement,
+    /// Those that the same key signed: newer and older versions too.
+    Signer,
+}
+
+/// A sealing key of the simulated platform, 32 bytes in hex. It is as secret as that platform
+/// keeps anything, and does not get into logs.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealKeyText(pub Zeroizing<String>);
+
+impl fmt::Debug for SealKeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealKeyText")
+    }
 }
 
 /// What the launcher puts at the enclave's disposal.
@@ -82,6 +113,13 @@ pub enum FromEnclave {
         id: u64,
         /// 64 bytes in hex.
         report_data: String,
+    },
+    /// Asks the platform for the enclave's sealing key.
+    GetSealKey {
+        /// Repeated in the answer.
+        id: u64,
+        /// Who shall have the same key.
+        policy: SealPolicy,
     },
     /// Where the enclave listens, on loopback.
     Listening {
@@ -180,6 +218,10 @@ mod tests {
                 id: 7,
                 report_data: "00".repeat(64),
             },
+            FromEnclave::GetSealKey {
+                id: 8,
+                policy: SealPolicy::Signer,
+            },
             FromEnclave::Listening { port: 443 },
             FromEnclave::Confinement {
                 entries: vec![Confinement {
@@ -200,6 +242,10 @@ mod tests {
             ToEnclave::Quote {
                 id: 7,
                 quote: Err("none".into()),
+            },
+            ToEnclave::SealKey {
+                id: 8,
+                key: Ok(SealKeyText(Zeroizing::new("00".repeat(32)))),
             },
             ToEnclave::Stop { grace_seconds: 3 },
             ToEnclave::Launch(Box::new(Launch {
@@ -224,7 +270,7 @@ mod tests {
         }
     }
 
-    fn again<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(message: &T) -> String {
+    fn again<T: Serialize + for<'de> Deserialize<'de> + fmt::Debug>(message: &T) -> String {
         let frame = encode(message).unwrap();
         let (prefix, json) = frame.split_first_chunk().unwrap();
         assert_eq!(frame_length(*prefix).unwrap(), json.len());

@@ -142,22 +142,7 @@ impl HclReport {
                 });
             }
         }
-        let hardware = match report_type {
-            REPORT_TYPE_SNP => Hardware::Snp,
-            _ => Hardware::Tdx,
-        };
-        let unused = match hardware {
-            Hardware::Snp => HARDWARE_REPORT_AT + HARDWARE_AREA_BYTES,
-            Hardware::Tdx => HARDWARE_REPORT_AT + TD_REPORT_BYTES,
-        };
-        let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-        if !is_zero(&raw[unused..REQUEST_DATA_AT]) || !is_zero(&raw[runtime_data_end..]) {
-            return Err(HclError::Unsigned);
-        }
-        if let (Hardware::Tdx, Some(report)) = (hardware, raw[HARDWARE_REPORT_AT..].first_chunk()) {
-            td_report::check(report)?;
-        }
-
+        let hardware = hardware(report_type, &raw, runtime_data_end)?;
         // The rest is the size of the NV index that it was read from.
         raw.truncate(runtime_data_end);
         let runtime: RuntimeData = serde_json::from_slice(&raw[RUNTIME_DATA_AT..runtime_data_end])
@@ -203,6 +188,23 @@ impl HclReport {
         expected[..32].copy_from_slice(&sha256(&[self.runtime_data()]));
         expected
     }
+}
+
+/// The hardware of a report, whose space is filled as its hardware fills it, and nothing else is.
+fn hardware(report_type: u32, raw: &[u8], runtime_data_end: usize) -> Result<Hardware, HclError> {
+    let (hardware, size) = match report_type {
+        REPORT_TYPE_SNP => (Hardware::Snp, HARDWARE_AREA_BYTES),
+        _ => (Hardware::Tdx, TD_REPORT_BYTES),
+    };
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let unused = &raw[HARDWARE_REPORT_AT + size..REQUEST_DATA_AT];
+    if !is_zero(unused) || !is_zero(&raw[runtime_data_end..]) {
+        return Err(HclError::Unsigned);
+    }
+    if let (Hardware::Tdx, Some(report)) = (hardware, raw[HARDWARE_REPORT_AT..].first_chunk()) {
+        td_report::check(report)?;
+    }
+    Ok(hardware)
 }
 
 /// Members that are not read are covered by the hash all the same.

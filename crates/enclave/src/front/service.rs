@@ -25,8 +25,8 @@ use tokio::time::timeout;
 
 use super::app_proxy::AppProxy;
 use super::certificates::Certificates;
-use crate::attester::Attester;
 use crate::provisioning::Provisioning;
+use mse_tee::attester::Attester;
 
 /// Challenges that are answered at once.
 const MAX_CHALLENGES: usize = 16;

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use mse_crypto::Zeroizing;
 use mse_simtee::Platform;
-use mse_workload::launch::{self, FrameError, FromEnclave, ToEnclave};
+use mse_workload::launch::{self, FrameError, FromEnclave, SealKeyText, SealPolicy, ToEnclave};
 use mse_workload::measurement::Measurement;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -45,6 +46,23 @@ pub(super) fn answer_quote(
 ) -> ToEnclave {
     let quote = quote(platform, measurement, report_data).map(hex::encode);
     ToEnclave::Quote { id, quote }
+}
+
+/// The sealing key of the enclave that was measured as `measurement`: the answer to its request
+/// `id`.
+pub(super) fn answer_seal_key(
+    platform: &Platform,
+    measurement: Measurement,
+    id: u64,
+    policy: SealPolicy,
+) -> ToEnclave {
+    let key = platform.seal_key(&measurement.0.0, policy);
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    text.push_str(&Zeroizing::new(hex::encode(key.expose())));
+    ToEnclave::SealKey {
+        id,
+        key: Ok(SealKeyText(text)),
+    }
 }
 
 fn quote(platform: &Platform, measurement: Measurement, text: &str) -> Result<Vec<u8>, String> {

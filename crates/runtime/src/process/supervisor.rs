@@ -127,6 +127,14 @@ impl Listener {
                     }
                     continue;
                 }
+                FromEnclave::GetSealKey { id, policy } => {
+                    let answer =
+                        socket::answer_seal_key(&self.platform, self.measurement, id, policy);
+                    if self.frames.send(answer).await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
                 FromEnclave::Listening { port } => EnclaveEvent::Listening { port },
                 FromEnclave::Phase(phase) => EnclaveEvent::Phase(phase),
                 FromEnclave::Confinement { entries: own } => {

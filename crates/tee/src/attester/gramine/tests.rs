@@ -148,3 +148,23 @@ async fn a_machine_without_gramine() {
     let message = gramine.quote(&DATA).await.unwrap_err().to_string();
     assert!(message.contains("gramine-sgx"), "{message}");
 }
+
+#[tokio::test]
+async fn sealing_keys_differ_by_policy_and_are_the_same_again() {
+    let os = LibraryOs::new(|report_data| Ok(sgx_quote(report_data)));
+    fs::create_dir(os.path("keys")).unwrap();
+    fs::write(os.path("keys/_sgx_mrenclave"), [1; 16]).unwrap();
+    fs::write(os.path("keys/_sgx_mrsigner"), [2; 16]).unwrap();
+    let gramine = gramine(&os);
+    let key = async |policy| *gramine.seal_key(policy).await.unwrap().expose();
+    let measured = key(SealPolicy::Measurement).await;
+    assert_eq!(measured, key(SealPolicy::Measurement).await);
+    assert_ne!(measured, key(SealPolicy::Signer).await);
+
+    fs::write(os.path("keys/_sgx_mrenclave"), [1; 15]).unwrap();
+    let short = gramine.seal_key(SealPolicy::Measurement).await;
+    assert!(matches!(short, Err(GramineError::SealKey { size: 15, .. })));
+    fs::remove_file(os.path("keys/_sgx_mrenclave")).unwrap();
+    let absent = gramine.seal_key(SealPolicy::Measurement).await;
+    assert!(matches!(absent, Err(GramineError::File { .. })));
+}

@@ -10,8 +10,11 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mse_crypto::Zeroizing;
+use mse_crypto::sealing::SealingKey;
 use mse_workload::launch::{
-    Confinement, FrameError, FromEnclave, Launch, Phase, ToEnclave, decode, encode, frame_length,
+    Confinement, FrameError, FromEnclave, Launch, Phase, SealPolicy, ToEnclave, decode, encode,
+    frame_length,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -19,14 +22,14 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-/// A quoting service that takes longer gives no quote.
-const QUOTE_PATIENCE: Duration = Duration::from_secs(30);
+/// What takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A launcher that does not read is not waited for longer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the enclave shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// Go on.
     Run,
     /// Stop in order.
@@ -40,9 +43,9 @@ pub(crate) enum Order {
 
 /// The enclave's end of the launch socket.
 #[derive(Clone)]
-pub(crate) struct HostLink {
+pub struct HostLink {
     outgoing: mpsc::UnboundedSender<Outgoing>,
-    quotes: Arc<Mutex<PendingQuotes>>,
+    pending: Arc<Mutex<Pending>>,
 }
 
 enum Outgoing {
@@ -51,17 +54,21 @@ enum Outgoing {
     Flush(oneshot::Sender<()>),
 }
 
+/// What the launcher was asked for and has not answered yet.
 #[derive(Default)]
-struct PendingQuotes {
+struct Pending {
     /// The launcher is gone: nothing will be answered any more.
     closed: bool,
     last_id: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<String, String>>>,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
 }
+
+/// Hexadecimal, or why there is none.
+type Answer = Result<Zeroizing<String>, String>;
 
 impl HostLink {
     /// Takes standard input for the launch socket and waits for the launch order on it.
-    pub(crate) async fn accept() -> Result<(Self, Launch, watch::Receiver<Order>), HostError> {
+    pub async fn accept() -> Result<(Self, Launch, watch::Receiver<Order>), HostError> {
         let descriptor = io::stdin()
             .as_fd()
             .try_clone_to_owned()
@@ -98,7 +105,7 @@ impl HostLink {
         });
         let link = Self {
             outgoing,
-            quotes: Arc::default(),
+            pending: Arc::default(),
         };
         let (order, orders) = watch::channel(Order::Run);
         tokio::spawn(link.clone().listen(incoming, order));
@@ -106,52 +113,73 @@ impl HostLink {
     }
 
     /// A quote over `report_data` from the launcher's quoting service.
-    pub(crate) async fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, HostError> {
+    pub async fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, HostError> {
+        let report_data = hex::encode(report_data);
+        let answer = self.ask(|id| FromEnclave::GetQuote { id, report_data });
+        let hex = answer.await?.map_err(HostError::NoQuote)?;
+        hex::decode(hex.as_str()).map_err(|_| HostError::NoQuote("it is not hexadecimal".into()))
+    }
+
+    /// The simulated platform's sealing key for this program, as far as `policy` tells programs
+    /// apart.
+    pub async fn seal_key(&self, policy: SealPolicy) -> Result<SealingKey, HostError> {
+        let answer = self.ask(|id| FromEnclave::GetSealKey { id, policy });
+        let hex = answer.await?.map_err(HostError::NoSealKey)?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(hex.as_str(), bytes.as_mut())
+            .map_err(|_| HostError::NoSealKey("it is not 64 hexadecimal digits".into()))?;
+        Ok(SealingKey::from_bytes(*bytes))
+    }
+
+    /// Asks the launcher and waits for its answer.
+    async fn ask(&self, request: impl FnOnce(u64) -> FromEnclave) -> Result<Answer, HostError> {
         let (sender, answer) = oneshot::channel();
         let id = {
-            let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
-            if quotes.closed {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            if pending.closed {
                 return Err(HostError::LauncherGone);
             }
-            quotes.last_id += 1;
-            let id = quotes.last_id;
-            quotes.waiting.insert(id, sender);
+            pending.last_id += 1;
+            let id = pending.last_id;
+            pending.waiting.insert(id, sender);
             id
         };
-        self.tell(FromEnclave::GetQuote {
-            id,
-            report_data: hex::encode(report_data),
-        });
-        let answer = timeout(QUOTE_PATIENCE, answer).await;
-        if answer.is_err() {
-            let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
-            quotes.waiting.remove(&id);
+        self.tell(request(id));
+        match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.map_err(|_| HostError::LauncherGone),
+            Err(_) => {
+                let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                pending.waiting.remove(&id);
+                Ok(Err("the launcher does not answer".into()))
+            }
         }
-        let hex = answer
-            .map_err(|_| HostError::NoQuote("it does not answer".into()))?
-            .map_err(|_| HostError::LauncherGone)?
-            .map_err(HostError::NoQuote)?;
-        hex::decode(hex).map_err(|_| HostError::NoQuote("it is not hexadecimal".into()))
+    }
+
+    fn answered(&self, id: u64, answer: Answer) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = pending.waiting.remove(&id) {
+            let _ = waiting.send(answer);
+        }
     }
 
     /// Tells the launcher where the enclave listens.
-    pub(crate) fn listening(&self, port: u16) {
+    pub fn listening(&self, port: u16) {
         self.tell(FromEnclave::Listening { port });
     }
 
     /// Tells the launcher how far the enclave is.
-    pub(crate) fn phase(&self, phase: Phase) {
+    pub fn phase(&self, phase: Phase) {
         tracing::info!(?phase, "phase");
         self.tell(FromEnclave::Phase(phase));
     }
 
     /// Tells the launcher what confines the app.
-    pub(crate) fn confinement(&self, entries: Vec<Confinement>) {
+    pub fn confinement(&self, entries: Vec<Confinement>) {
         self.tell(FromEnclave::Confinement { entries });
     }
 
     /// Waits until everything that was told has left, before the process ends.
-    pub(crate) async fn flush(&self) {
+    pub async fn flush(&self) {
         let (done, left) = oneshot::channel();
         if self.outgoing.send(Outgoing::Flush(done)).is_ok() {
             let _ = timeout(FLUSH_PATIENCE, left).await;
@@ -167,21 +195,19 @@ impl HostLink {
         loop {
             match read_frame(&mut incoming).await {
                 Ok(ToEnclave::Quote { id, quote }) => {
-                    let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(waiting) = quotes.waiting.remove(&id) {
-                        let _ = waiting.send(quote);
-                    }
+                    self.answered(id, quote.map(Zeroizing::new));
                 }
+                Ok(ToEnclave::SealKey { id, key }) => self.answered(id, key.map(|key| key.0)),
                 Ok(ToEnclave::Stop { grace_seconds }) => {
                     order.send_replace(Order::Stop { grace_seconds });
                 }
                 Ok(ToEnclave::Launch(_)) => tracing::warn!("a second launch order is ignored"),
                 Err(error) => {
                     tracing::info!(%error, "the launch socket is closed");
-                    let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
-                    quotes.closed = true;
-                    quotes.waiting.clear();
-                    drop(quotes);
+                    let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                    pending.closed = true;
+                    pending.waiting.clear();
+                    drop(pending);
                     order.send_replace(Order::LauncherGone);
                     return;
                 }
@@ -193,10 +219,10 @@ impl HostLink {
 #[cfg(test)]
 impl HostLink {
     /// A link to nobody.
-    pub(crate) fn to_nobody() -> Self {
+    pub fn to_nobody() -> Self {
         Self {
             outgoing: mpsc::unbounded_channel().0,
-            quotes: Arc::default(),
+            pending: Arc::default(),
         }
     }
 }
@@ -217,7 +243,7 @@ async fn read_frame(incoming: &mut OwnedReadHalf) -> Result<ToEnclave, HostError
 
 /// What can go wrong with the launcher.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HostError {
+pub enum HostError {
     /// Standard input is no launch socket, or it broke.
     #[error(
         "the launch socket on standard input cannot be used: {0}; mse-enclave is started by mse-server or mse, not by hand"
@@ -232,6 +258,9 @@ pub(crate) enum HostError {
     /// The quoting service says no.
     #[error("the quoting service gives no quote: {0}")]
     NoQuote(String),
+    /// The platform says no.
+    #[error("the platform gives no sealing key: {0}")]
+    NoSealKey(String),
     /// The socket closed meanwhile.
     #[error("the launcher is gone")]
     LauncherGone,

@@ -130,7 +130,7 @@ fn array<const N: usize>(
 
 /// Why bytes are not evidence of the form they should have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LayoutError {
+pub enum LayoutError {
     /// Nothing at all.
     #[error("it is empty")]
     Empty,

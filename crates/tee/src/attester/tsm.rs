@@ -37,7 +37,7 @@ use super::turn::{self, NoTurn};
 pub(super) const REPORT: &str = "sys/kernel/config/tsm/report";
 
 /// Linux has TSM_PRIVLEVEL_MAX 3: SEV-SNP has four VMPLs.
-pub(crate) const MAX_PRIVILEGE_LEVEL: u8 = 3;
+pub const MAX_PRIVILEGE_LEVEL: u8 = 3;
 /// Most of `outblob` and of `auxblob`: the kernel's own limit was 32 KiB in Linux 6.7, evidence
 /// has less than 8 KiB, and certificate tables have 16 KiB at most.
 const MAX_BLOB: usize = 64 * 1024;
@@ -48,7 +48,7 @@ const MAX_NAMES: u32 = 3;
 
 /// The kernel's reports.
 #[derive(Clone)]
-pub(crate) struct Tsm {
+pub struct Tsm {
     files: Arc<dyn Files>,
     report: PathBuf,
     /// `None`: the least that the kernel permits.
@@ -158,20 +158,20 @@ impl Tsm {
 
 /// What the kernel gave.
 #[derive(Debug)]
-pub(crate) struct TsmReport {
+pub(super) struct TsmReport {
     /// Who made it.
-    pub(crate) provider: Provider,
+    pub provider: Provider,
     /// The evidence, which states the report data asked for.
-    pub(crate) outblob: Vec<u8>,
+    pub outblob: Vec<u8>,
     /// What came beside it; empty if nothing did.
-    pub(crate) auxblob: Vec<u8>,
+    pub auxblob: Vec<u8>,
     /// The entry's counter while it was read.
-    pub(crate) generation: u64,
+    pub generation: u64,
 }
 
 impl TsmReport {
     /// The certificates beside the evidence, as DER, the signer's first.
-    pub(crate) fn certificates(&self) -> Result<Vec<Vec<u8>>, CertificateTableError> {
+    pub(super) fn certificates(&self) -> Result<Vec<Vec<u8>>, CertificateTableError> {
         match self.provider {
             Provider::SevGuest => certificates::parse(&self.auxblob),
             // A quote of TDX holds its own.
@@ -182,7 +182,7 @@ impl TsmReport {
 
 /// Who makes the kernel's reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Provider {
+pub enum Provider {
     /// Intel TDX.
     TdxGuest,
     /// AMD SEV-SNP.
@@ -191,7 +191,7 @@ pub(crate) enum Provider {
 
 impl Provider {
     /// As the attribute spells it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::TdxGuest => "tdx_guest",
             Self::SevGuest => "sev_guest",
@@ -323,7 +323,7 @@ impl Drop for Entry<'_> {
 
 /// Why the kernel gives no report.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TsmError {
+pub enum TsmError {
     /// Too many callers before, or the kernel hangs.
     #[error(transparent)]
     Turn(#[from] NoTurn),

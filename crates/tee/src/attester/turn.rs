@@ -44,7 +44,7 @@ async fn take_within<T: Send + 'static>(
 
 /// Why work was not done.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoTurn {
+pub enum NoTurn {
     /// Nothing within the time.
     #[error("there was no evidence within {} seconds", PATIENCE.as_secs())]
     TimedOut,

@@ -14,7 +14,7 @@ const ENTRY: usize = 24;
 
 /// A certificate's place between the report's signature and AMD's root. The order is the chain's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub enum Role {
     /// Of the chip and its TCB (VCEK); signs reports.
     Vcek,
     /// Of the cloud and the TCB (VLEK); signs reports instead of a VCEK.
@@ -60,7 +60,7 @@ const GUIDS: [(uuid::Uuid, Role); 4] = [
 
 /// The certificates in `table`, each as DER, the one that signs reports first. A host that gives
 /// none gives an empty table; entries of other kinds are left out.
-pub(crate) fn parse(table: &[u8]) -> Result<Vec<Vec<u8>>, CertificateTableError> {
+pub(super) fn parse(table: &[u8]) -> Result<Vec<Vec<u8>>, CertificateTableError> {
     let mut found: Vec<(Role, &[u8])> = Vec::new();
     for entry in entries(table)? {
         let certificate = entry.content(table)?;
@@ -167,7 +167,7 @@ fn is_der_sequence(bytes: &[u8]) -> bool {
 
 /// Why a certificate table cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CertificateTableError {
+pub enum CertificateTableError {
     /// No entry of zeros.
     #[error("its `{0}` bytes hold no entry of zeros that ends it")]
     Unended(usize),

@@ -21,19 +21,21 @@ mod tsm;
 mod turn;
 
 use mse_attest::Evidence;
+use mse_crypto::sealing::SealingKey;
+use mse_workload::launch::SealPolicy;
 
-pub(crate) use self::choice::{Choice, ChoiceError, Machine, UnknownChoice, Wish};
-pub(crate) use self::self_check::self_check;
-pub(crate) use self::tsm::MAX_PRIVILEGE_LEVEL;
+pub use self::certificates::CertificateTableError;
+pub use self::choice::{Choice, ChoiceError, Looked, Machine, UnknownChoice, Wish};
+pub use self::gramine::{Gramine, GramineError};
+pub use self::self_check::{SelfCheck, self_check};
+pub use self::tsm::{MAX_PRIVILEGE_LEVEL, Tsm, TsmError};
 
-use self::certificates::CertificateTableError;
-use self::gramine::{Gramine, GramineError};
-use self::tsm::{Tsm, TsmError, TsmReport};
+use self::tsm::TsmReport;
 use crate::host::{HostError, HostLink};
 
 /// A source of evidence about this very enclave.
 #[derive(Clone)]
-pub(crate) enum Attester {
+pub enum Attester {
     /// The launcher's simulated quoting service, over the launch socket.
     Simulated(HostLink),
     /// The guest kernel's configfs-tsm: TDX and SEV-SNP.
@@ -44,17 +46,17 @@ pub(crate) enum Attester {
 
 /// Evidence, and what the platform gave to verify it with.
 #[derive(Debug)]
-pub(crate) struct Attested {
+pub struct Attested {
     /// It states the report data that was asked for.
-    pub(crate) evidence: Evidence,
+    pub evidence: Evidence,
     /// Endorsements as DER, the signer of the evidence first; often none. They are hints of the
     /// host's: whoever verifies checks them against roots of its own.
-    pub(crate) certificates: Vec<Vec<u8>>,
+    pub certificates: Vec<Vec<u8>>,
 }
 
 impl Attester {
     /// Fresh evidence with `report_data`.
-    pub(crate) async fn evidence(&self, report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
+    pub async fn evidence(&self, report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
         match self {
             Self::Simulated(host) => attested(&host.quote(report_data).await?, report_data),
             Self::Tsm(tsm) => from_tsm(&tsm.report(report_data).await?, report_data),
@@ -62,8 +64,18 @@ impl Attester {
         }
     }
 
+    /// A key that only this program can have again, as far as `policy` tells programs apart; on
+    /// this platform, and nowhere else.
+    pub async fn seal_key(&self, policy: SealPolicy) -> Result<SealingKey, AttesterError> {
+        match self {
+            Self::Simulated(host) => Ok(host.seal_key(policy).await?),
+            Self::Gramine(gramine) => Ok(gramine.seal_key(policy).await?),
+            Self::Tsm(_) => Err(AttesterError::NoSealKey),
+        }
+    }
+
     /// Its name, as it is chosen by.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Simulated(_) => "simulated",
             Self::Tsm(_) => "tsm",
@@ -98,7 +110,7 @@ fn attested(bytes: &[u8], report_data: &[u8; 64]) -> Result<Attested, AttesterEr
 
 /// Why there is no evidence.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AttesterError {
+pub enum AttesterError {
     /// There is nobody to ask.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
@@ -111,6 +123,12 @@ pub(crate) enum AttesterError {
     /// Gramine gave none.
     #[error(transparent)]
     Gramine(#[from] GramineError),
+    /// There is no file interface for one: TDX has no sealing key at all, and Linux gives that of
+    /// SEV-SNP by an ioctl only.
+    #[error(
+        "this TEE gives no sealing key to files: bring the state's key from a replica that runs, or from its recovery shares"
+    )]
+    NoSealKey,
     /// The SEV-SNP host gave something else than certificates.
     #[error(
         "the host's certificate table (`auxblob`) cannot be read: {0}; have the host's operator set it anew, or none"

@@ -6,11 +6,16 @@
 //! - `user_report_data`, written: the 64 bytes of report data, the process's until it is
 //!   written again. Hence one caller at a time.
 //! - `quote`, read: a fresh quote over it, made when the file is opened.
+//! - `keys/_sgx_mrenclave` and `keys/_sgx_mrsigner`, read: the CPU's sealing keys for this enclave
+//!   and for all of its signer, 16 bytes.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mse_crypto::Zeroizing;
+use mse_crypto::sealing::SealingKey;
+use mse_workload::launch::SealPolicy;
 use tokio::sync::Mutex;
 
 use super::files::Files;
@@ -23,10 +28,11 @@ pub(super) const FOLDER: &str = "dev/attestation";
 /// Gramine's own limit is 8 KiB.
 const MAX_QUOTE: usize = 16 * 1024;
 const MAX_TEXT: usize = 256;
+const SEAL_KEY_BYTES: usize = 16;
 
 /// Gramine's quotes.
 #[derive(Clone)]
-pub(crate) struct Gramine {
+pub struct Gramine {
     files: Arc<dyn Files>,
     folder: PathBuf,
     turn: Arc<Mutex<()>>,
@@ -60,6 +66,29 @@ impl Gramine {
         let this = self.clone();
         let report_data = *report_data;
         turn::take(&self.turn, move || this.quote_blocking(&report_data)).await?
+    }
+
+    /// The CPU's sealing key. It has 16 bytes: what is sealed lasts as long as AES-128 does.
+    pub(crate) async fn seal_key(&self, policy: SealPolicy) -> Result<SealingKey, GramineError> {
+        let this = self.clone();
+        turn::take(&self.turn, move || this.seal_key_blocking(policy)).await?
+    }
+
+    fn seal_key_blocking(&self, policy: SealPolicy) -> Result<SealingKey, GramineError> {
+        let name = match policy {
+            SealPolicy::Measurement => "keys/_sgx_mrenclave",
+            SealPolicy::Signer => "keys/_sgx_mrsigner",
+        };
+        let key = Zeroizing::new(self.read(name, SEAL_KEY_BYTES)?);
+        let mut bytes = Zeroizing::new([0; 32]);
+        if key.len() != SEAL_KEY_BYTES {
+            return Err(GramineError::SealKey {
+                path: self.folder.join(name),
+                size: key.len(),
+            });
+        }
+        bytes[..SEAL_KEY_BYTES].copy_from_slice(&key);
+        Ok(SealingKey::from_bytes(*bytes).derive("mse-gramine-seal-v1", name.as_bytes()))
     }
 
     fn quote_blocking(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, GramineError> {
@@ -119,7 +148,7 @@ impl Gramine {
 
 /// Why Gramine gives no quote.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GramineError {
+pub enum GramineError {
     /// Too many callers before, or the quoting service hangs.
     #[error(transparent)]
     Turn(#[from] NoTurn),
@@ -154,6 +183,14 @@ pub(crate) enum GramineError {
     /// Not a quote.
     #[error("what Gramine gave is no SGX quote: {0}")]
     Malformed(#[from] LayoutError),
+    /// A sealing key of another size.
+    #[error("`{}` has `{size}` bytes, not {SEAL_KEY_BYTES}", path.display())]
+    SealKey {
+        /// The file.
+        path: PathBuf,
+        /// Bytes.
+        size: usize,
+    },
     /// A quote about something else.
     #[error("Gramine gave a quote with other report data than asked for")]
     OtherReportData,

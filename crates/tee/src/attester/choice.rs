@@ -24,16 +24,16 @@ use crate::host::HostLink;
 
 /// What the launcher wishes for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub struct Wish {
     /// Which attester.
-    pub(crate) kind: Choice,
+    pub kind: Choice,
     /// The privilege level (VMPL) that a report of SEV-SNP shall state.
-    pub(crate) privilege_level: Option<u8>,
+    pub privilege_level: Option<u8>,
 }
 
 /// An attester by name, or none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// The first that is there of Gramine, the kernel and the launcher.
     #[default]
     Auto,
@@ -62,18 +62,18 @@ impl FromStr for Choice {
 /// No such attester.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no attester: choose `auto`, `simulated`, `tsm` or `gramine`")]
-pub(crate) struct UnknownChoice(String);
+pub struct UnknownChoice(String);
 
 /// Where attesters are looked for.
 #[derive(Clone)]
-pub(crate) struct Machine {
+pub struct Machine {
     root: PathBuf,
     files: Arc<dyn Files>,
 }
 
 impl Machine {
     /// The machine whose root directory is `root`.
-    pub(crate) fn at(root: &Path) -> Self {
+    pub fn at(root: &Path) -> Self {
         Self::with(root, Arc::new(Disk))
     }
 
@@ -86,7 +86,7 @@ impl Machine {
 
     /// The attester that is wished for, or that is there. `launcher` is the launch socket, if
     /// there is one to ask for simulated quotes.
-    pub(crate) async fn attester(
+    pub async fn attester(
         &self,
         wish: Wish,
         launcher: Option<HostLink>,
@@ -163,7 +163,7 @@ impl Machine {
 
 /// What was seen where.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub struct Looked {
     path: PathBuf,
     found: &'static str,
 }
@@ -176,7 +176,7 @@ impl fmt::Display for Looked {
 
 /// Why there is no attester.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ChoiceError {
+pub enum ChoiceError {
     /// None of all.
     #[error(
         "no attester was found. Looked for Gramine with DCAP ({gramine}), the kernel's configfs-tsm for TDX and SEV-SNP ({tsm}; it takes Linux 6.7, configfs mounted, and the driver `tdx_guest` or `sev-guest`), and the quoting service of a launcher (there is no launch socket)"

@@ -14,7 +14,7 @@ const DOMAIN: &[u8] = b"mse-enclave-self-check-v1\0";
 
 /// What `mse-enclave attest` prints, as JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct SelfCheck {
+pub struct SelfCheck {
     /// Which attester it was.
     attester: &'static str,
     /// The self-check's own report data, in hex.
@@ -26,7 +26,7 @@ pub(crate) struct SelfCheck {
 }
 
 /// Asks the attester of the machine at `root`, which has no launcher.
-pub(crate) async fn self_check(root: &Path, wish: Wish) -> Result<SelfCheck, AttesterError> {
+pub async fn self_check(root: &Path, wish: Wish) -> Result<SelfCheck, AttesterError> {
     let attester = Machine::at(root).attester(wish, None).await?;
     let report_data = sha512(&[DOMAIN]);
     let attested = attester.evidence(&report_data).await?;

@@ -1,0 +1,9 @@
+//! What a program has inside a TEE, whichever TEE it is.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`attester`] | evidence about this very program, from the simulated platform, configfs-tsm or Gramine |
+//! | [`host`] | the socket to the launcher: quotes and orders come in, reports go out |
+
+pub mod attester;
+pub mod host;
