@@ -1,1 +1,3 @@
 //! The configuration and attestation service.
+
+pub mod challenge;

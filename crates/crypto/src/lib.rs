@@ -5,6 +5,7 @@
 //! | [`digest`] | SHA-256 and its 32-byte newtype | FIPS 180-4 |
 //! | [`secretbox`] | XSalsa20-Poly1305 for the code bundle, streaming | NaCl `crypto_secretbox` |
 //! | [`hpke`] | sealing to an enclave's attested key | RFC 9180, X25519 / HKDF-SHA256 / ChaCha20-Poly1305 |
+//! | [`mac`] | tags that only the holder of a key can make | HMAC-SHA256, FIPS 198-1 |
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
@@ -15,6 +16,7 @@
 
 pub mod digest;
 pub mod hpke;
+pub mod mac;
 pub mod password;
 pub mod random;
 pub mod sealing;
