@@ -1,3 +1,4 @@
 //! The configuration and attestation service.
 
 pub mod challenge;
+pub mod identity;

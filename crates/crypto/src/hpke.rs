@@ -43,6 +43,16 @@ impl KeyPair {
         }
     }
 
+    /// The pair of a secret seed: the same seed, the same pair (RFC 9180 §7.1.3,
+    /// `DeriveKeyPair`).
+    pub fn derive(seed: &[u8; 32]) -> Self {
+        let (private, public) = Suite::derive_keypair(seed);
+        Self {
+            private,
+            public: PublicKey(public.to_bytes().into()),
+        }
+    }
+
     /// The half to show.
     pub fn public(&self) -> PublicKey {
         self.public

@@ -58,6 +58,19 @@ impl SigningKey {
         Self::from_pkcs8_der(&pkcs8).expect("it was just made")
     }
 
+    /// The Ed25519 key of a secret seed (RFC 8032 §5.1.5).
+    pub fn ed25519_of_seed(seed: &[u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed has 32 bytes");
+        let pkcs8 = pair
+            .to_pkcs8v1()
+            .map(|document| document.as_ref().to_vec())
+            .expect("a key pair can be written");
+        Self {
+            pair: Pair::Ed25519(pair),
+            pkcs8: Zeroizing::new(pkcs8),
+        }
+    }
+
     /// Reads PKCS#8, PEM (`PRIVATE KEY`).
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
         let der = Zeroizing::new(pem_body(pem, "PRIVATE KEY")?);
