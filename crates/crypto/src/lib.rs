@@ -10,6 +10,7 @@
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
+//! | [`totp`] | one-time passwords | RFC 6238 |
 //!
 //! Secrets live in types that wipe themselves when dropped and have no `Debug`: a key cannot
 //! end up in a log line by accident.
@@ -22,6 +23,7 @@ pub mod random;
 pub mod sealing;
 pub mod secretbox;
 pub mod signing;
+pub mod totp;
 
 pub use digest::Digest;
 pub use secretbox::CodeKey;
