@@ -2,4 +2,5 @@
 
 pub mod challenge;
 pub mod identity;
+pub mod listen;
 pub mod release;

@@ -1,0 +1,160 @@
+//! Listening: TLS connections that are bounded in number and time, whoever opens them.
+
+mod crowd;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mse_ratls::ChannelBinding;
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+pub use crowd::{Crowd, Seat};
+
+/// A handshake that takes longer is dropped.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Headers or a body that take longer, or a pause between requests, end the connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// The longest body that is read.
+    fn max_body(&self) -> usize;
+
+    /// Answers one request of the connection `channel`.
+    fn answer(
+        &self,
+        request: Request<Bytes>,
+        channel: &Channel,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// What is known of a connection.
+#[derive(Clone)]
+pub struct Channel {
+    /// The value that only its two ends know.
+    pub binding: ChannelBinding,
+    /// DER of the certificate that the client showed, with proof of its key; nothing vouches for
+    /// what else it says.
+    pub client: Option<Vec<u8>>,
+}
+
+/// Accepts connections until the task is dropped; at most as many as `crowd` has seats.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    tls: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static,
+    crowd: Arc<Crowd>,
+    service: Arc<S>,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: give others time to close theirs.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let acceptor = TlsAcceptor::from(tls());
+        let service = Arc::clone(&service);
+        let (give_seat, seat) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            if let Ok(seat) = seat.await {
+                serve_connection(stream, acceptor, Arc::new(seat), service).await;
+            }
+        });
+        // A task that has ended already has nobody to give a seat to.
+        let _ = give_seat.send(crowd.enter(task.abort_handle()));
+    }
+}
+
+async fn serve_connection<S: Service>(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    seat: Arc<Seat>,
+    service: Arc<S>,
+) {
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+        tracing::debug!("a handshake failed or took too long");
+        return;
+    };
+    let session = stream.get_ref().1;
+    let Ok(binding) = ChannelBinding::of(session) else {
+        return;
+    };
+    let client = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|certificate| certificate.to_vec());
+    let channel = Arc::new(Channel { binding, client });
+    let answer = service_fn(move |request| {
+        let (seat, service, channel) = (
+            Arc::clone(&seat),
+            Arc::clone(&service),
+            Arc::clone(&channel),
+        );
+        async move {
+            seat.spoke();
+            let answer = match whole(request, service.max_body()).await {
+                Ok(request) => service.answer(request, &channel).await,
+                Err(status) => plain(status),
+            };
+            seat.spoke();
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The request with its whole body.
+async fn whole(request: Request<Incoming>, limit: usize) -> Result<Request<Bytes>, StatusCode> {
+    let (head, body) = request.into_parts();
+    let body = timeout(PATIENCE, Limited::new(body, limit).collect())
+        .await
+        .map_err(|_| StatusCode::REQUEST_TIMEOUT)?
+        .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+    Ok(Request::from_parts(head, body.to_bytes()))
+}
+
+fn plain(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// TLS 1.3 for servers that are not asked for who their clients are.
+pub fn server_config(
+    credentials: crate::identity::TlsCredentials,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(credentials.chain, credentials.private_key)?;
+    // Sessions are not resumed: each release is bound to a handshake of its own.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
