@@ -1,6 +1,6 @@
 //! A verifier that remembers what it has verified.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     Appraisal, Collateral, Evidence, Policy, ReferenceValues, Refusal, appraise::appraise_with,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Verifier {
     policy: Policy,
-    memory: Memory,
+    memory: Arc<Memory>,
 }
 
 impl Verifier {
@@ -25,7 +25,16 @@ impl Verifier {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            memory: Memory::default(),
+            memory: Arc::default(),
+        }
+    }
+
+    /// A verifier under another policy that shares what this one has verified: that follows from
+    /// evidence and endorsements alone, and each appraisal judges it by its own policy.
+    pub fn under(&self, policy: Policy) -> Self {
+        Self {
+            policy,
+            memory: Arc::clone(&self.memory),
         }
     }
 

@@ -87,3 +87,33 @@ fn a_warm_verifier_still_refuses() {
     let debug = Case::with_quote(|options| options.debug = true);
     assert_eq!(appraise(&debug).unwrap_err().failed, CheckName::Debug);
 }
+
+#[test]
+fn what_is_shared_is_judged_by_each_policy() {
+    let case = Case::good();
+    let warm = Verifier::new(case.policy.clone());
+    let appraise = |verifier: &Verifier| {
+        verifier.appraise(
+            &case.evidence(),
+            &case.collateral(),
+            &case.expected,
+            case.now,
+        )
+    };
+    appraise(&warm).unwrap();
+    appraise(&warm.under(case.policy.clone())).unwrap();
+    // The same root is no anchor there, and the same status is not enough.
+    let without_anchor = warm.under(mse_attest::Policy::strict());
+    assert_eq!(
+        appraise(&without_anchor).unwrap_err().failed,
+        CheckName::RootOfTrust
+    );
+    let newer = case
+        .policy
+        .clone()
+        .require_min_tcb_evaluation_number(u32::MAX);
+    assert_eq!(
+        appraise(&warm.under(newer)).unwrap_err().failed,
+        CheckName::TcbEvaluation
+    );
+}
