@@ -1,4 +1,6 @@
 //! Attested release: what a service must prove, and what it is told then.
 
+pub mod asked;
+pub mod endpoint;
 pub mod proven;
 pub mod ticket;

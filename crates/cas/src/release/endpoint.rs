@@ -1,0 +1,125 @@
+//! The release endpoint: HTTP on connections that anyone may open.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use mse_ratls::ChannelBinding;
+use mse_ratls::release::{
+    CHALLENGE, MAX_REQUEST, RELEASE, RENEW, RefusalCode, ReleaseChallenge, ReleaseRefusal,
+    SealedRelease,
+};
+use serde::Serialize;
+
+use super::asked::{Asked, read_renewal, refusal};
+use crate::challenge::{Challenges, LIFETIME};
+use crate::listen::{Channel, Service};
+
+/// What decides on releases.
+pub trait Releases: Send + Sync + 'static {
+    /// Of evidence that answers a challenge of this CAS.
+    fn release(
+        &self,
+        asked: Asked,
+        channel: &ChannelBinding,
+    ) -> impl Future<Output = Result<SealedRelease, ReleaseRefusal>> + Send;
+
+    /// Of a ticket.
+    fn renew(
+        &self,
+        ticket: &[u8],
+        channel: &ChannelBinding,
+    ) -> impl Future<Output = Result<SealedRelease, ReleaseRefusal>> + Send;
+}
+
+/// Answers services.
+pub struct Endpoint<R> {
+    challenges: Challenges,
+    releases: Arc<R>,
+}
+
+impl<R: Releases> Endpoint<R> {
+    /// With these challenges and releases.
+    pub fn new(challenges: Challenges, releases: Arc<R>) -> Self {
+        Self {
+            challenges,
+            releases,
+        }
+    }
+
+    async fn release(
+        &self,
+        body: &[u8],
+        channel: &ChannelBinding,
+    ) -> Result<SealedRelease, ReleaseRefusal> {
+        let asked = Asked::read(body)?;
+        self.challenges
+            .check(&asked.nonce, SystemTime::now())
+            .map_err(|error| refusal(RefusalCode::Challenge, error.to_string()))?;
+        self.releases.release(asked, channel).await
+    }
+}
+
+impl<R: Releases> Service for Endpoint<R> {
+    fn max_body(&self) -> usize {
+        MAX_REQUEST
+    }
+
+    async fn answer(&self, request: Request<Bytes>, channel: &Channel) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, CHALLENGE) => {
+                let nonce = self.challenges.issue(SystemTime::now());
+                json(
+                    StatusCode::OK,
+                    &ReleaseChallenge {
+                        nonce: hex::encode(nonce.0),
+                        lifetime: LIFETIME.as_secs(),
+                    },
+                )
+            }
+            (&Method::POST, RELEASE) => {
+                answered(self.release(request.body(), &channel.binding).await)
+            }
+            (&Method::POST, RENEW) => {
+                let released = match read_renewal(request.body()) {
+                    Ok(ticket) => self.releases.renew(&ticket, &channel.binding).await,
+                    Err(refused) => Err(refused),
+                };
+                answered(released)
+            }
+            (method, path) => answered(Err(refusal(
+                RefusalCode::Malformed,
+                format!("`{method} {path}` is nothing that services ask for"),
+            ))),
+        }
+    }
+}
+
+fn answered(released: Result<SealedRelease, ReleaseRefusal>) -> Response<Full<Bytes>> {
+    match released {
+        Ok(released) => json(StatusCode::OK, &released),
+        Err(refused) => {
+            let status = StatusCode::from_u16(refused.code.http_status())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            json(status, &refused)
+        }
+    }
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let Ok(body) = serde_json::to_vec(body) else {
+        let mut failed = Response::new(Full::default());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return failed;
+    };
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
