@@ -1,1 +1,19 @@
 //! The session language: what a service may be told, and what it must prove first.
+
+mod base58;
+mod check;
+mod diagnostic;
+mod model;
+mod read;
+mod reference;
+mod template;
+mod variables;
+mod yaml;
+
+pub use crate::check::{Compatibility, Faults, Outcome, check_text};
+pub use crate::diagnostic::{Code, Diagnostic, Severity};
+pub use crate::model::*;
+pub use crate::reference::{Escape, Reference, Target};
+pub use crate::template::{HostArguments, InvalidReference, Parsed, Piece, RenderError, Template};
+pub use crate::variables::Variables;
+pub use crate::yaml::MAX_BYTES;

@@ -1,0 +1,405 @@
+//! `secrets`.
+
+mod certificate;
+mod explicit;
+mod token;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mse_secrets::{KeyType, Kind};
+
+use super::{Field, Fields, Reader, sharing};
+use crate::diagnostic::{Code, Spot, did_you_mean};
+use crate::model::{Explicit, Feature, Generated, Secret, SecretName, SecretSource};
+use crate::reference::LEGACY_SUFFIXES;
+
+pub(super) use self::token::token;
+
+/// Characters and bytes of a generated text or binary.
+const MAX_SIZE: u32 = 65_536;
+const DEFAULT_SIZE: u32 = 20;
+
+pub(super) fn secret(r: &mut Reader, field: &Field<'_>) -> Option<Secret> {
+    let mut fields = field.map(r)?;
+    let name = fields
+        .require(r, "name")
+        .and_then(|field| secret_name(r, &field));
+    let kind_field = fields.get("kind");
+    let kind = match &kind_field {
+        Some(field) => kind_of(r, field).map(Some),
+        None => Some(None),
+    };
+    let exports = match fields.get("export") {
+        Some(field) => sharing::exports(r, &field),
+        None => Vec::new(),
+    };
+    let public = fields.get("export_public");
+    let migrate = fields.get("migrate");
+    let source = source(
+        r,
+        &mut fields,
+        name.as_ref(),
+        kind.unwrap_or_default(),
+        kind.is_some(),
+    );
+    let export_public = match &public {
+        Some(field) => field.boolean(r),
+        None => Some(false),
+    };
+    let migrates = match &migrate {
+        Some(field) => {
+            r.uses(Feature::Migration, &field.spot);
+            field.boolean(r)
+        }
+        None => Some(false),
+    };
+    fields.finish(r);
+    let secret = Secret {
+        name: name?,
+        kind: kind?,
+        source: source?,
+        exports,
+        export_public: export_public?,
+        migrate: migrates?,
+    };
+    if secret.export_public
+        && let Some(field) = public
+    {
+        warn_of_public(r, &secret, &field.spot);
+    }
+    if let Some(field) = migrate
+        && !matches!(
+            secret.source,
+            SecretSource::Generated(Generated::PrivateKey(_))
+        )
+    {
+        r.report.warn(
+            Code::NoEffect,
+            &field.spot,
+            "`migrate` is for generated private keys",
+            "remove it",
+        );
+    }
+    Some(Secret {
+        migrate: secret.migrate
+            && matches!(
+                secret.source,
+                SecretSource::Generated(Generated::PrivateKey(_))
+            ),
+        ..secret
+    })
+}
+
+fn secret_name(r: &mut Reader, field: &Field<'_>) -> Option<SecretName> {
+    let name: SecretName = field.parse(r, Code::BadName)?;
+    if let Some(suffix) = LEGACY_SUFFIXES
+        .iter()
+        .find(|suffix| name.as_str().ends_with(**suffix))
+    {
+        r.report.error_with(
+            Code::BadName,
+            &field.spot,
+            format!(
+                "references to `{name}` would be read as the form `{suffix}` of another secret"
+            ),
+            "choose a name that does not end like this",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+fn kind_of(r: &mut Reader, field: &Field<'_>) -> Option<Kind> {
+    let kind = field.word(r, &Kind::ALL.map(|kind| (kind.as_str(), kind)))?;
+    let feature = match kind {
+        Kind::Ascii | Kind::Binary | Kind::X509 | Kind::X509Ca => return Some(kind),
+        Kind::PrivateKey => Feature::PrivateKeySecrets,
+        Kind::PublicKey => Feature::PublicKeySecrets,
+        Kind::PgpKey => Feature::PgpKeys,
+        Kind::Jwt => Feature::Jwt,
+        Kind::AadToken => Feature::AadTokens,
+        Kind::ConfigFragment => Feature::ConfigFragments,
+    };
+    r.uses(feature, &field.spot);
+    Some(kind)
+}
+
+/// Keys that only some kinds have, and only where the CAS makes the value (or, for those marked,
+/// where it stands in the session).
+const PARAMETERS: [(&str, &[Kind]); 17] = [
+    ("size", &[Kind::Ascii, Kind::Binary]),
+    ("key_type", &[Kind::PrivateKey]),
+    (
+        "private_key",
+        &[Kind::X509, Kind::X509Ca, Kind::PublicKey, Kind::AadToken],
+    ),
+    ("issuer", &[Kind::X509, Kind::X509Ca]),
+    ("common_name", &[Kind::X509, Kind::X509Ca]),
+    ("endpoint", &[Kind::X509]),
+    ("dns", &[Kind::X509]),
+    ("san", &[Kind::X509]),
+    ("valid_for", &[Kind::X509, Kind::X509Ca]),
+    ("tenant_id", &[Kind::AadToken]),
+    ("client_id", &[Kind::AadToken]),
+    ("application_secret", &[Kind::AadToken]),
+    ("certificate_thumbprint", &[Kind::AadToken]),
+    ("signer", &[Kind::Jwt]),
+    ("alg", &[Kind::Jwt]),
+    ("validity", &[Kind::Jwt]),
+    ("payload", &[Kind::Jwt]),
+];
+
+/// The parameters that are there.
+type Parameters<'n> = BTreeMap<&'static str, Field<'n>>;
+
+fn source(
+    r: &mut Reader,
+    fields: &mut Fields<'_>,
+    name: Option<&SecretName>,
+    kind: Option<Kind>,
+    is_kind_read: bool,
+) -> Option<SecretSource> {
+    let parameters: Parameters<'_> = PARAMETERS
+        .iter()
+        .filter_map(|(key, _)| Some((*key, fields.get(key)?)))
+        .collect();
+    let value = fields.get("value");
+    let import = fields.get("import");
+    let vault = fields.get("import_akv");
+    let spot = fields.spot.clone();
+    let sources: Vec<_> = [&value, &import, &vault].into_iter().flatten().collect();
+    if let [_, second, ..] = sources.as_slice() {
+        r.report.error_with(
+            Code::Conflict,
+            &second.spot,
+            "`value`, `import` and `import_akv` exclude each other",
+            "keep one of them",
+        );
+        return None;
+    }
+    if let Some(field) = import {
+        misplaced(r, &parameters, |_| false, "an imported secret");
+        return sharing::import(r, &field, name?).map(SecretSource::Imported);
+    }
+    if let Some(field) = vault {
+        r.uses(Feature::VaultImport, &field.spot);
+        misplaced(r, &parameters, |_| false, "an imported secret");
+        return token::vault_import(r, &field, name?).map(SecretSource::Vault);
+    }
+    let Some(kind) = kind else {
+        if is_kind_read {
+            r.report.error_with(
+                Code::MissingKey,
+                &spot,
+                "a secret that is not imported has a `kind`",
+                "add `kind: ascii`, or another one",
+            );
+        }
+        return None;
+    };
+    if let Some(field) = value {
+        let is_certificate = matches!(kind, Kind::X509 | Kind::X509Ca);
+        let fits = |key: &str| is_certificate && key == "private_key";
+        misplaced(r, &parameters, fits, "a value that stands in the session");
+        return explicit::explicit(r, &field, kind, parameters.get("private_key"))
+            .map(SecretSource::Explicit);
+    }
+    let fits = |key: &str| {
+        PARAMETERS
+            .iter()
+            .any(|(name, kinds)| *name == key && kinds.contains(&kind))
+    };
+    misplaced(
+        r,
+        &parameters,
+        fits,
+        &format!("a secret of the kind `{kind}`"),
+    );
+    generated(r, &parameters, name?, kind, &spot).map(SecretSource::Generated)
+}
+
+fn misplaced(r: &mut Reader, parameters: &Parameters<'_>, fits: impl Fn(&str) -> bool, what: &str) {
+    for (key, field) in parameters {
+        if !fits(key) {
+            let message = format!("{what} has no `{key}`");
+            let help = format!("remove `{key}`");
+            r.report
+                .error_with(Code::Conflict, &field.spot, message, help);
+        }
+    }
+}
+
+fn generated(
+    r: &mut Reader,
+    parameters: &Parameters<'_>,
+    name: &SecretName,
+    kind: Kind,
+    spot: &Spot,
+) -> Option<Generated> {
+    let size = |r: &mut Reader| match parameters.get("size") {
+        Some(field) => size(r, field),
+        None => Some(DEFAULT_SIZE),
+    };
+    match kind {
+        Kind::Ascii => size(r).map(Generated::Ascii),
+        Kind::Binary => size(r).map(Generated::Binary),
+        Kind::PrivateKey => match parameters.get("key_type") {
+            Some(field) => key_type(r, field),
+            None => Some(KeyType::default()),
+        }
+        .map(Generated::PrivateKey),
+        Kind::PublicKey => {
+            let Some(field) = parameters.get("private_key") else {
+                missing(r, spot, kind, "private_key");
+                return None;
+            };
+            named(r, field, &[Kind::PrivateKey, Kind::X509, Kind::X509Ca]).map(Generated::PublicKey)
+        }
+        Kind::X509 | Kind::X509Ca => certificate::request(r, parameters, name)
+            .map(|request| Generated::Certificate(Box::new(request))),
+        Kind::PgpKey => Some(Generated::PgpKey),
+        Kind::Jwt => token::jwt(r, parameters, spot).map(Generated::Jwt),
+        Kind::AadToken => token::aad(r, parameters, spot).map(Generated::AadToken),
+        Kind::ConfigFragment => {
+            missing(r, spot, kind, "value");
+            None
+        }
+    }
+}
+
+fn missing(r: &mut Reader, spot: &Spot, kind: Kind, key: &str) {
+    let message = format!("a secret of the kind `{kind}` needs `{key}`");
+    r.report.error(Code::MissingKey, spot, message);
+}
+
+/// A secret of this session, of one of some kinds.
+fn named(r: &mut Reader, field: &Field<'_>, kinds: &[Kind]) -> Option<SecretName> {
+    let name: SecretName = field.parse(r, Code::BadName)?;
+    r.expect_secret(name.as_str(), kinds, &field.spot);
+    Some(name)
+}
+
+fn size(r: &mut Reader, field: &Field<'_>) -> Option<u32> {
+    let size = field.number::<u32>(r)?;
+    if (1..=MAX_SIZE).contains(&size) {
+        return Some(size);
+    }
+    let message = format!("`size` is from 1 to {MAX_SIZE}, and this is {size}");
+    r.report.error(Code::BadValue, &field.spot, message);
+    None
+}
+
+fn key_type(r: &mut Reader, field: &Field<'_>) -> Option<KeyType> {
+    r.uses(Feature::KeyTypes, &field.spot);
+    let text = field.text(r)?;
+    let Ok(key_type) = text.parse::<KeyType>() else {
+        let known: Vec<&str> = KeyType::ALL.iter().map(|one| one.as_str()).collect();
+        let help =
+            did_you_mean(text, &known).unwrap_or_else(|| format!("known are {}", known.join(", ")));
+        let message = format!("`{}` is no type of key", crate::diagnostic::shown(text));
+        r.report
+            .error_with(Code::BadValue, &field.spot, message, help);
+        return None;
+    };
+    if matches!(key_type, KeyType::Rsa2048 | KeyType::Rsa3072) {
+        r.uses(Feature::RsaKeys, &field.spot);
+    }
+    Some(key_type)
+}
+
+fn warn_of_public(r: &mut Reader, secret: &Secret, spot: &Spot) {
+    let is_public = match (&secret.source, secret.kind) {
+        (_, Some(Kind::X509 | Kind::X509Ca | Kind::PublicKey)) => true,
+        (SecretSource::Explicit(_), Some(kind)) => kind != Kind::PrivateKey,
+        (_, None) => true,
+        _ => false,
+    };
+    if !is_public {
+        let kind = secret.kind.map_or("", Kind::as_str);
+        r.report.warn(
+            Code::PublicPrivateMaterial,
+            spot,
+            format!(
+                "anybody may read the secret `{}` of the kind `{kind}`",
+                secret.name
+            ),
+            "export it to the sessions that need it",
+        );
+    }
+}
+
+/// Certificates and keys that need each other in a circle can never be made.
+pub(super) fn check_circles(r: &mut Reader, fields: &[Field<'_>], secrets: &[Secret]) {
+    let needs: BTreeMap<&str, Vec<&str>> = secrets
+        .iter()
+        .map(|secret| (secret.name.as_str(), needs(secret)))
+        .collect();
+    let mut done = BTreeSet::new();
+    for (index, secret) in secrets.iter().enumerate() {
+        let start = secret.name.as_str();
+        // Breadth first from each: who comes back to where it began is in a circle.
+        let mut reached = BTreeSet::new();
+        let mut queue = needs[start].clone();
+        while let Some(next) = queue.pop() {
+            if done.contains(next) || !reached.insert(next) {
+                continue;
+            }
+            queue.extend(needs.get(next).into_iter().flatten());
+        }
+        if reached.contains(start) {
+            let spot = fields
+                .iter()
+                .find(|field| super::session::name_of(field) == Some(start))
+                .or(fields.get(index))
+                .map(|field| field.spot.clone());
+            if let Some(spot) = spot {
+                let message = format!("the secret `{start}` needs itself");
+                r.report.error(Code::Circular, &spot, message);
+            }
+        } else {
+            done.insert(start);
+            done.extend(reached);
+        }
+    }
+}
+
+/// The secrets that are needed to make this one.
+fn needs(secret: &Secret) -> Vec<&str> {
+    match &secret.source {
+        SecretSource::Generated(Generated::PublicKey(key)) => vec![key.as_str()],
+        SecretSource::Generated(Generated::Certificate(request)) => {
+            [request.private_key.as_ref(), request.issuer.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(SecretName::as_str)
+                .collect()
+        }
+        SecretSource::Generated(Generated::Jwt(request)) => {
+            std::iter::once(request.signer.as_str())
+                .chain(request.payload.values().flat_map(names_in))
+                .collect()
+        }
+        SecretSource::Generated(Generated::AadToken(token)) => match &token.credential {
+            crate::model::AadCredential::Secret(template)
+            | crate::model::AadCredential::Certificate {
+                private_key: template,
+                ..
+            } => names_in(template).collect(),
+        },
+        SecretSource::Explicit(Explicit::Text { value, private_key }) => names_in(value)
+            .chain(private_key.iter().map(SecretName::as_str))
+            .collect(),
+        SecretSource::Vault(import) => std::iter::once(import.token.as_str())
+            .chain(import.decryption_key.iter().map(SecretName::as_str))
+            .collect(),
+        SecretSource::Generated(_) | SecretSource::Imported(_) | SecretSource::Explicit(_) => {
+            Vec::new()
+        }
+    }
+}
+
+fn names_in(template: &crate::template::Template) -> impl Iterator<Item = &str> {
+    template
+        .references()
+        .filter_map(|reference| Some(reference.secret()?.as_str()))
+}

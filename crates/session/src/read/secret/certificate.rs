@@ -1,0 +1,106 @@
+//! Certificates that the CAS issues.
+
+use mse_secrets::Kind;
+
+use super::{Parameters, named};
+use crate::diagnostic::{Code, shown};
+use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, SecretName};
+use crate::read::Reader;
+
+pub(super) fn request(
+    r: &mut Reader,
+    parameters: &Parameters<'_>,
+    name: &SecretName,
+) -> Option<CertificateRequest> {
+    let private_key = match parameters.get("private_key") {
+        Some(field) => named(r, field, &[Kind::PrivateKey]).map(Some),
+        None => Some(None),
+    };
+    let issuer = match parameters.get("issuer") {
+        Some(field) => named(r, field, &[Kind::X509Ca]).map(Some),
+        None => Some(None),
+    };
+    let endpoint = match parameters.get("endpoint") {
+        Some(field) => field
+            .word(
+                r,
+                &[Endpoint::Client, Endpoint::Server].map(|end| (end.as_str(), end)),
+            )
+            .map(Some),
+        None => Some(None),
+    };
+    if endpoint == Some(Some(Endpoint::Client))
+        && let Some(field) = parameters.get("dns")
+    {
+        r.report.error_with(
+            Code::Conflict,
+            &field.spot,
+            "`dns` is not for the certificates of clients",
+            "write `san: [\"dns:…\"]`, or remove it",
+        );
+        return None;
+    }
+    let names = names(r, parameters);
+    let common_name = match parameters.get("common_name") {
+        Some(field) => field.line(r, 256).map(Some),
+        None => Some(None),
+    };
+    let valid_for = match parameters.get("valid_for") {
+        Some(field) => field.parse(r, Code::BadValue).map(Some),
+        None => Some(None),
+    };
+    let names = names?;
+    let first_dns = names.iter().find_map(|name| match name {
+        AlternativeName::Dns(name) => Some(name.clone()),
+        AlternativeName::Ip(_) => None,
+    });
+    Some(CertificateRequest {
+        private_key: private_key?,
+        issuer: issuer?,
+        common_name: common_name?
+            .or(first_dns)
+            .unwrap_or_else(|| name.to_string()),
+        endpoint: endpoint?,
+        names,
+        valid_for: valid_for?,
+    })
+}
+
+fn names(r: &mut Reader, parameters: &Parameters<'_>) -> Option<Vec<AlternativeName>> {
+    let mut names = Vec::new();
+    if let Some(field) = parameters.get("dns") {
+        for item in field.one_or_many(r) {
+            let text = item.text(r);
+            names.push(text.and_then(|text| {
+                let name = AlternativeName::dns(text);
+                if name.is_none() {
+                    let message = format!("`{}` is no DNS name", shown(text));
+                    r.report.error(Code::BadValue, &item.spot, message);
+                }
+                name
+            }));
+        }
+    }
+    if let Some(field) = parameters.get("san") {
+        r.uses(Feature::AlternativeNames, &field.spot);
+        for item in field.one_or_many(r) {
+            let text = item.text(r);
+            names.push(text.and_then(|text| {
+                let name = AlternativeName::parse(text);
+                if name.is_none() {
+                    r.report.error_with(
+                        Code::BadValue,
+                        &item.spot,
+                        format!("`{}` is no alternative name", shown(text)),
+                        "write `dns:host.example` or `ip:192.0.2.1`",
+                    );
+                }
+                name
+            }));
+        }
+    }
+    let mut names: Vec<AlternativeName> = names.into_iter().collect::<Option<_>>()?;
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Some(names)
+}

@@ -1,0 +1,140 @@
+//! Values that stand in the session.
+
+use mse_secrets::Kind;
+use serde_json::{Map, Number, Value};
+
+use super::named;
+use crate::diagnostic::Code;
+use crate::model::{Explicit, Feature};
+use crate::read::{Field, Reader};
+use crate::template::HostArguments;
+use crate::yaml::Content;
+
+pub(super) fn explicit(
+    r: &mut Reader,
+    field: &Field<'_>,
+    kind: Kind,
+    private_key: Option<&Field<'_>>,
+) -> Option<Explicit> {
+    match kind {
+        Kind::ConfigFragment => return fragment(r, field).map(Explicit::Fragment),
+        Kind::PgpKey | Kind::Jwt | Kind::AadToken => {
+            r.report.error_with(
+                Code::Conflict,
+                &field.spot,
+                format!("a secret of the kind `{kind}` has no `value`: the CAS makes it"),
+                "remove it, or choose the kind `ascii`",
+            );
+            return None;
+        }
+        Kind::X509 | Kind::X509Ca => r.uses(Feature::ExplicitCertificates, &field.spot),
+        Kind::Ascii | Kind::Binary | Kind::PrivateKey | Kind::PublicKey => {}
+    }
+    let template = field.template(r, HostArguments::Literal)?;
+    if let Some(text) = template.as_literal() {
+        let wanted = match kind {
+            Kind::Binary => {
+                let is_hex = hex::decode(text.trim()).is_ok();
+                (!is_hex).then_some("an even number of hex digits")
+            }
+            Kind::PrivateKey => (!is_pem(text, "PRIVATE KEY")).then_some("PKCS#8 in PEM"),
+            Kind::PublicKey => (!is_pem(text, "PUBLIC KEY")).then_some("SPKI in PEM"),
+            Kind::X509 | Kind::X509Ca => (!is_pem(text, "CERTIFICATE")).then_some("PEM"),
+            _ => None,
+        };
+        if let Some(wanted) = wanted {
+            let message = format!("the value of a secret of the kind `{kind}` is {wanted}");
+            r.report.error(Code::BadValue, &field.spot, message);
+            return None;
+        }
+        if matches!(kind, Kind::Ascii | Kind::Binary | Kind::PrivateKey) {
+            field.warn_of_explicit(r, "the secret");
+        }
+    }
+    let private_key = match private_key {
+        Some(field) => Some(named(r, field, &[Kind::PrivateKey])?),
+        None => None,
+    };
+    Some(Explicit::Text {
+        value: template,
+        private_key,
+    })
+}
+
+fn is_pem(text: &str, label: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(&format!("-----BEGIN {label}-----"))
+        && text.ends_with(&format!("-----END {label}-----"))
+}
+
+/// YAML as the JSON that it stands for. Numbers are those that JSON's readers agree on.
+fn fragment(r: &mut Reader, field: &Field<'_>) -> Option<Value> {
+    match &field.node.content {
+        _ if field.node.is_null() => Some(Value::Null),
+        Content::Scalar {
+            text,
+            is_plain: true,
+        } => plain(r, field, text),
+        Content::Scalar { .. } => field.text(r).map(|text| Value::String(text.to_owned())),
+        Content::List(_) => {
+            let items: Vec<_> = field
+                .items(r)
+                .iter()
+                .map(|item| fragment(r, item))
+                .collect();
+            items.into_iter().collect::<Option<_>>().map(Value::Array)
+        }
+        Content::Map(_) => {
+            let entries: Vec<_> = field.map(r)?.all().collect();
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| {
+                    if key.len() > 256 || key.contains(char::is_control) {
+                        r.report.error(
+                            Code::BadName,
+                            &value.spot,
+                            "a key has more than 256 bytes, or a control character",
+                        );
+                        return None;
+                    }
+                    Some(((*key).to_owned(), fragment(r, value)?))
+                })
+                .collect();
+            entries
+                .into_iter()
+                .collect::<Option<Map<_, _>>>()
+                .map(Value::Object)
+        }
+    }
+}
+
+fn plain(r: &mut Reader, field: &Field<'_>, text: &str) -> Option<Value> {
+    match text {
+        "true" | "True" | "TRUE" => return Some(Value::Bool(true)),
+        "false" | "False" | "FALSE" => return Some(Value::Bool(false)),
+        _ => {}
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_integer = !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
+    if is_integer {
+        // What a double holds exactly: RFC 8785 knows no other numbers.
+        const MOST: i64 = (1 << 53) - 1;
+        return match text.parse::<i64>() {
+            Ok(number) if (-MOST..=MOST).contains(&number) => {
+                Some(Value::Number(Number::from(number)))
+            }
+            _ => {
+                r.report.error_with(
+                    Code::BadValue,
+                    &field.spot,
+                    "a number that not every reader could hold",
+                    "write it in quotes",
+                );
+                None
+            }
+        };
+    }
+    field.text(r).map(|text| Value::String(text.to_owned()))
+}
