@@ -1,6 +1,7 @@
 //! Attested release: what a service must prove, and what it is told then.
 
 pub mod asked;
+pub mod attestation;
 pub mod endpoint;
 pub mod proven;
 pub mod ticket;
