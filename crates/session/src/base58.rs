@@ -71,12 +71,28 @@ mod tests {
 
     #[test]
     fn form_as_the_cli_shows_it() {
-        let text = encode(0x0a, &[7; 32]);
-        assert_eq!(text.len(), 50);
-        assert!(text.starts_with('N'));
-        assert_eq!(encode(0x01, &[7; 32]).len(), 50);
-        assert_eq!(decode(0x0a, &text), Some([7; 32]));
-        assert_eq!(decode(0x01, &text), None);
+        // By a few lines of Python.
+        for (version, byte, text) in [
+            (
+                0x01,
+                0x00,
+                "2wkBET2rRgE8pahuaczxKbmv7ciehqsne57F9gtzf1PVdr2VP3",
+            ),
+            (
+                0x0a,
+                0x07,
+                "LVYGiNkpXucxDfRfDnWLJjn5ELwdg2m8HuLPvuk3EKg3W4vHfP",
+            ),
+            (
+                0x0a,
+                0xff,
+                "NPBwYwMNgSVV2PkyNpzVXbX5Fmu9kGdf2nBgeZrwD5GRkdTZTx",
+            ),
+        ] {
+            assert_eq!(encode(version, &[byte; 32]), text);
+            assert_eq!(decode(version, text), Some([byte; 32]));
+            assert_eq!(decode(version + 1, text), None);
+        }
     }
 
     proptest! {

@@ -374,7 +374,7 @@ mod tests {
             ("name: {{session}}\n", Code::TemplateLeft, 1, 7),
             ("a: &x [*x]\n", Code::Syntax, 1, 8),
             ("? [a]\n: b\n", Code::Syntax, 1, 3),
-            ("a: !!binary aGk=\n", Code::Syntax, 1, 13),
+            ("a: !!binary aGk=\n", Code::Syntax, 1, 4),
             ("a: 1\n---\nb: 2\n", Code::Syntax, 2, 1),
         ] {
             assert_eq!(faults(text), [(code, Some(line), Some(column))], "{text}");
@@ -390,7 +390,8 @@ mod tests {
         let deep = |count: usize| format!("a: {}{}", "[".repeat(count), "]".repeat(count));
         assert_eq!(faults(&deep(MAX_DEPTH - 1)), []);
         assert_eq!(faults(&deep(MAX_DEPTH))[0].0, Code::TooLarge);
-        assert_eq!(faults(&deep(100_000))[0].0, Code::TooLarge);
+        // The scanner stops before the reader does.
+        assert_eq!(faults(&deep(100_000))[0].0, Code::Syntax);
         let bomb = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
             format!("{text}a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)
         });

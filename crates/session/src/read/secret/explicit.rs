@@ -67,7 +67,8 @@ fn is_pem(text: &str, label: &str) -> bool {
         && text.ends_with(&format!("-----END {label}-----"))
 }
 
-/// YAML as the JSON that it stands for. Numbers are those that JSON's readers agree on.
+/// YAML as the JSON that it stands for. Numbers are whole ones that every reader of JSON holds; all
+/// others stay the text that they are written as.
 fn fragment(r: &mut Reader, field: &Field<'_>) -> Option<Value> {
     match &field.node.content {
         _ if field.node.is_null() => Some(Value::Null),
@@ -118,23 +119,14 @@ fn plain(r: &mut Reader, field: &Field<'_>, text: &str) -> Option<Value> {
     let is_integer = !digits.is_empty()
         && digits.bytes().all(|b| b.is_ascii_digit())
         && (digits == "0" || !digits.starts_with('0'));
-    if is_integer {
-        // What a double holds exactly: RFC 8785 knows no other numbers.
-        const MOST: i64 = (1 << 53) - 1;
-        return match text.parse::<i64>() {
-            Ok(number) if (-MOST..=MOST).contains(&number) => {
-                Some(Value::Number(Number::from(number)))
-            }
-            _ => {
-                r.report.error_with(
-                    Code::BadValue,
-                    &field.spot,
-                    "a number that not every reader could hold",
-                    "write it in quotes",
-                );
-                None
-            }
-        };
+    // What a double holds exactly: RFC 8785 knows no other numbers. Longer ones are measurements
+    // and hashes that happen to have no letter.
+    const MOST: i64 = (1 << 53) - 1;
+    if is_integer
+        && let Ok(number) = text.parse::<i64>()
+        && (-MOST..=MOST).contains(&number)
+    {
+        return Some(Value::Number(Number::from(number)));
     }
     field.text(r).map(|text| Value::String(text.to_owned()))
 }
