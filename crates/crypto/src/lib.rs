@@ -8,6 +8,7 @@
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
+//! | [`pem`] | keys and certificates as text | RFC 7468 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
 //!
 //! Secrets live in types that wipe themselves when dropped and have no `Debug`: a key cannot
@@ -16,6 +17,7 @@
 pub mod digest;
 pub mod hpke;
 pub mod password;
+pub mod pem;
 pub mod random;
 pub mod sealing;
 pub mod secretbox;
