@@ -161,10 +161,14 @@ impl PublicKey {
                 Algorithm::P384
             }
             ("1.3.101.112", _) => Algorithm::Ed25519,
-            ("1.2.840.113549.1.1.1", Ok(ParsedKey::RSA(_))) => Algorithm::Rsa,
+            ("1.2.840.113549.1.1.1", Ok(ParsedKey::RSA(key)))
+                if (2048..=8192).contains(&key.key_size()) =>
+            {
+                Algorithm::Rsa
+            }
             _ => return Err(InvalidKey::Public),
         };
-        // Points that are on no curve, moduli that are too short, other curves of the same size.
+        // Points that are on no curve, other curves of the same size.
         ParsedPublicKey::new(algorithm.verification(), der).map_err(|_| InvalidKey::Public)?;
         Ok(Self {
             algorithm,

@@ -264,6 +264,8 @@ mod tests {
     }
 
     proptest! {
+        // Each seals once, which is slow without optimisation.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn one_changed_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8) {
             let Parties { cas, owner, binding } = parties();

@@ -299,7 +299,7 @@ mod tests {
         }
         // A gap between the two numbers.
         let mut changed = bytes.to_vec();
-        changed[13] = 9;
+        changed[14] = 9;
         assert!(Versioned::from_bytes(&changed).is_err());
     }
 
