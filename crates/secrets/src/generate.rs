@@ -1,6 +1,7 @@
 //! Makes values, and makes them anew when their time has come.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::time::SystemTime;
 
 use mse_crypto::{Zeroizing, random};
@@ -25,7 +26,7 @@ impl Dependencies for BTreeMap<String, Value> {
     }
 }
 
-impl Dependencies for HashMap<String, Value> {
+impl<S: BuildHasher> Dependencies for HashMap<String, Value, S> {
     fn value(&self, name: &str) -> Option<&Value> {
         self.get(name)
     }

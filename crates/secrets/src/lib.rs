@@ -3,7 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`kind`], [`format`](mod@format) | the kinds of secrets and their forms, as sessions name them |
-//! | [`spec`], [`validity`] | what is to be made: kinds with their parameters |
+//! | [`spec`], [`names`], [`validity`] | what is to be made: kinds with their parameters |
 //! | [`given`] | what an owner writes into a session, checked by its kind |
 //! | [`value`], [`frame`] | what was made or given, and its compact form for the store |
 //! | [`generate`](mod@generate) | makes values, renews them, and says what an update keeps |
@@ -23,6 +23,7 @@ mod given;
 mod jwt;
 mod key;
 mod kind;
+mod names;
 mod owner;
 mod pgp;
 mod pkcs12;
@@ -38,11 +39,12 @@ pub use generate::{ALPHABET, Dependencies, GenerateError, generate, migrates, re
 pub use given::{Given, InvalidGiven, MAX_GIVEN_BYTES};
 pub use key::{Algorithm, InvalidKey, PrivateKey, PublicKey};
 pub use kind::{KeyType, Kind, UnknownKeyType, UnknownKind};
+pub use names::{DnsName, InvalidName, SubjectAltName};
 pub use owner::{Binding, InvalidOwnerValue, OwnerValue};
 pub use render::{RenderError, escape_json, render};
 pub use spec::{
-    CertificateSpec, DnsName, Endpoint, InvalidName, InvalidPayload, InvalidSize, JwtPayload,
-    JwtSpec, KeySource, Role, Size, Spec, SubjectAltName, UnknownEndpoint,
+    CertificateSpec, Endpoint, InvalidPayload, InvalidSize, JwtPayload, JwtSpec, KeySource, Role,
+    Size, Spec, UnknownEndpoint,
 };
 pub use validity::{InvalidValidity, Validity};
 pub use value::{InvalidValue, Value};

@@ -61,7 +61,7 @@ impl PgpKey {
             signing: Zeroizing::new((*signing).try_into().ok()?),
             decryption: Zeroizing::new((*decryption).try_into().ok()?),
         };
-        let clamped = key.decryption[0] & 7 == 0 && key.decryption[31] & 0xc0 == 0x40;
+        let clamped = key.decryption[0].trailing_zeros() >= 3 && key.decryption[31] >> 6 == 1;
         (clamped && (1..=64).contains(&key.user_id.len())).then_some(key)
     }
 
@@ -115,10 +115,10 @@ impl PgpKey {
         let mut decryption = Zeroizing::new(*self.decryption);
         decryption.reverse();
         let mut packets = Packets::default();
-        packets.key(primary_tag, &primary, half, &*self.signing);
+        packets.key(primary_tag, &primary, half, &self.signing);
         packets.push(13, &[user_id]);
         packets.push(2, &[&certification]);
-        packets.key(subkey_tag, &subkey, half, &*decryption);
+        packets.key(subkey_tag, &subkey, half, &decryption);
         packets.push(2, &[&binding]);
         packets.0
     }

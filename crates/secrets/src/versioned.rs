@@ -219,8 +219,8 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn grace() -> Option<Validity> {
-        Some("100s".parse().unwrap())
+    fn grace() -> Validity {
+        "100s".parse().unwrap()
     }
 
     fn numbers<T>(versioned: &Versioned<T>, now: u64) -> Vec<u64> {
@@ -234,7 +234,7 @@ mod tests {
     fn the_previous_version_is_accepted_until_its_grace_ends() {
         let mut secret = Versioned::new("a");
         assert_eq!(numbers(&secret, 0), [1]);
-        assert_eq!(secret.rotate("b", at(1000), grace()), 2);
+        assert_eq!(secret.rotate("b", at(1000), Some(grace())), 2);
         assert_eq!(secret.current().value, "b");
         assert_eq!(numbers(&secret, 1000), [2, 1]);
         assert_eq!(numbers(&secret, 1099), [2, 1]);
@@ -253,8 +253,8 @@ mod tests {
     #[test]
     fn rotated_twice_within_the_grace_the_oldest_goes() {
         let mut secret = Versioned::new("a");
-        secret.rotate("b", at(1000), grace());
-        secret.rotate("c", at(1010), grace());
+        secret.rotate("b", at(1000), Some(grace()));
+        secret.rotate("c", at(1010), Some(grace()));
         assert_eq!(numbers(&secret, 1020), [3, 2]);
         assert!(secret.get(1, at(1020)).is_err());
         assert_eq!(secret.get(2, at(1109)), Ok(&"b"));
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn without_grace_only_the_current_version_is_accepted() {
         let mut secret = Versioned::new("a");
-        secret.rotate("b", at(1000), grace());
+        secret.rotate("b", at(1000), Some(grace()));
         secret.rotate("c", at(1000), None);
         assert_eq!(numbers(&secret, 1000), [3]);
         assert_eq!(secret.grace_until(), None);
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn what_is_past_is_dropped_and_stays_so_when_the_clock_goes_back() {
         let mut secret = Versioned::new("a");
-        secret.rotate("b", at(1000), grace());
+        secret.rotate("b", at(1000), Some(grace()));
         assert!(!secret.forget_past(at(1099)));
         assert!(secret.forget_past(at(1100)));
         assert!(!secret.forget_past(at(1100)));
@@ -288,7 +288,7 @@ mod tests {
             numbers(&Versioned::from_bytes(&secret.to_bytes()).unwrap(), 0),
             [1]
         );
-        secret.rotate(value("b"), at(1000), grace());
+        secret.rotate(value("b"), at(1000), Some(grace()));
         let bytes = secret.to_bytes();
         let again = Versioned::from_bytes(&bytes).unwrap();
         assert_eq!(numbers(&again, 1099), [2, 1]);
@@ -313,7 +313,7 @@ mod tests {
             for (passed, with_grace) in steps {
                 now += passed;
                 let number = secret.current().number + 1;
-                secret.rotate(number, at(now), grace().filter(|_| with_grace));
+                secret.rotate(number, at(now), with_grace.then(grace));
                 let accepted = numbers(&secret, now);
                 prop_assert_eq!(accepted[0], number);
                 prop_assert_eq!(accepted.len(), 1 + usize::from(with_grace));

@@ -1,5 +1,8 @@
 //! What the tests have in common: a session's secrets, made in their order, and one for each kind.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
