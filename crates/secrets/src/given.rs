@@ -63,8 +63,8 @@ impl Given {
         &self.0
     }
 
-    /// The value with `key` as the private key of a certificate. None if it is not a certificate of
-    /// that key, or has another one already.
+    /// The value with `key` as the private key of a certificate. None if it is no certificate of that
+    /// key.
     pub(crate) fn with_key(&self, key: &PrivateKey) -> Option<Value> {
         let mut value = self.0.clone();
         let Body::Certificate(certified) = &mut value.body else {

@@ -12,6 +12,9 @@
 //! | [`versioned`] | a value and the one before it, with a time of grace |
 //! | [`owner`] | values that an owner sends sealed to the CAS |
 //!
+//! Everyone else's formats need primitives that MSE itself does not use (RSA, SHA-1 for the names of
+//! OpenPGP keys, AES-CBC and PBKDF2 for PKCS#12): they are called here, and stay out of `mse-crypto`.
+//!
 //! Nothing here reads a clock, a file or the network: the time is a parameter, and so are the other
 //! secrets that one is made from.
 
