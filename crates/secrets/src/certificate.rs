@@ -59,11 +59,7 @@ impl Certificate {
     /// Reads DER: version 3, nothing behind it. None if it is none.
     pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
         let (rest, parsed) = X509Certificate::from_der(der).ok()?;
-        if !rest.is_empty()
-            || parsed.version() != X509Version::V3
-            || !is_plain(parsed.subject())
-            || !is_plain(parsed.issuer())
-        {
+        if !rest.is_empty() || parsed.version() != X509Version::V3 {
             return None;
         }
         let validity = parsed.validity();
@@ -110,6 +106,11 @@ impl Certificate {
     /// Whether its public key is this one.
     pub(crate) fn is_of(&self, key: &PublicKey) -> bool {
         self.spki == key.to_spki()
+    }
+
+    fn name_can_be_written(&self) -> bool {
+        X509Certificate::from_der(&self.der)
+            .is_ok_and(|(_, parsed)| can_be_written(parsed.subject()))
     }
 
     /// Whether `issuer` is an authority that made it: name and signature.
@@ -180,6 +181,9 @@ impl Order<'_> {
             params.not_before = time(not_before.max(authority.not_before)).into();
             params.not_after = time(not_after.min(authority.not_after)).into();
             let issuer_key = issuer.key.as_ref().ok_or(IssueError::IssuerWithoutKey)?;
+            if !authority.name_can_be_written() {
+                return Err(IssueError::IssuerName);
+            }
             let by = Issuer::from_ca_cert_der(
                 &authority.der.as_slice().into(),
                 issuer_key.certificate_signer(),
@@ -280,9 +284,16 @@ fn serial() -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-/// Whether every part of a name has something in it: rcgen does not expect the contrary.
-fn is_plain(name: &X509Name<'_>) -> bool {
-    name.iter().all(|part| part.iter().next().is_some())
+/// Whether rcgen can write a name again: every part of it has something in it, under an identifier
+/// that begins with a possible number. It panics on the others.
+fn can_be_written(name: &X509Name<'_>) -> bool {
+    name.iter().all(|part| {
+        part.iter().next().is_some()
+            && part.iter().all(|attribute| {
+                let mut numbers = attribute.attr_type().iter().into_iter().flatten();
+                matches!((numbers.next(), numbers.next()), (Some(0..=2), Some(_)))
+            })
+    })
 }
 
 /// A number of seconds since 1970, at most [`NEVER`], as a time.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mse_secrets::{
-    CertificateSpec, Endpoint, Format, GenerateError, Given, KeySource, KeyType, Kind, PrivateKey,
-    Role, Spec, generate, render, renew,
+    CertificateSpec, Endpoint, Format, GenerateError, Given, IssueError, KeySource, KeyType, Kind,
+    PrivateKey, Role, Spec, generate, render, renew,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -262,4 +262,32 @@ fn a_given_authority_issues_with_its_key() {
     assert!(refused.to_string().contains("no private key"), "{refused}");
     assert_eq!(secrets["ca"].renew_at(), None);
     assert!(PrivateKey::from_pem(&text(&secrets["ca"], Format::PrivateKeyPem)).is_ok());
+}
+
+#[test]
+fn an_authority_whose_name_cannot_be_written_again_does_not_issue() {
+    let key = PrivateKey::generate(KeyType::P256);
+    let signer = rcgen::KeyPair::from_pem(&key.to_pem()).unwrap();
+    // The second is a correct identifier that x509-parser takes for 3.0.1, and rcgen panics at.
+    for (oid, issues) in [(vec![2, 5, 4, 10], true), (vec![2, 40, 1], false)] {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CustomDnType(oid), "Example");
+        let ca = params.self_signed(&signer).unwrap().pem();
+        let mut secrets = Secrets::new();
+        let given = Given::parse(Kind::X509Ca, &(ca + &key.to_pem())).unwrap();
+        let private_key = None;
+        add(&mut secrets, "ca", &Spec::Explicit { given, private_key });
+        let leaf = end_entity(KeySource::Fresh(KeyType::P256), Some("ca"), None, &[], None);
+        match generate("leaf", &leaf, &secrets, now()) {
+            Ok(_) => assert!(issues),
+            Err(error) => assert!(
+                !issues && matches!(error, GenerateError::Issue(IssueError::IssuerName)),
+                "{error}"
+            ),
+        }
+    }
 }

@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::SystemTime;
 
-use mse_secrets::{Endpoint, Format, KeySource, KeyType, Spec, Value, generate, render, renew};
+use mse_secrets::{
+    Endpoint, Format, Given, KeySource, KeyType, Kind, PrivateKey, PublicKey, Spec, Value,
+    generate, render, renew,
+};
 use tempfile::TempDir;
 
 mod common;
@@ -285,9 +289,7 @@ fn pkcs12_files_open_with_the_empty_password_and_hold_key_and_chain() {
 
 #[test]
 fn keys_and_certificates_that_openssl_made_are_taken() {
-    let dir = Files {
-        dir: tempfile::tempdir().unwrap(),
-    };
+    let dir = Files::empty();
     for key in [
         "-algorithm EC -pkeyopt ec_paramgen_curve:P-256",
         "-algorithm EC -pkeyopt ec_paramgen_curve:P-384",
@@ -300,26 +302,18 @@ fn keys_and_certificates_that_openssl_made_are_taken() {
         dir.run("pkey -in key.pem -pubout -out public.pem");
         let read = |name: &str| fs::read_to_string(dir.path(name)).unwrap();
         let mut secrets = Secrets::new();
-        let given = |kind, text: &str| Spec::Explicit {
-            given: mse_secrets::Given::parse(kind, text).unwrap(),
-            private_key: None,
-        };
-        use mse_secrets::Kind;
         add(
             &mut secrets,
             "key",
-            &given(Kind::PrivateKey, &read("key.pem")),
+            &explicit(Kind::PrivateKey, &read("key.pem")),
         );
         add(
             &mut secrets,
             "public",
-            &given(Kind::PublicKey, &read("public.pem")),
+            &explicit(Kind::PublicKey, &read("public.pem")),
         );
-        add(
-            &mut secrets,
-            "ca",
-            &given(Kind::X509Ca, &(read("ca.pem") + &read("key.pem"))),
-        );
+        let given = read("ca.pem") + &read("key.pem");
+        add(&mut secrets, "ca", &explicit(Kind::X509Ca, &given));
         assert_eq!(
             text(&secrets["public"], Format::PublicKeyPem),
             read("public.pem")
@@ -332,7 +326,7 @@ fn keys_and_certificates_that_openssl_made_are_taken() {
             &["dns:a.org"],
             None,
         );
-        let leaf = generate("leaf", &spec, &secrets, std::time::SystemTime::now()).unwrap();
+        let leaf = generate("leaf", &spec, &secrets, SystemTime::now()).unwrap();
         fs::write(
             dir.path("leaf.pem"),
             &*render(&leaf, Format::CertificatePem).unwrap(),
@@ -364,13 +358,54 @@ fn keys_and_certificates_that_openssl_made_are_taken() {
     ] {
         dir.run(command);
         let pem = fs::read_to_string(dir.path("key.pem")).unwrap();
-        assert!(mse_secrets::PrivateKey::from_pem(&pem).is_err(), "{what}");
+        assert!(PrivateKey::from_pem(&pem).is_err(), "{what}");
         if !what.contains("encrypted") {
             dir.run("pkey -in key.pem -pubout -out public.pem");
             let public = fs::read_to_string(dir.path("public.pem")).unwrap();
-            let taken = mse_secrets::PublicKey::from_pem(&public).is_ok();
+            let taken = PublicKey::from_pem(&public).is_ok();
             assert_eq!(taken, what == "SEC 1", "{what}");
         }
+    }
+}
+
+#[test]
+fn an_authority_with_a_name_of_an_unusual_form_is_refused_or_written_exactly() {
+    let dir = Files::empty();
+    dir.run("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem");
+    for (subject, issues) in [
+        ("/C=DE/O=Example/OU=One/CN=root", true),
+        ("/CN=Bäcker/emailAddress=ca@example.org", true),
+        ("/OU=One/OU=Two/CN=root", false),
+        ("/O=Example+OU=One/CN=root", false),
+    ] {
+        dir.run(&format!(
+            "req -x509 -new -utf8 -key key.pem -subj {subject} -days 3650 -out ca.pem"
+        ));
+        let read = |name: &str| fs::read_to_string(dir.path(name)).unwrap();
+        let mut secrets = Secrets::new();
+        let given = read("ca.pem") + &read("key.pem");
+        add(&mut secrets, "ca", &explicit(Kind::X509Ca, &given));
+        let spec = end_entity(KeySource::Fresh(KeyType::P256), Some("ca"), None, &[], None);
+        let leaf = generate("leaf", &spec, &secrets, SystemTime::now());
+        match leaf {
+            Ok(leaf) => {
+                assert!(issues, "{subject}");
+                let pem = render(&leaf, Format::CertificatePem).unwrap();
+                fs::write(dir.path("leaf.pem"), &*pem).unwrap();
+                dir.says("verify -CAfile ca.pem leaf.pem", "leaf.pem: OK");
+            }
+            Err(error) => assert!(
+                !issues && error.to_string().contains("subject name"),
+                "{subject}: {error}"
+            ),
+        }
+    }
+}
+
+fn explicit(kind: Kind, value: &str) -> Spec {
+    Spec::Explicit {
+        given: Given::parse(kind, value).unwrap(),
+        private_key: None,
     }
 }
 
@@ -380,10 +415,14 @@ struct Files {
 }
 
 impl Files {
-    fn of(secrets: &Secrets, forms: &[(&str, &str, Format)]) -> Self {
-        let files = Self {
+    fn empty() -> Self {
+        Self {
             dir: tempfile::tempdir().unwrap(),
-        };
+        }
+    }
+
+    fn of(secrets: &Secrets, forms: &[(&str, &str, Format)]) -> Self {
+        let files = Self::empty();
         for (file, name, format) in forms {
             let value: &Value = &secrets[*name];
             fs::write(files.path(file), &*render(value, *format).unwrap()).unwrap();

@@ -1,5 +1,6 @@
 //! What holds for values of every kind: forms, the stored form, dependencies, migration.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
@@ -265,6 +266,30 @@ proptest! {
         if let Ok(value) = Value::from_bytes(&bytes) {
             prop_assert_eq!(&*value.to_bytes(), &bytes);
             let _ = (value.renew_at(), value.expires_at());
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_makes_the_stored_form_or_what_is_made_from_it_panic(
+        kind in prop::sample::select(vec!["ascii", "public-key", "x509", "x509-ca", "pgp-key", "jwt"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        static SECRETS: LazyLock<Secrets> = LazyLock::new(one_of_each_kind);
+        let mut bytes = SECRETS[kind].to_bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(value) = Value::from_bytes(&bytes) {
+            prop_assert_eq!(&value.to_bytes(), &bytes);
+            let _ = (value.renew_at(), value.expires_at());
+            for suffix in Format::suffixes(value.kind()) {
+                let _ = render(&value, Format::parse(value.kind(), suffix).unwrap());
+            }
+            // An authority that has been changed issues, or says why not.
+            let secrets = Secrets::from([("ca".to_owned(), value)]);
+            let spec = end_entity(KeySource::Fresh(KeyType::P256), Some("ca"), None, &[], None);
+            let _ = generate("leaf", &spec, &secrets, now());
         }
     }
 
