@@ -9,6 +9,7 @@
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
+//! | [`pem`] | keys and certificates as text | RFC 7468 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
 //! | [`totp`] | one-time passwords | RFC 6238 |
 //!
@@ -19,6 +20,7 @@ pub mod digest;
 pub mod hpke;
 pub mod mac;
 pub mod password;
+pub mod pem;
 pub mod random;
 pub mod sealing;
 pub mod secretbox;

@@ -17,6 +17,13 @@ pub fn secret_bytes<const N: usize>() -> Zeroizing<[u8; N]> {
     bytes
 }
 
+/// `length` random bytes that are wiped when dropped.
+pub fn secret_vec(length: usize) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
 /// A bearer token of 256 random bits: `mse_` and 43 characters of base64url. The prefix lets
 /// scanners for leaked secrets find it, and keeps a shell from taking it for an option.
 pub fn token() -> Zeroizing<String> {

@@ -9,9 +9,9 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaKeyPair,
     Ed25519KeyPair, KeyPair as _, UnparsedPublicKey,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
+
+use crate::pem;
 
 /// The algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +73,7 @@ impl SigningKey {
 
     /// Reads PKCS#8, PEM (`PRIVATE KEY`).
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
-        let der = Zeroizing::new(pem_body(pem, "PRIVATE KEY")?);
+        let der = pem_block(pem, "PRIVATE KEY")?;
         Self::from_pkcs8_der(&der)
     }
 
@@ -95,7 +95,7 @@ impl SigningKey {
 
     /// PKCS#8, PEM.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        pem_text(&self.pkcs8, "PRIVATE KEY")
+        pem::encode(&self.pkcs8, "PRIVATE KEY")
     }
 
     /// The half to show.
@@ -129,7 +129,7 @@ impl SigningKey {
 impl VerifyingKey {
     /// Reads a SubjectPublicKeyInfo, PEM (`PUBLIC KEY`).
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
-        Self::from_spki(&pem_body(pem, "PUBLIC KEY")?)
+        Self::from_spki(&pem_block(pem, "PUBLIC KEY")?)
     }
 
     /// Reads a SubjectPublicKeyInfo, DER.
@@ -162,7 +162,7 @@ impl VerifyingKey {
 
     /// The SubjectPublicKeyInfo, PEM.
     pub fn to_pem(&self) -> String {
-        String::clone(&pem_text(&self.to_spki(), "PUBLIC KEY"))
+        String::clone(&pem::encode(&self.to_spki(), "PUBLIC KEY"))
     }
 
     /// The algorithm.
@@ -209,31 +209,8 @@ fn with_domain(domain: &str, message: &[u8]) -> Vec<u8> {
     [domain.as_bytes(), &[0], message].concat()
 }
 
-fn pem_body(pem: &str, label: &str) -> Result<Vec<u8>, InvalidKey> {
-    let not_pem = || InvalidKey::Pem(label.to_owned());
-    let body = pem
-        .trim()
-        .strip_prefix(&format!("-----BEGIN {label}-----"))
-        .and_then(|rest| rest.strip_suffix(&format!("-----END {label}-----")))
-        .ok_or_else(not_pem)?;
-    let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
-    BASE64.decode(body.as_bytes()).map_err(|_| not_pem())
-}
-
-fn pem_text(der: &[u8], label: &str) -> Zeroizing<String> {
-    let body = Zeroizing::new(BASE64.encode(der));
-    // Room for all of it: a text that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(body.len() * 2 + 100));
-    text.extend(["-----BEGIN ", label, "-----\n"]);
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.extend(["-----END ", label, "-----\n"]);
-    text
+fn pem_block(pem: &str, label: &str) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
+    pem::decode(pem, label).map_err(|_| InvalidKey::Pem(label.to_owned()))
 }
 
 /// Why something is no key.
