@@ -4,3 +4,4 @@ pub mod challenge;
 pub mod identity;
 pub mod listen;
 pub mod release;
+pub mod values;

@@ -2,6 +2,7 @@
 
 pub mod asked;
 pub mod attestation;
+pub mod configuration;
 pub mod endpoint;
 pub mod proven;
 pub mod ticket;

@@ -1,0 +1,182 @@
+//! What a service is told: the session's words with values in the place of references.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mse_crypto::Zeroizing;
+use mse_ratls::release::{Configuration, InjectedFile};
+use mse_session::{EnvironmentValue, RenderError, Service, Session, SessionHash, Template};
+
+use crate::values::{Values, ValuesError};
+
+/// The configuration of `service` in the session with this hash.
+///
+/// Words of the host's command line (`@@N`) stay as they are written, and variables that the host
+/// gives have the name `\@\@NAME` and no value: the enclave puts them in, after the release.
+pub fn configuration(
+    session: &Session,
+    hash: SessionHash,
+    service: &Service,
+    values: &Values,
+) -> Result<Configuration, ConfigurationError> {
+    let command = service
+        .command
+        .as_ref()
+        .ok_or_else(|| ConfigurationError::NoCommand(service.name.to_string()))?;
+    let arguments = command.0.iter().enumerate().map(|(at, template)| {
+        let place = || format!("argument {at} of the command");
+        text(&place, template, values)
+    });
+    let mut environment = BTreeMap::new();
+    for (name, value) in &service.environment {
+        match value {
+            EnvironmentValue::Given(template) => {
+                let place = || format!("the variable `{name}`");
+                environment.insert(name.to_string(), text(&place, template, values)?);
+            }
+            EnvironmentValue::FromHost => {
+                environment.insert(format!("{FROM_HOST}{name}"), Zeroizing::default());
+            }
+        }
+    }
+    let image = session.image_of(service);
+    if image.is_some_and(|image| !image.volumes.is_empty()) || service.file_system.is_some() {
+        return Err(ConfigurationError::Volumes(service.name.to_string()));
+    }
+    let files = image
+        .into_iter()
+        .flat_map(|image| &image.injection_files)
+        .map(|file| {
+            let template = file
+                .content
+                .as_ref()
+                .ok_or_else(|| ConfigurationError::FileOfImage(file.path.clone()))?;
+            let content = rendered(&|| format!("the file `{}`", file.path), template, values)?;
+            Ok(InjectedFile {
+                path: file.path.clone(),
+                mode: file.permission.bits().into(),
+                content: Zeroizing::new(BASE64.encode(content.as_slice())),
+            })
+        });
+    Ok(Configuration {
+        session_hash: hash.to_string(),
+        arguments: arguments.collect::<Result<_, _>>()?,
+        environment,
+        working_directory: service.pwd.clone(),
+        files: files.collect::<Result<_, ConfigurationError>>()?,
+        volumes: Vec::new(),
+    })
+}
+
+/// Begins the name of a variable whose value the host gives.
+const FROM_HOST: &str = "\\@\\@";
+
+fn text(
+    place: &dyn Fn() -> String,
+    template: &Template,
+    values: &Values,
+) -> Result<Zeroizing<String>, ConfigurationError> {
+    let bytes = rendered(place, template, values)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if !text.contains('\0') => Ok(Zeroizing::new(text.to_owned())),
+        _ => Err(ConfigurationError::NotText(place())),
+    }
+}
+
+fn rendered(
+    place: &dyn Fn() -> String,
+    template: &Template,
+    values: &Values,
+) -> Result<Zeroizing<Vec<u8>>, ConfigurationError> {
+    template
+        .render(
+            |reference| values.render(reference),
+            |number| Ok(format!("@@{number}")),
+        )
+        .map_err(|error| match error {
+            RenderError::Value(error) => ConfigurationError::Value(error),
+            RenderError::NotText(_) => ConfigurationError::NotText(place()),
+        })
+}
+
+/// Why a service cannot be configured. Names the place, and no value.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// Nothing to run.
+    #[error("the service `{0}` has no command")]
+    NoCommand(String),
+    /// Something in the place of a text.
+    #[error("{0} would not be text: ask for the secret as `:hex` or `:base64`")]
+    NotText(String),
+    /// A reference that stands for nothing.
+    #[error(transparent)]
+    Value(#[from] ValuesError),
+    /// A template that lies in the image.
+    #[error(
+        "the file `{0}` is to be made of a template in the image: write its `content` into the session"
+    )]
+    FileOfImage(String),
+    /// Not built.
+    #[error("the service `{0}` has volumes, which this CAS does not serve yet")]
+    Volumes(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mse_session::{Compatibility, Variables, check_text};
+
+    use super::*;
+    use crate::values::NoImports;
+
+    fn of(services: &str) -> Result<Configuration, ConfigurationError> {
+        let text = format!(
+            "name: shop\nversion: '0.3.12'\nsalt: {salt}\nsecrets:\n- {{name: password, kind: ascii, size: 10}}\n- {{name: raw, kind: binary, value: 'ff00'}}\nservices:\n- name: web\n  pwd: /app\n  attestation: [{{mrenclave: [{mrenclave}]}}]\n{services}",
+            salt = "ab".repeat(16),
+            mrenclave = "01".repeat(32),
+        );
+        let outcome = check_text(&text, &Variables::default(), Compatibility::Strict);
+        let diagnostics = outcome.diagnostics.clone();
+        let session = outcome
+            .session
+            .unwrap_or_else(|| panic!("{text}\n{diagnostics:#?}"));
+        let values = Values::make(&session, None, &NoImports, SystemTime::now())?;
+        configuration(
+            &session,
+            SessionHash([7; 32]),
+            &session.services[0],
+            &values,
+        )
+    }
+
+    #[test]
+    fn references_become_values_and_host_words_stay() {
+        let told = of("  command: python3 app.py @@1 --token=$$SCONE::password$$\n  environment:\n    USER: admin\n    PASSWORD: $$SCONE::password$$\n    '\\@\\@PORT': ''\n").unwrap();
+        let words: Vec<&str> = told.arguments.iter().map(|word| word.as_str()).collect();
+        assert_eq!(words[..3], ["python3", "app.py", "@@1"]);
+        let password = told.environment["PASSWORD"].as_str();
+        assert_eq!(words[3], format!("--token={password}"));
+        assert_eq!(password.len(), 10);
+        assert_eq!(told.environment["USER"].as_str(), "admin");
+        assert!(told.environment.contains_key("\\@\\@PORT"));
+        assert_eq!(told.working_directory.as_deref(), Some("/app"));
+        assert_eq!(told.session_hash, "07".repeat(32));
+    }
+
+    #[test]
+    fn files_may_be_bytes_and_words_may_not() {
+        let image = "  image_name: main\nimages:\n- name: main\n  injection_files:\n  - {path: /etc/key, content: $$SCONE::raw$$, permission: '0400'}\n";
+        let told = of(&format!("  command: run\n{image}")).unwrap();
+        assert_eq!(
+            BASE64.decode(told.files[0].content.as_str()).unwrap(),
+            [0xff, 0]
+        );
+        assert_eq!(told.files[0].mode, 0o400);
+
+        let error = of("  command: run $$SCONE::raw$$\n").err().unwrap();
+        assert!(matches!(error, ConfigurationError::NotText(_)));
+        assert!(error.to_string().contains("argument 1 of the command"));
+    }
+}

@@ -1,0 +1,524 @@
+//! The values of a session's secrets: generated here, given by the owner, or another session's.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use mse_crypto::Zeroizing;
+use mse_secrets::{
+    self as secrets, CertificateSpec, Dependencies, GenerateError, Given, InvalidGiven, JwtPayload,
+    JwtSpec, KeySource, KeyType, Kind, RenderError, Role, Size, Spec, Validity, Value,
+};
+use mse_session::{
+    CertificateRequest, Endpoint, Explicit, Generated, ImportFrom, Reference, Secret, SecretName,
+    SecretSource, Session, Template,
+};
+
+use crate::release::attestation::Fragments;
+
+/// Values by the secret's name.
+#[derive(Clone, Default)]
+pub struct Values(BTreeMap<SecretName, Value>);
+
+/// Gives what other sessions export.
+pub trait Imports {
+    /// The value of a secret that its session exports to the one that asks; `None` if there is no
+    /// such secret, or not for this session.
+    fn import(&self, from: &ImportFrom) -> Option<Value>;
+}
+
+/// No other session exports anything.
+pub struct NoImports;
+
+impl Imports for NoImports {
+    fn import(&self, _: &ImportFrom) -> Option<Value> {
+        None
+    }
+}
+
+impl Values {
+    /// Makes the values of all secrets of `session` at `now`.
+    ///
+    /// `before` is the version that it takes the place of, with its values: what the language says
+    /// is kept on an update is taken from there.
+    pub fn make(
+        session: &Session,
+        before: Option<(&Session, &Self)>,
+        imports: &impl Imports,
+        now: SystemTime,
+    ) -> Result<Self, ValuesError> {
+        let mut values = Self::default();
+        let mut waiting: Vec<&Secret> = session.secrets.iter().collect();
+        // Each pass makes those whose sources are there; one that makes none shows a circle.
+        while !waiting.is_empty() {
+            let mut still = Vec::new();
+            let count = waiting.len();
+            for secret in waiting {
+                match values.source(secret, imports)? {
+                    Source::Waits(_) => still.push(secret),
+                    Source::Value(value) => values.insert(secret, value),
+                    Source::Spec(spec) => {
+                        let kept = before
+                            .and_then(|(session, old)| old.kept(session, secret, &spec, imports));
+                        let value = match kept {
+                            Some(value) => value,
+                            None => {
+                                secrets::generate(&secret.name.to_string(), &spec, &values, now)
+                                    .map_err(|source| ValuesError::Generate {
+                                        secret: secret.name.clone(),
+                                        source,
+                                    })?
+                            }
+                        };
+                        values.insert(secret, value);
+                    }
+                }
+            }
+            if still.len() == count {
+                let names = still.iter().map(|secret| secret.name.to_string()).collect();
+                return Err(ValuesError::Circle(names));
+            }
+            waiting = still;
+        }
+        Ok(values)
+    }
+
+    /// The value of a secret.
+    pub fn get(&self, name: &SecretName) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&SecretName, &Value)> {
+        self.0.iter()
+    }
+
+    /// The values of these secrets, as they were stored.
+    pub fn of(values: impl IntoIterator<Item = (SecretName, Value)>) -> Self {
+        Self(values.into_iter().collect())
+    }
+
+    /// The bytes that take the place of a reference, before any escaping.
+    pub fn render(&self, reference: &Reference) -> Result<Zeroizing<Vec<u8>>, ValuesError> {
+        let missing = || ValuesError::Missing(reference.to_string());
+        let value = reference
+            .secret()
+            .and_then(|name| self.get(name))
+            .ok_or_else(missing)?;
+        let format = reference
+            .format(value.kind())
+            .map_err(|error| ValuesError::Format(error.to_string()))?;
+        secrets::render(value, format).map_err(|source| ValuesError::Render {
+            reference: reference.to_string(),
+            source,
+        })
+    }
+
+    /// When the first of them is to be renewed.
+    pub fn renew_at(&self) -> Option<SystemTime> {
+        self.0.values().filter_map(Value::renew_at).min()
+    }
+
+    fn insert(&mut self, secret: &Secret, value: Value) {
+        self.0.insert(secret.name.clone(), value);
+    }
+
+    /// The value of an old version that an update keeps.
+    fn kept(
+        &self,
+        session: &Session,
+        secret: &Secret,
+        new: &Spec,
+        imports: &impl Imports,
+    ) -> Option<Value> {
+        let before = session.secret(&secret.name)?;
+        let Ok(Source::Spec(old)) = self.source(before, imports) else {
+            return None;
+        };
+        secrets::migrates(&old, new)
+            .then(|| self.get(&secret.name).cloned())
+            .flatten()
+    }
+
+    /// Where the value of a secret comes from, with what is made by now.
+    fn source(&self, secret: &Secret, imports: &impl Imports) -> Result<Source, ValuesError> {
+        let name = || secret.name.clone();
+        let kind = secret.kind;
+        match &secret.source {
+            SecretSource::Imported(from) => {
+                imports
+                    .import(from)
+                    .map(Source::Value)
+                    .ok_or_else(|| ValuesError::NotExported {
+                        secret: name(),
+                        session: from.session.session.to_string(),
+                        exported: from.secret.clone(),
+                    })
+            }
+            SecretSource::Vault(_) => Err(ValuesError::Unsupported(name(), "`import_akv`")),
+            SecretSource::Explicit(Explicit::Fragment(fragment)) => {
+                self.given(secret, Kind::ConfigFragment, &fragment.to_string(), None)
+            }
+            SecretSource::Explicit(Explicit::Text { value, private_key }) => {
+                if let Some(missing) = self.missing(value) {
+                    return Ok(Source::Waits(missing));
+                }
+                let text = self.text(secret, value)?;
+                let private_key = private_key.as_ref().map(ToString::to_string);
+                self.given(secret, kind.unwrap_or(Kind::Ascii), &text, private_key)
+            }
+            SecretSource::Generated(generated) => {
+                let Some(spec) = self.spec(secret, generated)? else {
+                    return Ok(Source::Waits("a claim of its payload".into()));
+                };
+                let missing = spec
+                    .dependencies()
+                    .find(|name| self.value(name).is_none())
+                    .map(str::to_owned);
+                Ok(match missing {
+                    Some(missing) => Source::Waits(missing),
+                    None => Source::Spec(spec),
+                })
+            }
+        }
+    }
+
+    fn given(
+        &self,
+        secret: &Secret,
+        kind: Kind,
+        text: &str,
+        private_key: Option<String>,
+    ) -> Result<Source, ValuesError> {
+        if let Some(missing) = private_key
+            .as_ref()
+            .filter(|name| self.value(name).is_none())
+        {
+            return Ok(Source::Waits(missing.clone()));
+        }
+        let given = Given::parse(kind, text).map_err(|source| ValuesError::Given {
+            secret: secret.name.clone(),
+            source,
+        })?;
+        Ok(Source::Spec(Spec::Explicit { given, private_key }))
+    }
+
+    /// What a generated secret is to be; `None` if a claim refers to what is not there yet.
+    fn spec(&self, secret: &Secret, generated: &Generated) -> Result<Option<Spec>, ValuesError> {
+        let unsupported = |what| Err(ValuesError::Unsupported(secret.name.clone(), what));
+        Ok(Some(match generated {
+            Generated::Ascii(size) => Spec::Ascii {
+                size: sized(secret, *size)?,
+            },
+            Generated::Binary(size) => Spec::Binary {
+                size: sized(secret, *size)?,
+            },
+            Generated::PrivateKey(key_type) => Spec::PrivateKey {
+                key_type: *key_type,
+                migrate: secret.migrate,
+            },
+            Generated::PublicKey(private_key) => Spec::PublicKey {
+                private_key: private_key.to_string(),
+            },
+            Generated::Certificate(request) => Spec::Certificate(certificate(secret, request)?),
+            Generated::PgpKey => Spec::PgpKey,
+            Generated::Jwt(request) => {
+                let mut claims = BTreeMap::new();
+                for (claim, template) in &request.payload {
+                    if self.missing(template).is_some() {
+                        return Ok(None);
+                    }
+                    let text = self.text(secret, template)?;
+                    claims.insert(claim.clone(), text.as_str().to_owned());
+                }
+                Spec::Jwt(JwtSpec {
+                    signer: request.signer.to_string(),
+                    validity: validity(secret, request.valid_for.seconds())?,
+                    payload: JwtPayload::new(claims).map_err(|error| {
+                        ValuesError::Parameter(secret.name.clone(), error.to_string())
+                    })?,
+                })
+            }
+            Generated::AadToken(_) => return unsupported("the kind `aad-token`"),
+        }))
+    }
+
+    /// The first secret that a text refers to and that has no value yet.
+    fn missing(&self, template: &Template) -> Option<String> {
+        template
+            .references()
+            .filter_map(Reference::secret)
+            .find(|name| self.get(name).is_none())
+            .map(ToString::to_string)
+    }
+
+    fn text(&self, secret: &Secret, template: &Template) -> Result<Zeroizing<String>, ValuesError> {
+        let not_text = || ValuesError::NotText(secret.name.clone());
+        let bytes = template
+            .render(|reference| self.render(reference), |_| Err(not_text()))
+            .map_err(|error| match error {
+                mse_session::RenderError::Value(error) => error,
+                mse_session::RenderError::NotText(_) => not_text(),
+            })?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| not_text())?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+impl Dependencies for Values {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.get(&name.parse().ok()?)
+    }
+}
+
+impl Fragments for Values {
+    fn fragment(&self, reference: &Reference) -> Option<serde_json::Value> {
+        let value = self.get(reference.secret()?)?;
+        if value.kind() != Kind::ConfigFragment {
+            return None;
+        }
+        serde_json::from_slice(&self.render(reference).ok()?).ok()
+    }
+}
+
+/// Where a value comes from.
+enum Source {
+    /// From another session.
+    Value(Value),
+    /// It is made.
+    Spec(Spec),
+    /// First this one is needed.
+    #[expect(dead_code, reason = "for a debugger")]
+    Waits(String),
+}
+
+fn certificate(
+    secret: &Secret,
+    request: &CertificateRequest,
+) -> Result<CertificateSpec, ValuesError> {
+    let role = if secret.kind == Some(Kind::X509Ca) {
+        Role::Authority { path_length: None }
+    } else {
+        let names = request.names.iter().map(|name| {
+            name.to_string()
+                .parse()
+                .map_err(|error| parameter(secret, &error))
+        });
+        Role::EndEntity {
+            names: names.collect::<Result<_, _>>()?,
+            endpoint: request.endpoint.map(|endpoint| match endpoint {
+                Endpoint::Server => secrets::Endpoint::Server,
+                Endpoint::Client => secrets::Endpoint::Client,
+            }),
+        }
+    };
+    Ok(CertificateSpec {
+        key: match &request.private_key {
+            Some(name) => KeySource::Secret(name.to_string()),
+            None => KeySource::Fresh(KeyType::default()),
+        },
+        issuer: request.issuer.as_ref().map(ToString::to_string),
+        common_name: Some(request.common_name.clone()),
+        valid_for: request
+            .valid_for
+            .map(|lifetime| validity(secret, lifetime.seconds()))
+            .transpose()?,
+        role,
+    })
+}
+
+fn sized(secret: &Secret, size: u32) -> Result<Size, ValuesError> {
+    Size::new(size.into()).map_err(|error| parameter(secret, &error))
+}
+
+fn validity(secret: &Secret, seconds: u64) -> Result<Validity, ValuesError> {
+    format!("{seconds}s")
+        .parse()
+        .map_err(|error| parameter(secret, &error))
+}
+
+fn parameter(secret: &Secret, error: &impl ToString) -> ValuesError {
+    ValuesError::Parameter(secret.name.clone(), error.to_string())
+}
+
+/// Why a secret has no value. Names it, and no value.
+#[derive(Debug, thiserror::Error)]
+pub enum ValuesError {
+    /// Secrets that need each other.
+    #[error("the secrets `{}` need each other: none can be made first", .0.join("`, `"))]
+    Circle(Vec<String>),
+    /// It cannot be made.
+    #[error("the secret `{secret}` cannot be generated: {source}")]
+    Generate {
+        /// Its name.
+        secret: SecretName,
+        /// Why.
+        source: GenerateError,
+    },
+    /// What the owner gave is not of its kind.
+    #[error("the value of the secret `{secret}` cannot be taken: {source}")]
+    Given {
+        /// Its name.
+        secret: SecretName,
+        /// Why.
+        source: InvalidGiven,
+    },
+    /// A parameter out of its bounds.
+    #[error("the secret `{0}`: {1}")]
+    Parameter(SecretName, String),
+    /// It must be text, and is something else.
+    #[error(
+        "the secret `{0}` is made of something that is no text: ask for it as `:hex` or `:base64`"
+    )]
+    NotText(SecretName),
+    /// Another session does not give it.
+    #[error(
+        "the secret `{secret}` cannot be imported: `{session}` exports no `{exported}` to this session"
+    )]
+    NotExported {
+        /// Its name.
+        secret: SecretName,
+        /// The session.
+        session: String,
+        /// The name there.
+        exported: SecretName,
+    },
+    /// Not built.
+    #[error("the secret `{0}`: {1} is not supported by this CAS")]
+    Unsupported(SecretName, &'static str),
+    /// A reference to nothing.
+    #[error("`{0}` stands for no secret of this session")]
+    Missing(String),
+    /// A form that its kind does not have.
+    #[error("{0}")]
+    Format(String),
+    /// A form that this value cannot have.
+    #[error("`{reference}`: {source}")]
+    Render {
+        /// The reference.
+        reference: String,
+        /// Why.
+        source: RenderError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use mse_session::{Compatibility, Variables, check_text};
+
+    use super::*;
+
+    fn session(secrets: &str) -> Session {
+        let text = format!(
+            "name: shop\nversion: '0.3.12'\nsalt: {}\nservices: []\nsecrets:\n{secrets}",
+            "ab".repeat(16)
+        );
+        let outcome = check_text(&text, &Variables::default(), Compatibility::Strict);
+        let diagnostics = outcome.diagnostics.clone();
+        outcome
+            .session
+            .unwrap_or_else(|| panic!("{text}\n{diagnostics:#?}"))
+    }
+
+    fn made(secrets: &str) -> Result<Values, ValuesError> {
+        Values::make(&session(secrets), None, &NoImports, SystemTime::now())
+    }
+
+    fn rendered(values: &Values, text: &str) -> String {
+        let template = Template::parse(text, mse_session::HostArguments::Literal)
+            .unwrap()
+            .template;
+        let bytes = template
+            .render(|reference| values.render(reference), |_| unreachable!())
+            .unwrap_or_else(|_| panic!("{text}"));
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    const PKI: &str = "\
+- {name: server, kind: x509, issuer: ca, private_key: server_key, dns: [web], endpoint: server}
+- {name: ca, kind: x509-ca, private_key: ca_key, common_name: Shop CA}
+- {name: server_key, kind: private-key}
+- {name: ca_key, kind: private-key, key_type: P-384}
+";
+
+    #[test]
+    fn secrets_are_made_in_the_order_that_they_need() {
+        let values = made(PKI).unwrap();
+        assert_eq!(values.iter().count(), 4);
+        let chain = rendered(&values, "$$MSE::server:chain$$");
+        assert_eq!(chain, rendered(&values, "$$MSE::ca:crt$$"));
+        let key = rendered(&values, "$$MSE::server:privatekey$$");
+        assert_eq!(key, rendered(&values, "$$MSE::server_key$$"));
+    }
+
+    #[test]
+    fn a_value_may_have_others_in_it() {
+        let values = made(
+            "- {name: url, kind: ascii, value: 'redis://:$$MSE::password$$@db'}\n- {name: password, kind: ascii, size: 10}\n- {name: raw, kind: binary, size: 4}\n",
+        )
+        .unwrap();
+        let password = rendered(&values, "$$MSE::password$$");
+        assert_eq!(password.len(), 10);
+        assert_eq!(
+            rendered(&values, "$$MSE::url$$"),
+            format!("redis://:{password}@db")
+        );
+        assert_eq!(rendered(&values, "$$MSE::raw:hex$$").len(), 8);
+    }
+
+    #[test]
+    fn an_update_keeps_what_the_language_says() {
+        let now = SystemTime::now();
+        let old = session(
+            "- {name: same, kind: ascii, size: 10}\n- {name: longer, kind: ascii, size: 10}\n- {name: moves, kind: private-key, migrate: true}\n- {name: stays, kind: private-key}\n",
+        );
+        let new = session(
+            "- {name: same, kind: ascii, size: 10}\n- {name: longer, kind: ascii, size: 11}\n- {name: moves, kind: private-key, migrate: true}\n- {name: stays, kind: private-key}\n- {name: added, kind: binary}\n",
+        );
+        let before = Values::make(&old, None, &NoImports, now).unwrap();
+        let after = Values::make(&new, Some((&old, &before)), &NoImports, now).unwrap();
+        for (name, kept) in [
+            ("same", true),
+            ("longer", false),
+            ("moves", true),
+            ("stays", false),
+        ] {
+            let text = format!("$$MSE::{name}$$");
+            let is_kept = rendered(&before, &text) == rendered(&after, &text);
+            assert_eq!(is_kept, kept, "{name}");
+        }
+        assert!(after.get(&"added".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_made_says_why() {
+        let circle = made(
+            "- {name: a, kind: ascii, value: '$$MSE::b$$'}\n- {name: b, kind: ascii, value: '$$MSE::a$$'}\n",
+        );
+        assert!(matches!(circle, Err(ValuesError::Circle(names)) if names.len() == 2));
+        let import = made("- {name: a, import: {session: other, secret: b}}\n");
+        assert!(matches!(import, Err(ValuesError::NotExported { .. })));
+        let error = made("- {name: a, kind: binary, value: 'zz'}\n");
+        assert!(
+            matches!(error, Err(ValuesError::Given { .. })),
+            "{:?}",
+            error.err()
+        );
+    }
+
+    #[test]
+    fn fragments_are_read_where_attestation_refers_to_them() {
+        let values = made(
+            "- {name: allowed, kind: config-fragment, value: [{mrenclave: [ab]}]}\n- {name: text, kind: ascii}\n",
+        )
+        .unwrap();
+        let reference = |name: &str| {
+            let text = format!("$$MSE::{name}$$");
+            let template = Template::parse(&text, mse_session::HostArguments::Literal).unwrap();
+            template.template.as_reference().unwrap().clone()
+        };
+        let fragment = values.fragment(&reference("allowed")).unwrap();
+        assert_eq!(fragment[0]["mrenclave"][0], "ab");
+        assert_eq!(values.fragment(&reference("text")), None);
+        assert_eq!(values.fragment(&reference("nothing")), None);
+    }
+}
