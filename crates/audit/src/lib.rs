@@ -1,1 +1,3 @@
 //! An append-only log whose history cannot be changed unnoticed.
+
+pub mod tree;
