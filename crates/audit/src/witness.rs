@@ -147,8 +147,8 @@ impl Witness {
         let (Verdict::Ok, Some(head)) = (report.verdict, &report.signed_head) else {
             return Err(WitnessError::NotOk(report.verdict));
         };
-        if let Some(newest) = self.newest() {
-            head.head().follows(newest.head())?;
+        if self.newest() != report.witness_newest.as_ref() {
+            return Err(WitnessError::NotUsed);
         }
         if self.heads.len() >= MAX_HEADS && report.witnessed == Some(self.heads.len() as u64) {
             let mut at = 0;
@@ -267,6 +267,9 @@ pub enum WitnessError {
     /// The audit did not end well.
     #[error("an audit with the verdict `{0}` adds nothing to a witness")]
     NotOk(Verdict),
+    /// The audit compared with something else.
+    #[error("the audit was not one with this witness, or the witness has changed since: repeat it")]
+    NotUsed,
     /// The proof is between other sizes.
     #[error("a proof between {first} and {second} entries is needed")]
     OtherProof {

@@ -211,6 +211,8 @@ struct Meddled {
     below: MemoryStorage,
     change_record: Option<u64>,
     exchange: Option<u64>,
+    /// Answers with the hashes of this one, where it has any.
+    hashes_of: Option<MemoryStorage>,
     change_hashes: bool,
     fail_commits: bool,
 }
@@ -221,6 +223,7 @@ impl Meddled {
             below,
             change_record: None,
             exchange: None,
+            hashes_of: None,
             change_hashes: false,
             fail_commits: false,
         }
@@ -231,7 +234,11 @@ impl HashStore for Meddled {
     type Error = StorageError;
 
     fn node(&self, node: NodeId) -> Result<Digest, StorageError> {
-        let mut hash = self.below.node(node)?;
+        let other = self.hashes_of.as_ref().map(|other| other.node(node));
+        let mut hash = match other {
+            Some(Ok(hash)) => hash,
+            _ => self.below.node(node)?,
+        };
         hash.0[0] ^= u8::from(self.change_hashes);
         Ok(hash)
     }
@@ -286,9 +293,51 @@ fn changed_or_exchanged_entries_are_found_when_the_log_is_opened() {
         exchanged.exchange = Some(index);
         assert!(matches!(
             Log::open(exchanged, again(&key)),
-            Err(LogError::Misplaced { .. })
+            Err(LogError::Root(8))
         ));
     }
+}
+
+#[test]
+fn entries_that_are_exchanged_while_the_log_is_open_are_found() {
+    let key = SigningKey::generate(Algorithm::Ed25519);
+    let mut log = Log::open(Meddled::with(log_of(&key, 8).into_storage()), key).unwrap();
+    log.storage.exchange = Some(3);
+    assert!(matches!(
+        log.entries(2..6),
+        Err(LogError::Misplaced { place: 3, index: 4 })
+    ));
+    log.storage.exchange = None;
+    log.storage.change_record = Some(3);
+    assert!(matches!(
+        log.receipt(3),
+        Err(LogError::Proof(InvalidProof::Root))
+    ));
+}
+
+#[test]
+fn hashes_of_another_history_do_not_hide_that_the_log_was_set_back() {
+    let key = SigningKey::generate(Algorithm::Ed25519);
+    let mut log = log_of(&key, 4);
+    let earlier = log.storage().clone();
+    log.append(vec![event(1)], at(3)).unwrap();
+    log.append(vec![event(1); 2], at(3)).unwrap();
+    let seen = log.head().clone();
+    let mut set_back = Log::open(Meddled::with(earlier), again(&key)).unwrap();
+    for _ in 0..5 {
+        set_back.append(vec![event(2)], at(4)).unwrap();
+    }
+    set_back.storage.hashes_of = Some(log.into_storage());
+    assert!(matches!(
+        set_back.check_extends(&seen),
+        Err(LogError::Proof(InvalidProof::Root))
+    ));
+}
+
+#[test]
+fn a_log_can_be_shared_by_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Log<crate::storage::SealedStorage<crate::storage::FileStorage>>>();
 }
 
 #[test]

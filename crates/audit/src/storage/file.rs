@@ -42,7 +42,8 @@ pub struct FileStorage {
     state: Option<State>,
 }
 
-/// What opening cut off: it had been written, but never acknowledged.
+/// What opening cut off: it had been written, but never acknowledged. Worth an entry of its own:
+/// [`Event::LogRepaired`](crate::entry::Event::LogRepaired).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Repaired {
     /// Bytes of entries and of a checkpoint.

@@ -294,6 +294,7 @@ impl<'a> Auditor<'a> {
             witnessed: self.witness.map(|_| self.witnessed),
             head: signed_head.as_ref().map(|head| head.head().clone()),
             signed_head,
+            witness_newest: self.witness.and_then(Witness::newest).cloned(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::head::Head;
+use crate::head::{Head, SignedHead};
 
 /// The verdict of an audit. The numbers are exit codes and never change; where the auditor that we
 /// replace has the same case, it has the same number.
@@ -143,7 +143,7 @@ impl Finding {
 /// What an audit found.
 ///
 /// JSON: `{"verdict": "ok", "code": 0, "sentence", "detail", "start", "entries", "checkpoints",
-/// "witnessed", "head"}`; `head` is `null` unless a signature of the newest head was verified.
+/// "witnessed", "head"}`; `head` is `null` if the first line was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The verdict.
@@ -163,11 +163,14 @@ pub struct Report {
     /// How many heads of the witness the entries agree with; `None` without a witness, and then a
     /// log that was set back as a whole looks like any other.
     pub witnessed: Option<u64>,
-    /// The newest head, if its signature holds.
+    /// The newest head, if the first line was accepted, its signature with it.
     pub head: Option<Head>,
     /// The same with its signature, for the witness.
     #[serde(skip)]
-    pub(crate) signed_head: Option<crate::head::SignedHead>,
+    pub(crate) signed_head: Option<SignedHead>,
+    /// The newest head that the witness knew.
+    #[serde(skip)]
+    pub(crate) witness_newest: Option<SignedHead>,
 }
 
 #[cfg(test)]

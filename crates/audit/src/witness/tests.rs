@@ -91,11 +91,19 @@ fn only_a_good_audit_is_recorded() {
     grow(&mut log);
     let new = report(&log, &key, &witness);
     witness.record(&new).unwrap();
+    // Neither one that did not know what the witness knows now, nor one without a witness.
+    assert!(matches!(witness.record(&old), Err(WitnessError::NotUsed)));
+    grow(&mut log);
+    let mut lines = Vec::new();
+    export(&log, 0, &mut lines).unwrap();
+    let without = audit(&mut lines.as_slice(), &key, None).unwrap();
+    assert_eq!(without.verdict, Verdict::Ok);
     assert!(matches!(
-        witness.record(&old),
-        Err(WitnessError::Conflict(Conflict::Rollback { .. }))
+        witness.record(&without),
+        Err(WitnessError::NotUsed)
     ));
-    assert_eq!(witness.heads(), [log.head().clone()]);
+    assert_eq!(witness.newest().map(SignedHead::head), new.head.as_ref());
+    assert_eq!(witness.heads().len(), 1);
 }
 
 #[test]
