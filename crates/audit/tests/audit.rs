@@ -355,6 +355,43 @@ fn a_fork_is_told_by_a_checkpoint_of_the_other_branch() {
 }
 
 #[test]
+fn a_head_that_is_larger_than_the_newest_shows_a_rollback() {
+    let key = Key::generate();
+    let mut log = key.log();
+    grow(&mut log, 4);
+    let mut export = lines(&log, 0);
+    grow(&mut log, 2);
+    export.push(head_line(log.head()));
+    let report = check(&export, &key, None);
+    assert_eq!(report.verdict, Verdict::Rollback, "{report:?}");
+    assert!(
+        report.detail.contains("had 6 entries and has 4 now"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_smaller_than_the_one_before_shows_a_rollback() {
+    let key = Key::generate();
+    let mut log = key.log();
+    let mut heads = Vec::new();
+    for _ in 0..3 {
+        grow(&mut log, 1);
+        heads.push(head_line(log.head()));
+    }
+    let export = lines(&log, 0);
+    let with = |places: [(usize, &String); 2]| {
+        let mut lines = export.clone();
+        for (at, line) in places {
+            lines.insert(at, line.clone());
+        }
+        check(&lines, &key, None).verdict
+    };
+    assert_eq!(with([(2, &heads[0]), (4, &heads[1])]), Verdict::Ok);
+    assert_eq!(with([(3, &heads[1]), (4, &heads[0])]), Verdict::Rollback);
+}
+
+#[test]
 fn heads_of_the_same_predecessor_prove_a_fork_without_entries() {
     let key = Key::generate();
     let mut one = key.log();
