@@ -333,10 +333,14 @@ fn a_forked_log_is_told_by_who_saw_the_other_branch() {
     see(&mut witness, &one, &key);
     let report = check(&lines(&other, 0), &key, Some(&witness));
     assert_eq!(report.verdict, Verdict::Fork, "{report:?}");
+    // If the heads alone show it, missing entries do not hide it.
+    grow(&mut one, 3);
+    let same_size = witness_of(&one, &key);
+    let report = check(&lines(&other, 0)[..5], &key, Some(&same_size));
+    assert_eq!(report.verdict, Verdict::Fork, "{report:?}");
     // Two witnesses that compare what they saw find it too, without entries.
     let witness_of_other = witness_of(&other, &key);
-    grow(&mut one, 3);
-    assert!(witness_of(&one, &key).merge(&witness_of_other).is_err());
+    assert!(same_size.clone().merge(&witness_of_other).is_err());
 }
 
 #[test]
@@ -424,6 +428,12 @@ fn another_log_or_another_signature() {
         Verdict::WrongLog
     );
 
+    let empty = Witness::new(strange.id());
+    assert_eq!(
+        check(&export, &key, Some(&empty)).verdict,
+        Verdict::WrongLog
+    );
+
     // The stranger signs in the name of the log.
     let claimed = Head {
         log_id: log.id(),
@@ -453,6 +463,10 @@ fn what_is_no_export_is_malformed() {
         changed[at] = line.to_owned();
         changed
     };
+    let one_hash = format!(r#""frontier":["{}"]"#, Digest::of(b"x"));
+    let beyond = export[0]
+        .replacen(r#""start":0"#, r#""start":4"#, 1)
+        .replacen(r#""frontier":[]"#, &one_hash, 1);
     for bad in [
         Vec::new(),
         vec![String::new()],
@@ -460,6 +474,8 @@ fn what_is_no_export_is_malformed() {
         with(0, "{}"),
         with(0, &export[0].replacen("export-1", "export-2", 1)),
         with(0, &export[0].replacen(r#""start":0"#, r#""start":4"#, 1)),
+        with(0, &beyond),
+        vec![beyond.clone()],
         with(0, &export[0].replacen(r#""start":0"#, r#""start":2"#, 1)),
         with(2, ""),
         with(2, "null"),

@@ -214,6 +214,8 @@ struct Meddled {
     /// Answers with the hashes of this one, where it has any.
     hashes_of: Option<MemoryStorage>,
     change_hashes: bool,
+    /// Answers with the checkpoints of this one.
+    checkpoints_of: Option<MemoryStorage>,
     fail_commits: bool,
 }
 
@@ -225,6 +227,7 @@ impl Meddled {
             exchange: None,
             hashes_of: None,
             change_hashes: false,
+            checkpoints_of: None,
             fail_commits: false,
         }
     }
@@ -270,7 +273,10 @@ impl Storage for Meddled {
     }
 
     fn checkpoints(&self, above: u64, limit: usize) -> Result<Vec<SignedHead>, StorageError> {
-        self.below.checkpoints(above, limit)
+        self.checkpoints_of
+            .as_ref()
+            .unwrap_or(&self.below)
+            .checkpoints(above, limit)
     }
 
     fn write_hashes(&mut self, position: u64, hashes: &[Digest]) -> Result<(), StorageError> {
@@ -338,6 +344,20 @@ fn hashes_of_another_history_do_not_hide_that_the_log_was_set_back() {
 fn a_log_can_be_shared_by_threads() {
     fn check<T: Send + Sync>() {}
     check::<Log<crate::storage::SealedStorage<crate::storage::FileStorage>>>();
+}
+
+#[test]
+fn checkpoints_of_another_history_are_found_when_the_log_is_opened() {
+    let key = SigningKey::generate(Algorithm::Ed25519);
+    let mut log = log_of(&key, 0);
+    let mut other = Log::open(log.storage().clone(), again(&key)).unwrap();
+    for branch in [&mut log, &mut other] {
+        branch.append(vec![event(1); 256], at(2)).unwrap();
+        branch.append(vec![event(1)], at(3)).unwrap();
+    }
+    let mut meddled = Meddled::with(log.into_storage());
+    meddled.checkpoints_of = Some(other.into_storage());
+    assert!(matches!(Log::open(meddled, key), Err(LogError::Root(256))));
 }
 
 #[test]
