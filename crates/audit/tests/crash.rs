@@ -259,6 +259,48 @@ fn any_flipped_bit_of_a_checkpoint_is_found() {
     open(folder.path(), &key).unwrap();
 }
 
+/// `state` with the head of one state and the lengths of another, and the right checksum.
+fn mixed_state(head: &[u8], lengths: &[u8], which: &str) -> Vec<u8> {
+    let parse = |state: &[u8]| -> serde_json::Value {
+        let end = state.iter().position(|byte| *byte == b'\n').unwrap();
+        serde_json::from_slice(&state[..end]).unwrap()
+    };
+    let mut mixed = parse(head);
+    mixed[which] = parse(lengths)[which].clone();
+    let line = serde_json_canonicalizer::to_string(&mixed).unwrap();
+    let checksum = mse_crypto::Digest::of(line.as_bytes());
+    format!("{line}\n{checksum}\n").into_bytes()
+}
+
+#[test]
+fn a_state_that_does_not_fit_the_files_is_an_error() {
+    let key = Key::generate();
+    let (folder, before, after) =
+        before_and_after(&key, |log| grow_at_once(log, 20), CHECKPOINT_EVERY);
+    for (state, what) in [
+        (
+            mixed_state(&before.state, &after.state, "entries_bytes"),
+            "it has 276 records, and 20 were acknowledged",
+        ),
+        (
+            mixed_state(&before.state, &after.state, "checkpoints_bytes"),
+            "the checkpoints are not in order",
+        ),
+        (
+            mixed_state(&after.state, &before.state, "entries_bytes"),
+            "it has 20 records, and 276 were acknowledged",
+        ),
+    ] {
+        Files {
+            state,
+            ..after.clone()
+        }
+        .put(folder.path());
+        let error = open(folder.path(), &key).err().unwrap();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
 #[test]
 fn a_log_has_one_writer_and_one_beginning() {
     let key = Key::generate();
