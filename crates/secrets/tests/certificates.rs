@@ -1,10 +1,10 @@
 //! Certificates: what they say, whom they outlive, when they are issued anew.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mse_secrets::{
-    CertificateSpec, Endpoint, Format, GenerateError, Given, IssueError, KeySource, KeyType, Kind,
-    PrivateKey, Role, Spec, generate, render, renew,
+    CertificateSpec, Endpoint, Format, GenerateError, Given, InvalidGiven, IssueError, KeySource,
+    KeyType, Kind, PrivateKey, Role, Spec, generate, render, renew,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -266,23 +266,15 @@ fn a_given_authority_issues_with_its_key() {
 
 #[test]
 fn an_authority_whose_name_cannot_be_written_again_does_not_issue() {
-    let key = PrivateKey::generate(KeyType::P256);
-    let signer = rcgen::KeyPair::from_pem(&key.to_pem()).unwrap();
     // The second is a correct identifier that x509-parser takes for 3.0.1, and rcgen panics at.
     for (oid, issues) in [(vec![2, 5, 4, 10], true), (vec![2, 40, 1], false)] {
-        let mut params = rcgen::CertificateParams::default();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CustomDnType(oid), "Example");
-        let ca = params.self_signed(&signer).unwrap().pem();
-        let mut secrets = Secrets::new();
-        let given = Given::parse(Kind::X509Ca, &(ca + &key.to_pem())).unwrap();
-        let private_key = None;
-        add(&mut secrets, "ca", &Spec::Explicit { given, private_key });
-        let leaf = end_entity(KeySource::Fresh(KeyType::P256), Some("ca"), None, &[], None);
-        match generate("leaf", &leaf, &secrets, now()) {
+        let given = given_authority(|params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CustomDnType(oid), "Example");
+        });
+        match generate("leaf", &leaf_of_given(), &with_given(&given), now()) {
             Ok(_) => assert!(issues),
             Err(error) => assert!(
                 !issues && matches!(error, GenerateError::Issue(IssueError::IssuerName)),
@@ -290,4 +282,93 @@ fn an_authority_whose_name_cannot_be_written_again_does_not_issue() {
             ),
         }
     }
+}
+
+#[test]
+fn nothing_begins_before_its_issuer() {
+    let given = given_authority(|params| params.not_before = (now() - seconds(10)).into());
+    let secrets = with_given(&given);
+    let begins = |issued| {
+        let leaf = generate("leaf", &leaf_of_given(), &secrets, issued).unwrap();
+        let der = render(&leaf, Format::CertificateDer).unwrap();
+        let (_, leaf) = X509Certificate::from_der(&der).unwrap();
+        seconds(leaf.validity().not_before.timestamp().try_into().unwrap())
+    };
+    let since_1970 = now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(begins(now()) + seconds(10), since_1970);
+    assert_eq!(begins(now() + days(1)) + seconds(300), since_1970 + days(1));
+}
+
+#[test]
+fn an_authority_is_one_that_may_sign_certificates() {
+    use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
+    let with_usages = |usages| given_authority(|params| params.key_usages = usages);
+    for (usages, taken) in [
+        (vec![], true),
+        (vec![KeyCertSign], true),
+        (vec![CrlSign], false),
+    ] {
+        let given = with_usages(usages);
+        match Given::parse(Kind::X509Ca, &given) {
+            Ok(_) => assert!(taken),
+            Err(error) => assert!(!taken && error == InvalidGiven::NoAuthority, "{error}"),
+        }
+    }
+    // What signs without being one is no issuer in a chain.
+    let signer = rcgen::KeyPair::generate().unwrap();
+    let no_authority = rcgen::CertificateParams::new(vec!["a.org".to_owned()]).unwrap();
+    let issuer = no_authority.self_signed(&signer).unwrap().pem();
+    let by = rcgen::Issuer::from_params(&no_authority, &signer);
+    let leaf_key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["b.org".to_owned()])
+        .and_then(|params| params.signed_by(&leaf_key, &by))
+        .unwrap()
+        .pem();
+    assert!(Given::parse(Kind::X509, &leaf).is_ok());
+    assert_eq!(
+        Given::parse(Kind::X509, &(leaf + &issuer)).map(|_| ()),
+        Err(InvalidGiven::Chain { at: 2 })
+    );
+}
+
+#[test]
+fn serials_have_sixteen_bytes_and_key_usage_fits_the_key() {
+    for (key_type, times) in [(KeyType::P256, 40), (KeyType::Rsa2048, 1)] {
+        for _ in 0..times {
+            let spec = end_entity(KeySource::Fresh(key_type), None, None, &[], None);
+            let value = generate("leaf", &spec, &Secrets::new(), now()).unwrap();
+            let der = render(&value, Format::CertificateDer).unwrap();
+            let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+            let serial = certificate.raw_serial();
+            assert!(serial.len() == 16 && serial[0] >> 6 == 1, "{serial:?}");
+            let usage = certificate.key_usage().unwrap().unwrap().value;
+            assert!(usage.digital_signature());
+            assert_eq!(usage.key_encipherment(), key_type == KeyType::Rsa2048);
+        }
+    }
+}
+
+/// An authority that an owner made, with its key: PEM.
+fn given_authority(change: impl FnOnce(&mut rcgen::CertificateParams)) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    change(&mut params);
+    params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
+}
+
+fn with_given(authority: &str) -> Secrets {
+    let mut secrets = Secrets::new();
+    let given = Given::parse(Kind::X509Ca, authority).unwrap();
+    let private_key = None;
+    add(&mut secrets, "ca", &Spec::Explicit { given, private_key });
+    secrets
+}
+
+fn leaf_of_given() -> Spec {
+    end_entity(KeySource::Fresh(KeyType::P256), Some("ca"), None, &[], None)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }

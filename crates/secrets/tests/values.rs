@@ -7,8 +7,8 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mse_secrets::{
-    ALPHABET, Format, GenerateError, Given, KeySource, KeyType, Kind, RenderError, Size, Spec,
-    Value, generate, migrates, render,
+    ALPHABET, Format, GenerateError, Given, KeySource, KeyType, Kind, PrivateKey, RenderError,
+    Size, Spec, Value, generate, migrates, render,
 };
 use proptest::prelude::*;
 use x509_parser::prelude::FromDer;
@@ -78,6 +78,45 @@ fn the_stored_form_of_every_kind_is_read_back_and_nothing_else_is() {
             assert!(cut.is_err(), "{name} cut at {length}");
         }
     }
+}
+
+#[test]
+fn the_stored_form_is_the_only_one_and_consistent() {
+    let stored = |kind: u8, fields: &[&[u8]]| {
+        let mut bytes = vec![1, kind, u8::try_from(fields.len()).unwrap()];
+        for field in fields {
+            bytes.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            bytes.extend(*field);
+        }
+        bytes
+    };
+    let taken = |bytes: &[u8]| Value::from_bytes(bytes).is_ok();
+    let secrets = one_of_each_kind();
+
+    // A time past the calendar.
+    let (early, late) = (1_u64.to_be_bytes(), u64::MAX.to_be_bytes());
+    assert!(taken(&stored(8, &[b"a.b.c", &early, &early])));
+    assert!(!taken(&stored(8, &[b"a.b.c", &early, &late])));
+    assert!(!taken(&stored(8, &[b"a.b.c", &late, &early])));
+
+    // Another encoding of a key.
+    let version_2 = aws_lc_rs::signature::Ed25519KeyPair::generate()
+        .and_then(|pair| pair.to_pkcs8())
+        .unwrap();
+    let key = PrivateKey::from_pkcs8(version_2.as_ref()).unwrap();
+    assert_ne!(key.to_pkcs8(), version_2.as_ref());
+    assert!(taken(&stored(3, &[key.to_pkcs8()])));
+    assert!(!taken(&stored(3, &[version_2.as_ref()])));
+
+    // The key of another certificate.
+    let form = |name: &str, format| render(&secrets[name], format).unwrap();
+    let certificate = form("root", Format::CertificateDer);
+    let with_key_of = |name| {
+        let key = form(name, Format::PrivateKeyDer);
+        taken(&stored(6, &[&early, &key, &certificate]))
+    };
+    assert!(with_key_of("root"));
+    assert!(!with_key_of("x509-ca"));
 }
 
 #[test]
