@@ -7,6 +7,7 @@
 //! | [`hpke`] | sealing to an enclave's attested key | RFC 9180, X25519 / HKDF-SHA256 / ChaCha20-Poly1305 |
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
+//! | [`mac`] | names that are told by a key only | HMAC-SHA256, RFC 2104 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
 //!
@@ -15,6 +16,7 @@
 
 pub mod digest;
 pub mod hpke;
+pub mod mac;
 pub mod password;
 pub mod random;
 pub mod sealing;
