@@ -97,6 +97,14 @@ impl BlobWriter {
     pub(crate) fn write(&mut self, store: &mut Store, mut bytes: &[u8]) -> io::Result<()> {
         self.size += bytes.len() as u64;
         while !bytes.is_empty() {
+            if let (true, Some((chunk, rest))) =
+                (self.pending.is_empty(), bytes.split_at_checked(CHUNK))
+            {
+                let id = put(store, self.leaf, self.salt, chunk)?;
+                self.push(store, 0, id)?;
+                bytes = rest;
+                continue;
+            }
             let (taken, rest) = bytes.split_at(bytes.len().min(CHUNK - self.pending.len()));
             self.pending.extend(taken);
             bytes = rest;

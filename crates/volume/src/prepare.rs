@@ -40,6 +40,7 @@ pub(crate) fn store_tree(
         summary: Summary::default(),
         unsettled: 0,
         path: Vec::new(),
+        chunk: Zeroizing::new(vec![0; CHUNK]),
     };
     let top = File::open(source).map_err(|error| walk.error(SourceProblem::Io(error)))?;
     let listing = walk.directory(top.into(), Some(previous))?;
@@ -55,6 +56,8 @@ struct Walk<'a> {
     summary: Summary,
     unsettled: u64,
     path: Vec<EntryName>,
+    /// What is read of a file: one for all, because to wipe one for each costs more than reading.
+    chunk: Zeroizing<Vec<u8>>,
 }
 
 impl Walk<'_> {
@@ -180,7 +183,6 @@ impl Walk<'_> {
 
     fn content(&mut self, file: &File, salt: Salt) -> Result<BlobRef, CommitError> {
         let mut writer = BlobWriter::new(Kind::Data, salt);
-        let mut chunk = Zeroizing::new(vec![0; CHUNK]);
         loop {
             let hole = self.hole_at(file, writer.size())?;
             if hole > MAX_SIZE {
@@ -189,10 +191,10 @@ impl Walk<'_> {
             writer
                 .skip(self.store, hole / CHUNK as u64)
                 .map_err(CommitError::Backing)?;
-            let length = read_at_most(file, &mut chunk, writer.size())
+            let length = read_at_most(file, &mut self.chunk, writer.size())
                 .map_err(|error| self.error(SourceProblem::Io(error)))?;
             writer
-                .write(self.store, &chunk[..length])
+                .write(self.store, &self.chunk[..length])
                 .map_err(CommitError::Backing)?;
             if writer.size() > MAX_SIZE {
                 return Err(CommitError::TooLarge);

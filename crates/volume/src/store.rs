@@ -86,10 +86,10 @@ impl Store {
     /// Makes durable what [`Store::put`] has stored.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.check()?;
+        let names: Vec<Name> = self.unsynced.iter().copied().map(Name::Object).collect();
         let synced = self
-            .unsynced
-            .iter()
-            .try_for_each(|id| self.backing.sync(Name::Object(*id)))
+            .backing
+            .sync_each(&names)
             .and_then(|()| self.backing.sync_area(Area::Objects));
         match synced {
             Ok(()) => {

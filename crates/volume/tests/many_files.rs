@@ -6,7 +6,7 @@ mod common;
 use std::fmt::Write as _;
 use std::fs;
 
-use common::{Stored, stored};
+use common::{Stored, stored, tempdir};
 use mse_volume::{Protection, Volume};
 
 const FILES: u32 = 10_000;
@@ -14,7 +14,7 @@ const BOUND: u64 = 24 << 20;
 
 #[test]
 fn ten_thousand_files_in_bounded_memory() {
-    let source = tempfile::tempdir().unwrap();
+    let source = tempdir();
     for i in 0..FILES {
         if i % 1000 == 0 {
             fs::create_dir(source.path().join(format!("d{}", i / 1000))).unwrap();
@@ -41,7 +41,7 @@ fn ten_thousand_files_in_bounded_memory() {
         source,
         root,
     } = stored(source, Protection::Encrypted);
-    let target = tempfile::tempdir().unwrap();
+    let target = tempdir();
     let mut volume = Volume::open(dir.path(), &key, root).unwrap();
     volume.restore_into(target.path()).unwrap();
     fs::write(source.path().join("f0"), "changed").unwrap();

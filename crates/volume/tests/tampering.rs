@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{Stored, Tree, copy, files, restored, rich_tree, snapshot, stored, write};
+use common::{Stored, Tree, copy, files, restored, rich_tree, snapshot, stored, tempdir, write};
 use mse_crypto::sealing::SealingKey;
 use mse_volume::policy::{Decision, Record, Refusal, Tracked, decide};
 use mse_volume::{Found, OpenError, Protection, ReadError, RestoreError, UpdatePolicy, Volume};
@@ -108,7 +108,7 @@ fn what_was_changed_is_said() {
     assert!(matches!(open(), Err(OpenError::Changed(_))));
     fs::write(&manifest, content).unwrap();
     // Another volume's header, well formed.
-    let other = tempfile::tempdir().unwrap();
+    let other = tempdir();
     Volume::create(other.path(), &stored.key, Protection::AuthenticatedOnly).unwrap();
     let header = fs::read(stored.dir.path().join("volume")).unwrap();
     fs::copy(
@@ -131,7 +131,7 @@ fn old_copies_forks_and_other_volumes_are_refused_by_root() {
         source,
         root: first,
     } = stored(rich_tree(), Protection::Encrypted);
-    let old_copy = tempfile::tempdir().unwrap();
+    let old_copy = tempdir();
     copy(dir.path(), old_copy.path());
 
     // The service goes on, and a fork goes on from the same state.
@@ -143,7 +143,7 @@ fn old_copies_forks_and_other_volumes_are_refused_by_root() {
         generation: Some(volume.state().generation),
     };
     drop(volume);
-    let fork = tempfile::tempdir().unwrap();
+    let fork = tempdir();
     copy(old_copy.path(), fork.path());
     write(source.path(), &[("small-2", b"of the fork")]);
     Volume::open(fork.path(), &key, first)
@@ -190,7 +190,7 @@ fn old_copies_forks_and_other_volumes_are_refused_by_root() {
     fs::write(dir.path().join("head"), format!("{first}\n")).unwrap();
     assert_eq!(decided(dir.path()), Ok(Decision::Open(newest)));
 
-    let missing = tempfile::tempdir().unwrap();
+    let missing = tempdir();
     for empty in [
         missing.path().to_owned(),
         missing.path().join("not-even-a-directory"),
@@ -217,7 +217,7 @@ fn no_canary_is_in_the_backing_directory() {
         "canary-in-a-big-file",
     ];
     for protection in [Protection::Encrypted, Protection::AuthenticatedOnly] {
-        let source = tempfile::tempdir().unwrap();
+        let source = tempdir();
         let big = CANARIES[4].repeat(20_000);
         write(
             source.path(),

@@ -83,6 +83,10 @@ pub(crate) trait Backing: Send + Sync {
     fn write(&self, name: Name, content: &[u8]) -> io::Result<()>;
     /// Makes the content durable.
     fn sync(&self, name: Name) -> io::Result<()>;
+    /// Makes the contents of many files durable.
+    fn sync_each(&self, names: &[Name]) -> io::Result<()> {
+        names.iter().try_for_each(|name| self.sync(*name))
+    }
     /// Makes names in `area` durable.
     fn sync_area(&self, area: Area) -> io::Result<()>;
     /// Puts one file in the place of another, at once. Both are in the same area.

@@ -12,7 +12,7 @@ use mse_volume::{Protection, Volume, VolumeRoot};
 
 /// All that a volume keeps of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Node {
+pub(crate) enum Node {
     File {
         mode: u32,
         modified: (i64, i64),
@@ -24,9 +24,9 @@ pub enum Node {
     Link(PathBuf),
 }
 
-pub type Tree = BTreeMap<PathBuf, Node>;
+pub(crate) type Tree = BTreeMap<PathBuf, Node>;
 
-pub fn snapshot(top: &Path) -> Tree {
+pub(crate) fn snapshot(top: &Path) -> Tree {
     fn visit(top: &Path, dir: &Path, tree: &mut Tree) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ pub fn snapshot(top: &Path) -> Tree {
 }
 
 /// Makes each file, and the directories on its way.
-pub fn write(top: &Path, files: &[(&str, &[u8])]) {
+pub(crate) fn write(top: &Path, files: &[(&str, &[u8])]) {
     for (path, content) in files {
         let path = top.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -62,8 +62,8 @@ pub fn write(top: &Path, files: &[(&str, &[u8])]) {
 }
 
 /// A tree with one of everything.
-pub fn rich_tree() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+pub(crate) fn rich_tree() -> tempfile::TempDir {
+    let dir = tempdir();
     write(
         dir.path(),
         &[
@@ -71,7 +71,7 @@ pub fn rich_tree() -> tempfile::TempDir {
             ("small", b"a few bytes"),
             (
                 "big",
-                &(0..200_000u32)
+                &(0..40_000u32)
                     .flat_map(u32::to_be_bytes)
                     .collect::<Vec<_>>(),
             ),
@@ -96,16 +96,16 @@ pub fn rich_tree() -> tempfile::TempDir {
 }
 
 /// A volume that holds a tree.
-pub struct Stored {
-    pub key: SealingKey,
-    pub dir: tempfile::TempDir,
-    pub source: tempfile::TempDir,
-    pub root: VolumeRoot,
+pub(crate) struct Stored {
+    pub(crate) key: SealingKey,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) source: tempfile::TempDir,
+    pub(crate) root: VolumeRoot,
 }
 
-pub fn stored(source: tempfile::TempDir, protection: Protection) -> Stored {
+pub(crate) fn stored(source: tempfile::TempDir, protection: Protection) -> Stored {
     let key = SealingKey::generate();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let (mut volume, _) = Volume::create(dir.path(), &key, protection).unwrap();
     let root = volume.commit(source.path()).unwrap();
     Stored {
@@ -117,7 +117,7 @@ pub fn stored(source: tempfile::TempDir, protection: Protection) -> Stored {
 }
 
 /// All files below a directory, sorted.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
@@ -134,7 +134,7 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for file in files(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
         fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -143,8 +143,8 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 /// Restores into a directory of its own. After an error it is empty.
-pub fn restored(volume: &mut Volume) -> Result<Tree, mse_volume::RestoreError> {
-    let target = tempfile::tempdir().unwrap();
+pub(crate) fn restored(volume: &mut Volume) -> Result<Tree, mse_volume::RestoreError> {
+    let target = tempdir();
     let result = volume.restore_into(target.path());
     let tree = snapshot(target.path());
     match result {
@@ -153,5 +153,15 @@ pub fn restored(volume: &mut Volume) -> Result<Tree, mse_volume::RestoreError> {
             assert_eq!(tree, Tree::new(), "after {error}");
             Err(error)
         }
+    }
+}
+
+/// A directory in memory where there is one: what is made durable here is lost on purpose.
+pub(crate) fn tempdir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
