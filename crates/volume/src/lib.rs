@@ -18,6 +18,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`volume`] | the volume: create, open, commit, collect |
+//! | [`state`], [`collect`] | the states of a directory: find one, give up others |
 //! | [`policy`] | who may see which state: update policies, what to do at start |
 //! | [`manifest`] | the plaintext of the metadata: root manifest, listings |
 //! | [`prepare`], [`restore`] | directory to objects, objects to directory |
@@ -31,6 +32,7 @@
 
 mod backing;
 mod blob;
+mod collect;
 mod header;
 pub mod manifest;
 pub mod policy;
@@ -38,19 +40,20 @@ mod prepare;
 mod restore;
 mod root;
 mod seal;
+mod state;
 mod store;
 mod volume;
 mod walk;
 
+pub use collect::{CollectError, Collected};
 pub use header::{InvalidProtection, Protection};
 pub use policy::UpdatePolicy;
 pub use prepare::{CommitError, SourceError};
 pub use restore::RestoreError;
 pub use root::{InvalidRoot, VolumeRoot};
+pub use state::{Found, OpenError, StateInfo};
 pub use store::ReadError;
-pub use volume::{
-    CollectError, Collected, CreateError, Found, OpenError, Prepared, StateInfo, Volume,
-};
+pub use volume::{CreateError, Prepared, Volume};
 
 /// Bytes of content in a chunk. Fixed, so that a page that changes inside a database changes one
 /// chunk, and chunk lengths say nothing about content.

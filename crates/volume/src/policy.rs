@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::VolumeRoot;
-use crate::volume::{Found, StateInfo};
+use crate::state::{Found, StateInfo};
 
 /// How a service may change a volume, least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]

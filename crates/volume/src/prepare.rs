@@ -43,7 +43,7 @@ pub(crate) fn store_tree(
         chunk: Zeroizing::new(vec![0; CHUNK]),
     };
     let top = File::open(source).map_err(|error| walk.error(SourceProblem::Io(error)))?;
-    let listing = walk.directory(top.into(), Some(previous))?;
+    let listing = walk.directory(&top.into(), Some(previous))?;
     Ok(Tree {
         listing,
         summary: walk.summary,
@@ -63,7 +63,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(
         &mut self,
-        dir: OwnedFd,
+        dir: &OwnedFd,
         previous: Option<BlobRef>,
     ) -> Result<BlobRef, CommitError> {
         if self.path.len() > MAX_DEPTH {
@@ -73,10 +73,10 @@ impl Walk<'_> {
         let mut previous = Previous::new(previous);
         let mut listing = BlobWriter::new(Kind::Listing, salt);
         let mut encoded = Vec::new();
-        for name in self.names(&dir)? {
+        for name in self.names(dir)? {
             let previous = previous.find(self.store, &name)?;
             self.path.push(name.clone());
-            let node = self.node(&dir, &name, previous)?;
+            let node = self.node(dir, &name, previous.as_ref())?;
             self.path.pop();
             let Some(node) = node else {
                 continue;
@@ -116,11 +116,11 @@ impl Walk<'_> {
         &mut self,
         dir: &OwnedFd,
         name: &EntryName,
-        previous: Option<Node>,
+        previous: Option<&Node>,
     ) -> Result<Option<Node>, CommitError> {
         let name = name.as_os_str();
         let looked = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            .and_then(|stat| self.look(dir, name, FileType::from_raw_mode(stat.st_mode)));
+            .and_then(|stat| look(dir, name, FileType::from_raw_mode(stat.st_mode)));
         let found = match looked {
             Ok(found) => found,
             Err(Errno::NOENT) => return Ok(None),
@@ -138,12 +138,12 @@ impl Walk<'_> {
                 let directory = File::from(directory);
                 let mode = self.metadata(&directory)?.mode();
                 let previous = match previous {
-                    Some(Node::Directory { listing, .. }) => Some(listing),
+                    Some(Node::Directory { listing, .. }) => Some(*listing),
                     _ => None,
                 };
                 Ok(Some(Node::Directory {
                     mode: permission_bits(mode),
-                    listing: self.directory(directory.into(), previous)?,
+                    listing: self.directory(&directory.into(), previous)?,
                 }))
             }
             Seen::File(file) => {
@@ -167,18 +167,6 @@ impl Walk<'_> {
                 }))
             }
         }
-    }
-
-    fn look(&self, dir: &OwnedFd, name: &OsStr, kind: FileType) -> rustix::io::Result<Seen> {
-        // Not blocking: a pipe may have taken the place of the file.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = |flags| openat(dir, name, flags, Mode::empty());
-        Ok(match kind {
-            FileType::RegularFile => Seen::File(open(flags)?),
-            FileType::Directory => Seen::Directory(open(flags | OFlags::DIRECTORY)?),
-            FileType::Symlink => Seen::Link(readlinkat(dir, name, Vec::new())?.into_bytes()),
-            _ => Seen::Other,
-        })
     }
 
     fn content(&mut self, file: &File, salt: Salt) -> Result<BlobRef, CommitError> {
@@ -235,6 +223,18 @@ enum Seen {
     Directory(OwnedFd),
     Link(Vec<u8>),
     Other,
+}
+
+fn look(dir: &OwnedFd, name: &OsStr, kind: FileType) -> rustix::io::Result<Seen> {
+    // Not blocking: a pipe may have taken the place of the file.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |flags| openat(dir, name, flags, Mode::empty());
+    Ok(match kind {
+        FileType::RegularFile => Seen::File(open(flags)?),
+        FileType::Directory => Seen::Directory(open(flags | OFlags::DIRECTORY)?),
+        FileType::Symlink => Seen::Link(readlinkat(dir, name, Vec::new())?.into_bytes()),
+        _ => Seen::Other,
+    })
 }
 
 /// The listing of the same directory in the previous state, read alongside the names.

@@ -1,6 +1,5 @@
 //! The volume: states that come after one another, and the host's directory that holds them.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -10,31 +9,23 @@ use crate::VolumeRoot;
 use crate::backing::{Area, Backing, DirBacking, LockError, Name, replace};
 use crate::blob::BlobRef;
 use crate::header::{Header, MAX_HEADER, Protection};
-use crate::manifest::{Malformed, RootManifest, Summary};
+use crate::manifest::{RootManifest, Summary};
 use crate::prepare::{self, CommitError};
 use crate::restore::{self, RestoreError};
-use crate::seal::{MAX_MANIFEST, ObjectId, Salt, VolumeKeys};
+use crate::seal::{ObjectId, Salt, VolumeKeys};
+use crate::state::{
+    Found, OpenError, StateInfo, info, open_backing, read_head, read_header, read_state,
+};
 use crate::store::{ReadError, Store};
-use crate::walk::{Collect, Verify, walk};
+use crate::walk::{Verify, walk};
 
 /// An open volume, at one of its states. One process has a backing directory open at a time.
 pub struct Volume {
-    store: Store,
-    header: Header,
-    current: StateInfo,
+    pub(crate) store: Store,
+    pub(crate) header: Header,
+    pub(crate) current: StateInfo,
     manifest: RootManifest,
-    prepared: Option<(VolumeRoot, RootManifest)>,
-}
-
-/// A state, as its root manifest says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StateInfo {
-    /// Its root.
-    pub root: VolumeRoot,
-    /// Commits since the volume was created, which is 1.
-    pub generation: u64,
-    /// The state it was made from.
-    pub parent: Option<VolumeRoot>,
+    pub(crate) prepared: Option<(VolumeRoot, RootManifest)>,
 }
 
 /// A state that is durable beside the current one, and opens by its root from now on.
@@ -67,20 +58,6 @@ impl Prepared {
     pub fn unsettled(&self) -> u64 {
         self.unsettled
     }
-}
-
-/// What a backing directory holds, for [`crate::policy::decide`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found {
-    /// No volume.
-    Nothing,
-    /// A volume.
-    States {
-        /// What the host says is the newest, if it opens under the key.
-        head: Option<StateInfo>,
-        /// The state that was asked for, if it is there.
-        tracked: Option<StateInfo>,
-    },
 }
 
 impl Volume {
@@ -305,53 +282,6 @@ impl Volume {
         self.publish(&prepared)
     }
 
-    /// Removes every state but the open one, the one that is prepared, and those in `keep`; then
-    /// every object that none of these has. If one of them cannot be read, nothing is removed.
-    pub fn garbage_collect(&mut self, keep: &[VolumeRoot]) -> Result<Collected, CollectError> {
-        let mut roots: HashSet<VolumeRoot> = keep.iter().copied().collect();
-        roots.insert(self.current.root);
-        roots.extend(self.prepared.map(|(root, _)| root));
-        let mut objects = HashSet::new();
-        for root in &roots {
-            let manifest = read_state(&self.store, &self.header, *root)?;
-            walk(&mut self.store, &manifest, &mut Collect(&mut objects))?;
-        }
-        if read_head(&self.store, &self.header).is_none_or(|head| !roots.contains(&head.root)) {
-            self.point_head(self.current.root)?;
-        }
-        // States before objects: a crash between leaves objects without a state, never a state
-        // without objects.
-        let backing = &*self.store.backing;
-        let mut states = 0;
-        backing.list(Area::Roots, &mut |name| {
-            match name {
-                Name::Root(root) if !roots.contains(&root) => {
-                    backing.remove(name)?;
-                    states += 1;
-                }
-                _ => {}
-            }
-            Ok(())
-        })?;
-        backing.sync_area(Area::Roots)?;
-        let objects = self.store.retain(&objects)?;
-        Ok(Collected { states, objects })
-    }
-
-    /// Removes one state, so that it does not open again. Its space is reclaimed by the next
-    /// [`Volume::garbage_collect`].
-    pub fn forget(&mut self, older: VolumeRoot) -> Result<(), CollectError> {
-        let prepared = self.prepared.map(|(root, _)| root);
-        if older == self.current.root || Some(older) == prepared {
-            return Err(CollectError::InUse(older));
-        }
-        if read_head(&self.store, &self.header).is_some_and(|head| head.root == older) {
-            self.point_head(self.current.root)?;
-        }
-        self.store.backing.remove(Name::Root(older))?;
-        Ok(self.store.backing.sync_area(Area::Roots)?)
-    }
-
     /// Makes a state durable, and gives its root.
     fn write_manifest(&self, manifest: &RootManifest) -> io::Result<VolumeRoot> {
         let backing = &*self.store.backing;
@@ -363,80 +293,10 @@ impl Volume {
         Ok(root)
     }
 
-    fn point_head(&self, root: VolumeRoot) -> io::Result<()> {
+    pub(crate) fn point_head(&self, root: VolumeRoot) -> io::Result<()> {
         let content = format!("{root}\n");
         let backing = &*self.store.backing;
         replace(backing, Name::NewHead, Name::Head, content.as_bytes())
-    }
-}
-
-/// What was removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Collected {
-    /// States.
-    pub states: u64,
-    /// Objects.
-    pub objects: u64,
-}
-
-fn open_backing(dir: &Path) -> Result<DirBacking, OpenError> {
-    DirBacking::open(dir).map_err(|error| match error {
-        LockError::InUse => OpenError::InUse,
-        LockError::Io(error) if error.kind() == io::ErrorKind::NotFound => OpenError::NoVolume,
-        LockError::Io(error) => OpenError::Backing(error),
-    })
-}
-
-fn read_header(backing: &dyn Backing) -> Result<Option<Header>, OpenError> {
-    backing
-        .read(Name::Header, MAX_HEADER)
-        .map_err(OpenError::Backing)?
-        .map(|bytes| Header::decode(&bytes).ok_or(OpenError::Header))
-        .transpose()
-}
-
-/// The state with the root `expected`. That it is the right one, bit by bit, is known before it
-/// is opened, and so a key that does not open it is the wrong key.
-fn read_state(
-    store: &Store,
-    header: &Header,
-    expected: VolumeRoot,
-) -> Result<RootManifest, OpenError> {
-    let sealed = store
-        .backing
-        .read(Name::Root(expected), MAX_MANIFEST)
-        .map_err(OpenError::Backing)?
-        .ok_or(OpenError::NotHeld {
-            expected,
-            found: None,
-        })?;
-    if VolumeRoot::of(&header.encode(), &sealed) != expected {
-        return Err(OpenError::Changed(expected));
-    }
-    let manifest = store
-        .keys
-        .open_manifest(&sealed)
-        .ok_or(OpenError::WrongKey(expected))?;
-    let manifest = RootManifest::decode(&manifest)?;
-    if manifest.protection != header.protection {
-        return Err(Malformed("has another protection than the header").into());
-    }
-    Ok(manifest)
-}
-
-/// The newest state, says the host. Whatever is wrong with it, it is only a hint that is missing.
-fn read_head(store: &Store, header: &Header) -> Option<StateInfo> {
-    let content = store.backing.read(Name::Head, 65).ok()??;
-    let root = std::str::from_utf8(&content).ok()?.parse().ok()?;
-    let manifest = read_state(store, header, root).ok()?;
-    Some(info(root, &manifest))
-}
-
-fn info(root: VolumeRoot, manifest: &RootManifest) -> StateInfo {
-    StateInfo {
-        root,
-        generation: manifest.generation,
-        parent: manifest.parent,
     }
 }
 
@@ -454,68 +314,4 @@ pub enum CreateError {
     /// The backing directory cannot be written.
     #[error("the backing directory cannot be written: {0}")]
     Backing(#[source] io::Error),
-}
-
-/// Why a volume is not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No volume at all.
-    #[error("the directory holds no volume: bring the directory back, or create the volume")]
-    NoVolume,
-    /// Another process has it.
-    #[error("the volume is in use by another process: stop that first")]
-    InUse,
-    /// Not the header of this version.
-    #[error(
-        "the header of the volume was changed, or is of a later version; restore the directory"
-    )]
-    Header,
-    /// The state is not among those of the directory.
-    #[error("the directory does not hold the state `{expected}`{}: it is an old copy or a fork; bring the copy that was recorded", head(.found))]
-    NotHeld {
-        /// The root that was asked for.
-        expected: VolumeRoot,
-        /// What the host says is the newest, if it opens under the key.
-        found: Option<StateInfo>,
-    },
-    /// The state's manifest, or the header, is not what the root pins.
-    #[error(
-        "the state `{0}` was changed: its manifest or the header is not what the root pins; restore the directory"
-    )]
-    Changed(VolumeRoot),
-    /// The manifest is whole and does not open.
-    #[error("the state `{0}` is whole and does not open: it was sealed under another key")]
-    WrongKey(VolumeRoot),
-    /// Not what this version writes.
-    #[error("the volume is of another version or was written wrongly: {0}")]
-    Malformed(#[from] Malformed),
-    /// The backing directory cannot be read.
-    #[error("the backing directory cannot be read: {0}")]
-    Backing(#[source] io::Error),
-}
-
-fn head(found: &Option<StateInfo>) -> String {
-    found.map_or_else(String::new, |found| {
-        format!(
-            ", its newest is `{}` of generation {}",
-            found.root, found.generation
-        )
-    })
-}
-
-/// Why nothing was collected.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// A state to keep cannot be opened.
-    #[error("a state to keep does not open: {0}")]
-    State(#[from] OpenError),
-    /// A state to keep cannot be read.
-    #[error("a state to keep cannot be read: {0}")]
-    Read(#[from] ReadError),
-    /// Asked to forget a state that is open or prepared.
-    #[error("the state `{0}` is open or prepared and cannot be forgotten; publish another first")]
-    InUse(VolumeRoot),
-    /// The backing directory cannot be written.
-    #[error("the backing directory cannot be written: {0}")]
-    Backing(#[from] io::Error),
 }

@@ -91,7 +91,9 @@ proptest! {
         let (mut volume, root) = Volume::create(dir.path(), &key, Protection::Encrypted).unwrap();
         let mut states = vec![(root, snapshot(source.path()))];
         for changes in &commits {
-            changes.iter().for_each(|change| apply(source.path(), change));
+            for change in changes {
+                apply(source.path(), change);
+            }
             let root = volume.commit(source.path()).unwrap();
             states.push((root, snapshot(source.path())));
             if reopen {

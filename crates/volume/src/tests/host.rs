@@ -67,7 +67,7 @@ fn one_wrong_answer_at_any_time_leaves_nothing() {
     let source = tree(&[
         ("a", b"1"),
         ("b/c", b"2"),
-        ("b/d/e", &[7; 200_000]),
+        ("b/d/e", &vec![7; 200_000]),
         ("z", b"3"),
     ]);
     let disk = MemoryBacking::default();

@@ -1,7 +1,9 @@
 //! Crashes and a host that changes its mind, on a disk in memory.
 
+mod crafted;
 mod crash;
 mod host;
+mod meanwhile;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +13,7 @@ use crate::backing::memory::MemoryBacking;
 use crate::{RestoreError, Volume, VolumeRoot};
 use mse_crypto::sealing::SealingKey;
 
-/// Paths and contents; a directory is `None`.
+/// Paths, with contents or targets; a directory is `None`.
 type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 fn tree(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -29,7 +31,10 @@ fn snapshot(dir: &Path) -> Tree {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
+            if path.is_symlink() {
+                let target = fs::read_link(&path).unwrap();
+                tree.insert(name, Some(target.into_os_string().into_encoded_bytes()));
+            } else if path.is_dir() {
                 tree.insert(name, None);
                 visit(top, &path, tree);
             } else {
