@@ -9,6 +9,7 @@
 //! | what does the directory hold? | [`Volume::inspect`], then [`policy::decide`] |
 //! | first use | [`Volume::create`] |
 //! | every other start | [`Volume::open`] with the tracked root, [`Volume::restore_into`] an empty directory |
+//! | the same, with nothing written back | [`Snapshot::open`], [`Snapshot::restore_into`] |
 //! | commit | [`Volume::prepare`], the CAS records the root, [`Volume::publish`] |
 //! | reclaim space | [`Volume::garbage_collect`] |
 //!
@@ -18,6 +19,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`volume`] | the volume: create, open, commit, collect |
+//! | [`snapshot`] | one state, to read |
 //! | [`state`], [`collect`] | the states of a directory: find one, give up others |
 //! | [`policy`] | who may see which state: update policies, what to do at start |
 //! | [`manifest`] | the plaintext of the metadata: root manifest, listings |
@@ -40,6 +42,7 @@ mod prepare;
 mod restore;
 mod root;
 mod seal;
+mod snapshot;
 mod state;
 mod store;
 mod volume;
@@ -51,6 +54,7 @@ pub use policy::UpdatePolicy;
 pub use prepare::{CommitError, SourceError};
 pub use restore::RestoreError;
 pub use root::{InvalidRoot, VolumeRoot};
+pub use snapshot::Snapshot;
 pub use state::{Found, OpenError, StateInfo};
 pub use store::ReadError;
 pub use volume::{CreateError, Prepared, Volume};

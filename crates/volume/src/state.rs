@@ -43,6 +43,13 @@ pub(crate) fn open_backing(dir: &Path) -> Result<DirBacking, OpenError> {
     })
 }
 
+pub(crate) fn open_to_read(dir: &Path) -> Result<DirBacking, OpenError> {
+    DirBacking::open_to_read(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::NoVolume,
+        _ => OpenError::Backing(error),
+    })
+}
+
 pub(crate) fn read_header(backing: &dyn Backing) -> Result<Option<Header>, OpenError> {
     backing
         .read(Name::Header, MAX_HEADER)

@@ -14,7 +14,8 @@ use crate::prepare::{self, CommitError};
 use crate::restore::{self, RestoreError};
 use crate::seal::{ObjectId, Salt, VolumeKeys};
 use crate::state::{
-    Found, OpenError, StateInfo, info, open_backing, read_head, read_header, read_state,
+    Found, OpenError, StateInfo, info, open_backing, open_to_read, read_head, read_header,
+    read_state,
 };
 use crate::store::{ReadError, Store};
 use crate::walk::{Verify, walk};
@@ -159,12 +160,13 @@ impl Volume {
     }
 
     /// What `dir` holds, and whether it holds the state `tracked`. The directory may be missing.
+    /// Nothing is written, and a writer may be at work.
     pub fn inspect(
         dir: &Path,
         key: &SealingKey,
         tracked: Option<VolumeRoot>,
     ) -> Result<Found, OpenError> {
-        match open_backing(dir) {
+        match open_to_read(dir) {
             Ok(backing) => Self::inspect_on(Box::new(backing), key, tracked),
             Err(OpenError::NoVolume) => Ok(Found::Nothing),
             Err(error) => Err(error),

@@ -9,7 +9,8 @@ use std::path::Path;
 use common::{Stored, files, restored, rich_tree, snapshot, stored, tempdir, write};
 use mse_crypto::sealing::SealingKey;
 use mse_volume::{
-    CollectError, CommitError, CreateError, OpenError, Protection, RestoreError, Volume,
+    CollectError, CommitError, CreateError, Found, OpenError, Protection, RestoreError, Snapshot,
+    Volume,
 };
 use proptest::prelude::*;
 
@@ -267,10 +268,6 @@ fn two_writers_are_refused() {
         Err(OpenError::InUse)
     ));
     assert!(matches!(
-        Volume::inspect(dir.path(), &key, None),
-        Err(OpenError::InUse)
-    ));
-    assert!(matches!(
         Volume::create(dir.path(), &key, Protection::Encrypted),
         Err(CreateError::InUse)
     ));
@@ -324,4 +321,36 @@ fn forgotten_states_do_not_open() {
         volume.garbage_collect(&[root]),
         Err(CollectError::State(_))
     ));
+}
+
+#[test]
+fn readers_write_nothing_and_need_no_lock() {
+    let Stored {
+        key,
+        dir,
+        root,
+        source,
+    } = stored(rich_tree(), Protection::Encrypted);
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let before = snapshot(dir.path());
+    let mut first = Snapshot::open(dir.path(), &key, root).unwrap();
+    let mut second = Snapshot::open(dir.path(), &key, root).unwrap();
+    assert_eq!(first.state().root, root);
+    for reader in [&mut first, &mut second] {
+        let target = tempdir();
+        reader.restore_into(target.path()).unwrap();
+        assert_eq!(snapshot(target.path()), snapshot(source.path()));
+    }
+    assert_eq!(snapshot(dir.path()), before);
+
+    // Beside a writer, until that gives up the state.
+    let mut writer = Volume::open(dir.path(), &key, root).unwrap();
+    let found = Volume::inspect(dir.path(), &key, Some(root)).unwrap();
+    assert!(matches!(found, Found::States { tracked: Some(state), .. } if state.root == root));
+    write(source.path(), &[("small-2", b"new"), ("dir/tool", b"new")]);
+    writer.commit(source.path()).unwrap();
+    first.verify().unwrap();
+    writer.garbage_collect(&[]).unwrap();
+    assert!(first.verify().is_err());
+    assert!(Snapshot::open(dir.path(), &key, root).is_err());
 }

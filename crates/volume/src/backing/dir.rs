@@ -3,9 +3,10 @@
 //! The host may change it at any time, so nothing here follows a symbolic link: a link in the
 //! place of `objects` would let the host choose where in the enclave's own files we write.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
@@ -21,13 +22,13 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 /// Files that are made durable at the same time.
 const SYNCS: usize = 16;
 
-/// A directory, and the lock that keeps a second process out.
+/// A directory, and for who writes the lock that keeps a second writer out.
 #[derive(Debug)]
 pub(crate) struct DirBacking {
     top: OwnedFd,
     objects: OwnedFd,
     roots: OwnedFd,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl DirBacking {
@@ -57,13 +58,24 @@ impl DirBacking {
             objects: folder("objects")?,
             roots: folder("roots")?,
             top,
-            _lock: lock,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens `path` to read: nothing is made there, and a writer may be at work.
+    pub(crate) fn open_to_read(path: &Path) -> io::Result<Self> {
+        let top: OwnedFd = File::open(path)?.into();
+        Ok(Self {
+            objects: openat(&top, "objects", DIRECTORY, Mode::empty())?,
+            roots: openat(&top, "roots", DIRECTORY, Mode::empty())?,
+            top,
+            _lock: None,
         })
     }
 
     /// Makes `path` if it is missing, then opens it.
     pub(crate) fn create(path: &Path) -> Result<Self, LockError> {
-        match fs::create_dir(path) {
+        match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {
                 let parent = path
                     .parent()
@@ -189,6 +201,7 @@ impl From<Errno> for LockError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
