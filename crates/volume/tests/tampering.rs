@@ -186,6 +186,17 @@ fn old_copies_forks_and_other_volumes_are_refused_by_root() {
     let mut volume = Volume::open(old_copy.path(), &key, newest).unwrap();
     assert!(restored(&mut volume).is_err());
 
+    // Nor does an old manifest under the newest's name: it opens under the key, and is not it.
+    let old = dir.path().join("roots").join(first.to_string());
+    let newest_manifest = fs::read(dir.path().join(&manifest)).unwrap();
+    fs::copy(old, dir.path().join(&manifest)).unwrap();
+    assert!(matches!(
+        Volume::open(dir.path(), &key, newest),
+        Err(OpenError::Changed(root)) if root == newest
+    ));
+    assert!(Volume::inspect(dir.path(), &key, Some(newest)).is_err());
+    fs::write(dir.path().join(&manifest), newest_manifest).unwrap();
+
     // A head that the host turns back does not matter to who tracks the root.
     fs::write(dir.path().join("head"), format!("{first}\n")).unwrap();
     assert_eq!(decided(dir.path()), Ok(Decision::Open(newest)));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{open, restored, tree};
 use crate::backing::memory::MemoryBacking;
@@ -10,12 +10,12 @@ use crate::backing::{Area, Backing, Name};
 use crate::{CommitError, Protection, Volume};
 use mse_crypto::sealing::SealingKey;
 
-/// Changes the answer to one read, or fails one write-back.
+/// Changes the answer to one read, or fails the first write-back.
 struct Fickle {
     disk: MemoryBacking,
     reads: Arc<AtomicUsize>,
     wrong_read: usize,
-    failing_sync: bool,
+    failing_sync: AtomicBool,
 }
 
 impl Backing for Fickle {
@@ -38,7 +38,7 @@ impl Backing for Fickle {
     }
 
     fn sync(&self, name: Name) -> io::Result<()> {
-        if self.failing_sync {
+        if self.failing_sync.swap(false, Ordering::Relaxed) {
             return Err(io::Error::other("a write-back failed"));
         }
         self.disk.sync(name)
@@ -82,7 +82,7 @@ fn one_wrong_answer_at_any_time_leaves_nothing() {
             disk: disk.clone(),
             reads: reads.clone(),
             wrong_read,
-            failing_sync: false,
+            failing_sync: AtomicBool::new(false),
         };
         let done = Volume::open_on(Box::new(fickle), &key, root)
             .ok()
@@ -110,9 +110,10 @@ fn after_a_failed_write_back_nothing_is_prepared() {
         disk: disk.clone(),
         reads: Arc::default(),
         wrong_read: usize::MAX,
-        failing_sync: true,
+        failing_sync: AtomicBool::new(true),
     };
     let mut volume = Volume::open_on(Box::new(failing), &key, root).unwrap();
+    // The second time the disk is well, and what it shows is still not what it has.
     for _ in 0..2 {
         let error = volume.prepare(source.path()).unwrap_err();
         assert!(matches!(error, CommitError::Backing(_)), "{error}");
