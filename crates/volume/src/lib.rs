@@ -13,6 +13,27 @@
 //! | commit | [`Volume::prepare`], the CAS records the root, [`Volume::publish`] |
 //! | reclaim space | [`Volume::garbage_collect`] |
 //!
+//! ```
+//! # use mse_crypto::sealing::SealingKey;
+//! # use mse_volume::{Protection, Volume};
+//! # let dirs = tempfile::tempdir()?;
+//! # let [backing, data, again] = ["backing", "data", "again"].map(|name| dirs.path().join(name));
+//! # std::fs::create_dir(&data)?;
+//! # std::fs::create_dir(&again)?;
+//! let key = SealingKey::generate();
+//! let (mut volume, _empty) = Volume::create(&backing, &key, Protection::Encrypted)?;
+//! std::fs::write(data.join("ledger"), "100")?;
+//! let prepared = volume.prepare(&data)?;
+//! let tracked = prepared.root(); // The CAS records it here.
+//! volume.publish(&prepared)?;
+//! drop(volume);
+//!
+//! let mut volume = Volume::open(&backing, &key, tracked)?;
+//! volume.restore_into(&again)?;
+//! assert_eq!(std::fs::read(again.join("ledger"))?, b"100");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Between `prepare` and `publish` both states open by their root, so a crash of host, enclave or
 //! CAS at any point leaves the one that the CAS has recorded.
 //!

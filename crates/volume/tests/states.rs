@@ -354,3 +354,10 @@ fn readers_write_nothing_and_need_no_lock() {
     assert!(first.verify().is_err());
     assert!(Snapshot::open(dir.path(), &key, root).is_err());
 }
+
+#[test]
+fn a_volume_can_work_on_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Volume>();
+    is_send::<Snapshot>();
+}
