@@ -32,7 +32,7 @@ impl Challenges {
         let mut nonce = [0; 32];
         nonce[..8].copy_from_slice(&millis(now).to_be_bytes());
         nonce[8..STAMP].copy_from_slice(&random::bytes::<8>());
-        let tag = self.0.tag(DOMAIN, &nonce[..STAMP]);
+        let tag = self.0.tag(&[DOMAIN, &nonce[..STAMP]]);
         nonce[STAMP..].copy_from_slice(&tag[..16]);
         Nonce(nonce)
     }
@@ -40,7 +40,7 @@ impl Challenges {
     /// Checks that `nonce` is one of this CAS and can still be answered at `now`.
     pub fn check(&self, nonce: &Nonce, now: SystemTime) -> Result<(), ChallengeError> {
         let (stamp, tag) = nonce.0.split_at(STAMP);
-        if !self.0.verify_half(DOMAIN, stamp, tag) {
+        if !self.0.verify_half(&[DOMAIN, stamp], tag) {
             return Err(ChallengeError::Foreign);
         }
         let mut issued = [0; 8];
@@ -56,7 +56,7 @@ impl Challenges {
     }
 }
 
-const DOMAIN: &str = "mse-release-challenge-v1";
+const DOMAIN: &[u8] = b"mse-release-challenge-v1\0";
 
 fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
@@ -81,12 +81,17 @@ pub enum ChallengeError {
 
 #[cfg(test)]
 mod tests {
+    use mse_crypto::sealing::SealingKey;
+
     use super::*;
+
+    fn key(byte: u8) -> MacKey {
+        MacKey::new(&SealingKey::from_bytes([byte; 32]))
+    }
 
     #[test]
     fn a_nonce_is_taken_within_its_lifetime_by_those_who_share_the_key() {
-        let key = MacKey::from_bytes([7; 32]);
-        let (one, other) = (Challenges::new(key.clone()), Challenges::new(key));
+        let (one, other) = (Challenges::new(key(7)), Challenges::new(key(7)));
         let now = SystemTime::now();
         let nonce = one.issue(now);
         assert_eq!(other.check(&nonce, now), Ok(()));
@@ -100,13 +105,13 @@ mod tests {
             Err(ChallengeError::Future)
         );
         assert!(one.issue(now) != nonce);
-        let foreign = Challenges::new(MacKey::from_bytes([8; 32]));
+        let foreign = Challenges::new(key(8));
         assert_eq!(foreign.check(&nonce, now), Err(ChallengeError::Foreign));
     }
 
     #[test]
     fn no_changed_nonce_is_taken() {
-        let challenges = Challenges::new(MacKey::from_bytes([7; 32]));
+        let challenges = Challenges::new(key(7));
         let now = SystemTime::now();
         let nonce = challenges.issue(now);
         for at in 0..32 {
