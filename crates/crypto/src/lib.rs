@@ -8,7 +8,6 @@
 //! | [`mac`] | tags that only the holder of a key can make | HMAC-SHA256, FIPS 198-1 |
 //! | [`password`] | local passwords at rest | Argon2id, RFC 9106 |
 //! | [`sealing`] | values at rest, derived keys | AES-256-GCM-SIV, RFC 8452; HKDF-SHA256, RFC 5869 |
-//! | [`mac`] | names that are told by a key only | HMAC-SHA256, RFC 2104 |
 //! | [`signing`] | signatures of people and services | Ed25519, RFC 8032; ECDSA P-384 |
 //! | [`pem`] | keys and certificates as text | RFC 7468 |
 //! | [`random`] | keys, nonces, bearer tokens | the operating system's generator |
