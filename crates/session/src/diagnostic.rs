@@ -244,6 +244,21 @@ impl Report {
         self.0.iter().any(|one| one.severity == Severity::Error)
     }
 
+    /// Nothing is refused without a word: a fault that nobody described is still one.
+    pub(crate) fn ensure_error(&mut self) {
+        if !self.has_errors() {
+            let spot = Spot {
+                path: String::new(),
+                at: None,
+            };
+            self.error(
+                Code::BadValue,
+                &spot,
+                "it cannot be read, for a reason unknown",
+            );
+        }
+    }
+
     /// In the order of checking, then of the text.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.0

@@ -290,13 +290,14 @@ impl Builder<'_> {
         Some(())
     }
 
+    /// The outer None: it is not known, and that was reported.
+    #[allow(clippy::option_option)]
     fn tag(&mut self, tag: Option<&Tag>, at: Option<Position>) -> Option<Option<String>> {
         let Some(tag) = tag else { return Some(None) };
         match (tag.handle.as_str(), tag.suffix.as_str()) {
             ("!", suffix @ ("cas" | "akv")) => Some(Some(suffix.to_owned())),
-            ("tag:yaml.org,2002:", "str") => Some(Some("!str".to_owned())),
-            // `! text` is YAML's way to say that it is a text.
-            ("", "!") => Some(Some("!str".to_owned())),
+            // `! text` is YAML's other way to say that it is a text.
+            ("tag:yaml.org,2002:", "str") | ("", "!") => Some(Some("!str".to_owned())),
             _ => self
                 .fail(Code::Syntax, at, "a tag that sessions do not have")
                 .map(|()| None),

@@ -292,6 +292,29 @@ impl<'n> Field<'n> {
     }
 }
 
+/// Reads what may be absent. The outer None is a fault, the inner one absence.
+#[allow(clippy::option_option)]
+pub(crate) fn optional<'n, T>(
+    field: Option<Field<'n>>,
+    read: impl FnOnce(Field<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    match field {
+        Some(field) => read(field).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Reads what has a default where it is absent. None is a fault.
+pub(crate) fn or_default<'n, T: Default>(
+    field: Option<Field<'n>>,
+    read: impl FnOnce(Field<'n>) -> Option<T>,
+) -> Option<T> {
+    match field {
+        Some(field) => read(field),
+        None => Some(T::default()),
+    }
+}
+
 /// The entries of a map. Each key that is asked for is known; the others are at fault.
 pub(crate) struct Fields<'n> {
     pub(crate) spot: Spot,

@@ -88,12 +88,8 @@ impl Reader {
             return;
         }
         let Some(kind) = self.declared.secrets.get(name) else {
-            self.unresolved(
-                "secret",
-                name,
-                self.declared.secrets.keys().cloned().collect(),
-                spot,
-            );
+            let known: Vec<String> = self.declared.secrets.keys().cloned().collect();
+            self.unresolved("secret", name, &known, spot);
             return;
         };
         if let Some(kind) = kind
@@ -115,18 +111,20 @@ impl Reader {
     /// Checks that an image is there.
     pub(crate) fn expect_image(&mut self, name: &str, spot: &Spot) {
         if !self.declared.images.contains(name) {
-            self.unresolved("image", name, self.declared.images.clone(), spot);
+            let known: Vec<String> = self.declared.images.iter().cloned().collect();
+            self.unresolved("image", name, &known, spot);
         }
     }
 
     /// Checks that a volume is there.
     pub(crate) fn expect_volume(&mut self, name: &str, spot: &Spot) {
         if !self.declared.volumes.contains(name) {
-            self.unresolved("volume", name, self.declared.volumes.clone(), spot);
+            let known: Vec<String> = self.declared.volumes.iter().cloned().collect();
+            self.unresolved("volume", name, &known, spot);
         }
     }
 
-    fn unresolved(&mut self, what: &str, name: &str, known: BTreeSet<String>, spot: &Spot) {
+    fn unresolved(&mut self, what: &str, name: &str, known: &[String], spot: &Spot) {
         let message = format!("the session has no {what} `{}`", shown(name));
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let help = did_you_mean(name, &known).unwrap_or_else(|| format!("add it under `{what}s`"));

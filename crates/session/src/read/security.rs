@@ -7,31 +7,23 @@ use crate::model::{
     Advisories, Advisory, AttestationMode, AttestationSettings, Feature, OrReference, Security,
     Terms, Tolerance, Tolerated,
 };
+use crate::read::field::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(crate) fn security(r: &mut Reader, field: &Field<'_>) -> Option<Security> {
     r.uses(Feature::SecuritySection, &field.spot);
     let mut fields = field.map(r)?;
-    let attestation = match fields.get("attestation") {
-        Some(field) => field
-            .or_reference(r, |field, r| settings(r, field))
-            .map(Some),
-        None => Some(None),
-    };
-    let token = match fields.get("service_access_token") {
-        Some(field) => {
-            r.uses(Feature::ServiceAccessToken, &field.spot);
-            secret_text(r, &field, "the token").map(Some)
-        }
-        None => Some(None),
-    };
-    let singleton = match fields.get("singleton_enclaves") {
-        Some(field) => {
-            r.uses(Feature::SingletonEnclaves, &field.spot);
-            field.boolean(r)
-        }
-        None => Some(false),
-    };
+    let attestation = optional(fields.get("attestation"), |field| {
+        field.or_reference(r, |field, r| settings(r, field))
+    });
+    let token = optional(fields.get("service_access_token"), |field| {
+        r.uses(Feature::ServiceAccessToken, &field.spot);
+        secret_text(r, &field, "the token")
+    });
+    let singleton = or_default(fields.get("singleton_enclaves"), |field| {
+        r.uses(Feature::SingletonEnclaves, &field.spot);
+        field.boolean(r)
+    });
     fields.finish(r);
     Some(Security {
         attestation: attestation?.filter(
@@ -75,45 +67,30 @@ pub(super) fn one_time_password(r: &mut Reader, field: &Field<'_>) -> Option<Tem
 
 pub(crate) fn settings(r: &mut Reader, field: &Field<'_>) -> Option<AttestationSettings> {
     let mut fields = field.map(r)?;
-    let tolerate = match fields.get("tolerate") {
-        Some(field) => tolerances(r, &field),
-        None => Some(Vec::new()),
-    };
-    let ignore_advisories = match fields.get("ignore_advisories") {
-        Some(field) => advisories(r, &field),
-        None => Some(Advisories::default()),
-    };
+    let tolerate = or_default(fields.get("tolerate"), |field| tolerances(r, &field));
+    let ignore_advisories = or_default(fields.get("ignore_advisories"), |field| {
+        advisories(r, &field)
+    });
     let url = fields.get("url");
-    let mode = match fields.get("mode") {
-        Some(field) => mode(r, &field, url.is_some(), tolerate.as_deref()),
-        None => Some(AttestationMode::Hardware),
-    };
-    let url = match url {
-        Some(field) => url_of(r, &field).map(Some),
-        None => Some(None),
-    };
-    let local = match fields.get("must_be_sgx_local") {
-        Some(field) => {
-            r.uses(Feature::LocalAttestation, &field.spot);
-            field.boolean(r)
-        }
-        None => Some(false),
-    };
-    let certificates = match fields.get("certificates") {
-        Some(field) => {
-            let certificates: Vec<_> = field
-                .items(r)
-                .iter()
-                .map(|item| item.text(r).map(|text| text.trim().to_owned()))
-                .collect();
-            certificates.into_iter().collect::<Option<Vec<_>>>()
-        }
-        None => Some(Vec::new()),
-    };
-    let one_time_password = match fields.get("one_time_password_shared_secret") {
-        Some(field) => one_time_password(r, &field).map(Some),
-        None => Some(None),
-    };
+    let mode = or_default(fields.get("mode"), |field| {
+        mode(r, &field, url.is_some(), tolerate.as_deref())
+    });
+    let url = optional(url, |field| url_of(r, &field));
+    let local = or_default(fields.get("must_be_sgx_local"), |field| {
+        r.uses(Feature::LocalAttestation, &field.spot);
+        field.boolean(r)
+    });
+    let certificates = or_default(fields.get("certificates"), |field| {
+        let certificates: Vec<_> = field
+            .items(r)
+            .iter()
+            .map(|item| item.text(r).map(|text| text.trim().to_owned()))
+            .collect();
+        certificates.into_iter().collect::<Option<Vec<_>>>()
+    });
+    let one_time_password = optional(fields.get("one_time_password_shared_secret"), |field| {
+        one_time_password(r, &field)
+    });
     for (key, why) in [
         (
             "trusted_scone_qe_pubkeys",

@@ -5,6 +5,7 @@ use crate::diagnostic::Code;
 use crate::model::{
     Feature, FileProtection, UpdatePolicy, Volume, VolumeExport, VolumeName, VolumeOrigin,
 };
+use crate::read::field::or_default;
 use crate::read::sharing;
 
 pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {
@@ -12,24 +13,18 @@ pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {
     let name = fields
         .require(r, "name")
         .and_then(|field| field.parse(r, Code::BadName));
-    let files = match fields.get("files") {
-        Some(field) => {
-            r.uses(Feature::AuthenticatedFiles, &field.spot);
-            field.word(
-                r,
-                &[FileProtection::Encrypted, FileProtection::AuthenticatedOnly]
-                    .map(|files| (files.as_str(), files)),
-            )
-        }
-        None => Some(FileProtection::default()),
-    };
+    let files = or_default(fields.get("files"), |field| {
+        r.uses(Feature::AuthenticatedFiles, &field.spot);
+        field.word(
+            r,
+            &[FileProtection::Encrypted, FileProtection::AuthenticatedOnly]
+                .map(|files| (files.as_str(), files)),
+        )
+    });
     let export = fields.get("export");
     let origin = origin(r, &mut fields, export.as_ref());
     fields.finish(r);
-    let exports = match export {
-        Some(field) => exports(r, &field),
-        None => Some(Vec::new()),
-    };
+    let exports = or_default(export, |field| exports(r, &field));
     Some(Volume {
         name: name?,
         files: files?,

@@ -7,6 +7,7 @@ use crate::{check, errors, import, with};
 const H: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 #[test]
+#[allow(clippy::too_many_lines)] // A table.
 fn each_fault_is_found_in_its_place() {
     let service = format!("attestation: [{{mrenclave: {H}}}]");
     let key = "{name: k, kind: private-key}";

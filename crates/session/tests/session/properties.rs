@@ -87,7 +87,10 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         for variables in [Variables::new(), Variables::replaced()] {
-            if let Some(session) = check_text(&text, &variables, Compatibility::Import).session {
+            let outcome = check_text(&text, &variables, Compatibility::Import);
+            prop_assert_eq!(outcome.session.is_some(), outcome.errors().count() == 0);
+            prop_assert!(outcome.errors().all(|one| !one.message.contains("for a reason unknown")), "{}", text);
+            if let Some(session) = outcome.session {
                 prop_assert_eq!(read(&session.to_text()), Some(session));
             }
         }

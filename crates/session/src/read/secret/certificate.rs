@@ -6,29 +6,25 @@ use super::{Parameters, named};
 use crate::diagnostic::{Code, shown};
 use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, SecretName};
 use crate::read::Reader;
+use crate::read::field::optional;
 
 pub(super) fn request(
     r: &mut Reader,
     parameters: &Parameters<'_>,
     name: &SecretName,
 ) -> Option<CertificateRequest> {
-    let private_key = match parameters.get("private_key") {
-        Some(field) => named(r, field, &[Kind::PrivateKey]).map(Some),
-        None => Some(None),
-    };
-    let issuer = match parameters.get("issuer") {
-        Some(field) => named(r, field, &[Kind::X509Ca]).map(Some),
-        None => Some(None),
-    };
-    let endpoint = match parameters.get("endpoint") {
-        Some(field) => field
-            .word(
-                r,
-                &[Endpoint::Client, Endpoint::Server].map(|end| (end.as_str(), end)),
-            )
-            .map(Some),
-        None => Some(None),
-    };
+    let private_key = optional(parameters.get("private_key").cloned(), |field| {
+        named(r, &field, &[Kind::PrivateKey])
+    });
+    let issuer = optional(parameters.get("issuer").cloned(), |field| {
+        named(r, &field, &[Kind::X509Ca])
+    });
+    let endpoint = optional(parameters.get("endpoint").cloned(), |field| {
+        field.word(
+            r,
+            &[Endpoint::Client, Endpoint::Server].map(|end| (end.as_str(), end)),
+        )
+    });
     if endpoint == Some(Some(Endpoint::Client))
         && let Some(field) = parameters.get("dns")
     {
@@ -41,14 +37,12 @@ pub(super) fn request(
         return None;
     }
     let names = names(r, parameters);
-    let common_name = match parameters.get("common_name") {
-        Some(field) => field.line(r, 256).map(Some),
-        None => Some(None),
-    };
-    let valid_for = match parameters.get("valid_for") {
-        Some(field) => field.parse(r, Code::BadValue).map(Some),
-        None => Some(None),
-    };
+    let common_name = optional(parameters.get("common_name").cloned(), |field| {
+        field.line(r, 256)
+    });
+    let valid_for = optional(parameters.get("valid_for").cloned(), |field| {
+        field.parse(r, Code::BadValue)
+    });
     let names = names?;
     let first_dns = names.iter().find_map(|name| match name {
         AlternativeName::Dns(name) => Some(name.clone()),
