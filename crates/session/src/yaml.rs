@@ -17,7 +17,7 @@ use crate::variables::{Covered, Uncovering, Variables};
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// How deep maps and lists may stand in each other.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// Maps, lists and scalars, those behind aliases counted each time.
+/// Maps, lists and scalars, keys among them, and those behind aliases counted each time.
 pub(crate) const MAX_NODES: usize = 20_000;
 
 /// A node of the document.

@@ -335,32 +335,61 @@ fn warn_of_public(r: &mut Reader, secret: &Secret, spot: &Spot) {
 
 /// Certificates and keys that need each other in a circle can never be made.
 pub(super) fn check_circles(r: &mut Reader, fields: &[Field<'_>], secrets: &[Option<Secret>]) {
-    let needs: BTreeMap<&str, Vec<&str>> = secrets
+    let needs: Edges<'_> = secrets
         .iter()
         .flatten()
-        .map(|secret| (secret.name.as_str(), needs(secret)))
+        .map(|secret| (secret.name.as_str(), needs(secret).into_iter().collect()))
         .collect();
-    let mut done = BTreeSet::new();
-    for (field, secret) in fields.iter().zip(secrets) {
-        let Some(secret) = secret else { continue };
-        let start = secret.name.as_str();
-        // Breadth first from each: who comes back to where it began is in a circle.
-        let mut reached = BTreeSet::new();
-        let mut queue = needs[start].clone();
-        while let Some(next) = queue.pop() {
-            if done.contains(next) || !reached.insert(next) {
-                continue;
-            }
-            queue.extend(needs.get(next).into_iter().flatten());
-        }
-        if reached.contains(start) {
-            let message = format!("the secret `{start}` needs itself");
-            r.report.error(Code::Circular, &field.spot, message);
-        } else {
-            done.insert(start);
-            done.extend(reached);
+    // What is left when all that needs nothing is made; and of that, what something left needs.
+    let unmade = without_ends(&needs);
+    let mut needed_by: Edges<'_> = unmade.iter().map(|name| (*name, BTreeSet::new())).collect();
+    for name in &unmade {
+        for need in needs[name].intersection(&unmade) {
+            needed_by.entry(*need).or_default().insert(*name);
         }
     }
+    let circles = without_ends(&needed_by);
+    for (field, secret) in fields.iter().zip(secrets) {
+        if let Some(secret) = secret
+            && circles.contains(secret.name.as_str())
+        {
+            let message = format!("the secret `{}` needs itself in the end", secret.name);
+            r.report.error(Code::Circular, &field.spot, message);
+        }
+    }
+}
+
+/// From each secret to others.
+type Edges<'s> = BTreeMap<&'s str, BTreeSet<&'s str>>;
+
+/// The nodes that are left when those without edges are taken away, again and again.
+fn without_ends<'s>(edges: &Edges<'s>) -> BTreeSet<&'s str> {
+    let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut back: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (from, all) in edges {
+        let known = all.iter().filter(|to| edges.contains_key(*to));
+        let count = known
+            .inspect(|to| back.entry(*to).or_default().push(from))
+            .count();
+        open.insert(from, count);
+    }
+    let mut left: BTreeSet<&str> = edges.keys().copied().collect();
+    let mut ends: Vec<&str> = open
+        .iter()
+        .filter(|(_, count)| **count == 0)
+        .map(|(name, _)| *name)
+        .collect();
+    while let Some(end) = ends.pop() {
+        left.remove(end);
+        for from in back.get(end).into_iter().flatten() {
+            let count = open.get_mut(from).expect("every node is counted");
+            *count -= 1;
+            if *count == 0 {
+                ends.push(from);
+            }
+        }
+    }
+    left
 }
 
 /// The secrets that are needed to make this one.
