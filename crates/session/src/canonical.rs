@@ -7,8 +7,10 @@
 //!   absolute, every reference `$$MSE::…$$` with the first of equal formats;
 //! - commands are lists, permissions `0o600`, hex digits lower-case, times in UTC, certificates in
 //!   access rules the hashes of their keys, short ids of signers their public keys;
-//! - what has the value of its default is absent, but for `version`, the `kind` of secrets that
-//!   say it, `common_name` and `size`, which are always there;
+//! - `version` is 0.3.12, in whatever version the author wrote: it says what may stand in the text,
+//!   and nothing about what it means;
+//! - what has the value of its default is absent, but for the `kind` of secrets that say it,
+//!   `common_name` and `size`, which are always there;
 //! - lists keep their order, except alternatives and sets (access rules, measurements,
 //!   tolerances, advisories, `provide_secrets`), which are sorted.
 //!
@@ -23,10 +25,14 @@ use crate::model::{
     AadCredential, AccessPolicy, AccessRule, Acl, Advisories, AttestationEntry, AttestationMode,
     AttestationSettings, Command, EnvironmentValue, EvidenceRule, Explicit, Export, FileProtection,
     FileSystem, FileSystemUpdatePolicy, Generated, Identity, Image, ImportFrom, InjectedFile,
-    MountedVolume, OrReference, Permission, Recipient, RemoteCas, Secret, SecretKey32,
-    SecretSource, SecretStore, Security, SecurityVersion, Service, Session, SessionHash,
-    SessionPin, SgxSigner, Terms, UpdatePolicy, Volume, VolumeExport, VolumeOrigin,
+    LanguageVersion, MountedVolume, OrReference, Permission, Recipient, RemoteCas, Secret,
+    SecretKey32, SecretSource, SecretStore, Security, SecurityVersion, Service, Session,
+    SessionHash, SessionPin, SgxSigner, Terms, UpdatePolicy, Volume, VolumeExport, VolumeOrigin,
 };
+
+/// The version of the language that the form is written in. It belongs to `mse-session-v1`: a later
+/// language does not change the hashes of sessions that need nothing of it.
+const VERSION: LanguageVersion = LanguageVersion::of_patch(12);
 
 /// The prefix of what is hashed.
 pub(crate) const HASH_DOMAIN: &str = "mse-session-v1";
@@ -109,7 +115,6 @@ fn document(session: &Session) -> Map<String, Value> {
     // Exhaustive: what is added to the model must be decided upon here.
     let Session {
         name,
-        version,
         predecessor,
         namespace_hash,
         salt: _,
@@ -124,7 +129,7 @@ fn document(session: &Session) -> Map<String, Value> {
     } = session;
     let mut map = Map::new();
     map.put("name", Some(text(name)));
-    map.put("version", Some(text(version)));
+    map.put("version", Some(text(&VERSION)));
     map.put("predecessor", predecessor.as_ref().map(text));
     map.put("namespace_hash", namespace_hash.as_ref().map(text));
     map.put(

@@ -90,7 +90,6 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
 
     Some(Session {
         name: name?,
-        version: r.version,
         predecessor: predecessor?,
         namespace_hash: namespace_hash?,
         salt: salt?,
