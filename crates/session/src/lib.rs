@@ -38,7 +38,7 @@
 //! | [`yaml`] | the part of YAML that is read, with the place of every node |
 //! | [`read`] | from nodes to the model, one file for each section |
 //! | [`model`] | what a session says: values that cannot be ill-formed |
-//! | [`reference`], [`template`] | `$$SCONE::name:format$$` in texts |
+//! | [`mod@reference`], [`template`] | `$$SCONE::name:format$$` in texts |
 //! | [`canonical`] | canonical form and hash |
 //! | [`signed`], [`encrypted`] | what travels through git and Kubernetes |
 //! | [`diagnostic`] | faults and warnings |

@@ -554,6 +554,36 @@ fn no_value_of_a_secret_is_in_a_diagnostic() {
 }
 
 #[test]
+fn no_value_of_a_secret_is_in_a_session_that_is_shown() {
+    let canary = "6361";
+    let key = canary.repeat(16);
+    for rest in [
+        format!("secrets: [{{name: x, kind: ascii, value: {canary}}}]"),
+        format!("secrets: [{{name: x, kind: binary, value: \"{canary}\"}}]"),
+        format!("secrets: [{{name: x, kind: config-fragment, value: {{a: {canary}}}}}]"),
+        format!(
+            "secrets: [{{name: x, kind: aad-token, tenant_id: t, client_id: c, application_secret: {canary}}}]"
+        ),
+        format!("volumes: [{{name: v, fspf_key: {key}}}]"),
+        format!("security: {{service_access_token: {canary}}}"),
+        format!("images: [{{name: i, injection_files: [{{path: /f, content: \"{canary}\"}}]}}]"),
+    ] {
+        let outcome = check(&with(&rest));
+        assert!(
+            outcome.session.is_some(),
+            "{rest} {:?}",
+            outcome.diagnostics
+        );
+        let shown = format!("{outcome:?}");
+        // As characters, or as bytes.
+        assert!(
+            !shown.contains(canary) && !shown.contains("99, 97"),
+            "{rest}\n{shown}"
+        );
+    }
+}
+
+#[test]
 fn weakening_is_warned_of() {
     for (rest, code) in [
         ("access_policy: {read: [ANY]}", Code::OpenAccess),
