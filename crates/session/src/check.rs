@@ -129,7 +129,7 @@ impl AttestationSettings {
 
 impl AttestationEntry {
     /// Reads what a config-fragment in `attestation` holds: one entry, or a list of which one must
-    /// hold. Nothing in it can be a reference.
+    /// hold. References in it are kept, and match nothing.
     pub fn list_from_fragment(value: &Value) -> Result<Vec<Self>, Faults> {
         from_fragment(value, Compatibility::Strict, read::attestation_entries)
     }

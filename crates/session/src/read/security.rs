@@ -2,7 +2,7 @@
 
 use super::{Field, Fields, Reader};
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Spot, did_you_mean};
+use crate::diagnostic::{Code, Spot, did_you_mean, shown};
 use crate::model::{
     Advisories, Advisory, AttestationMode, AttestationSettings, Feature, OrReference, Security,
     Terms, Tolerance, Tolerated,
@@ -135,7 +135,14 @@ fn mode(
     tolerate: Option<&[OrReference<Tolerance>]>,
 ) -> Option<AttestationMode> {
     let (word, terms) = with_terms(r, field, "what")?;
-    match word.text(r)? {
+    let text = word.text(r)?;
+    if terms.is_some() && text != "none" {
+        let message = format!("`{}` needs no terms", shown(text));
+        r.report
+            .error_with(Code::Conflict, &field.spot, message, "write the word only");
+        return None;
+    }
+    match text {
         "hardware" => Some(AttestationMode::Hardware),
         "maa" => {
             r.uses(Feature::Maa, &field.spot);
@@ -169,10 +176,7 @@ fn mode(
             let known = ["hardware", "maa", "none"];
             let help = did_you_mean(other, &known)
                 .unwrap_or_else(|| "write `hardware`, `maa` or `none`".to_owned());
-            let message = format!(
-                "`{}` is no mode of attestation",
-                crate::diagnostic::shown(other)
-            );
+            let message = format!("`{}` is no mode of attestation", shown(other));
             r.report
                 .error_with(Code::BadValue, &field.spot, message, help);
             None
@@ -186,9 +190,8 @@ fn tolerances(r: &mut Reader, field: &Field<'_>) -> Option<Vec<OrReference<Toler
         .iter()
         .map(|item| item.or_reference(r, |item, r| tolerance(r, item)))
         .collect();
-    let mut read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
-    sort(&mut read, |one| one.what.as_str().to_owned());
-    Some(read)
+    let read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    as_set(r, &field.spot, read, |one| one.what.as_str().to_owned())
 }
 
 fn tolerance(r: &mut Reader, item: &Field<'_>) -> Option<Tolerance> {
@@ -251,7 +254,7 @@ fn advisories(r: &mut Reader, field: &Field<'_>) -> Option<Advisories> {
                 .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-')
                 && text.contains('-');
             if !is_id {
-                let message = format!("`{}` is no advisory", crate::diagnostic::shown(&text));
+                let message = format!("`{}` is no advisory", shown(&text));
                 let help = "write ids such as `INTEL-SA-00615`";
                 r.report.error_with(Code::BadValue, &id.spot, message, help);
                 return None;
@@ -260,47 +263,39 @@ fn advisories(r: &mut Reader, field: &Field<'_>) -> Option<Advisories> {
         });
         listed.push(one);
     }
-    let mut listed: Vec<_> = listed.into_iter().collect::<Option<_>>()?;
+    let listed: Vec<_> = listed.into_iter().collect::<Option<_>>()?;
     if let [OrReference::Given(Advisory { id, terms })] = listed.as_slice()
         && id == "*"
     {
         return Some(Advisories::All(terms.clone()));
     }
-    sort(&mut listed, |one| one.id.clone());
-    Some(Advisories::Listed(listed))
+    as_set(r, &field.spot, listed, |one| one.id.clone()).map(Advisories::Listed)
 }
 
-/// In an order, each once: what is let pass is a set. Of several terms for one thing the first
-/// counts, which is the one that ends last or has no end.
-fn sort<T>(all: &mut Vec<OrReference<T>>, name: impl Fn(&T) -> String)
-where
-    T: HasTerms,
-{
+/// In an order, each once: what is let pass is a set. None: something stands there twice, on
+/// different terms.
+fn as_set<T: PartialEq>(
+    r: &mut Reader,
+    spot: &Spot,
+    mut all: Vec<OrReference<T>>,
+    name: impl Fn(&T) -> String,
+) -> Option<Vec<OrReference<T>>> {
     let key = |one: &OrReference<T>| match one {
         OrReference::Given(given) => name(given),
         OrReference::From(reference) => reference.to_string(),
     };
-    all.sort_by_key(|one| {
-        let until = one.given().and_then(HasTerms::until);
-        (key(one), std::cmp::Reverse(until.unwrap_or(i64::MAX)))
-    });
-    all.dedup_by_key(|one| key(one));
-}
-
-trait HasTerms {
-    fn until(&self) -> Option<i64>;
-}
-
-impl HasTerms for Tolerance {
-    fn until(&self) -> Option<i64> {
-        Some(self.terms.as_ref()?.until.unix_seconds())
+    all.sort_by_key(key);
+    all.dedup();
+    if let Some([one, _]) = all
+        .array_windows()
+        .find(|[one, next]| key(one) == key(next))
+    {
+        let message = format!("`{}` stands there twice, on different terms", key(one));
+        r.report
+            .error_with(Code::Conflict, spot, message, "keep one of them");
+        return None;
     }
-}
-
-impl HasTerms for Advisory {
-    fn until(&self) -> Option<i64> {
-        Some(self.terms.as_ref()?.until.unix_seconds())
-    }
+    Some(all)
 }
 
 /// A word, or `{what: word, reason: …, until: …}`.

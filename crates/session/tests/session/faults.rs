@@ -438,6 +438,16 @@ fn each_fault_is_found_in_its_place() {
             "security.attestation.url",
         ),
         (
+            "security: {attestation: {tolerate: [{what: aepic-leak, reason: r, until: 2030-01-01}, aepic-leak]}}",
+            Code::Conflict,
+            "security.attestation.tolerate",
+        ),
+        (
+            "security: {attestation: {mode: {what: hardware, reason: r, until: 2030-01-01}}}",
+            Code::Conflict,
+            "security.attestation.mode",
+        ),
+        (
             "security: {attestation: {tolerate: [hyperthreads]}}",
             Code::BadValue,
             "security.attestation.tolerate[0]",
