@@ -9,8 +9,8 @@
 //!   access rules the hashes of their keys, short ids of signers their public keys;
 //! - `version` is 0.3.12, in whatever version the author wrote: it says what may stand in the text,
 //!   and nothing about what it means;
-//! - what has the value of its default is absent, but for the `kind` of secrets that say it,
-//!   `common_name` and `size`, which are always there;
+//! - what has the value of its default is absent, but for the `kind` of secrets that say it, and
+//!   `size`, which is always there;
 //! - lists keep their order, except alternatives and sets (access rules, measurements,
 //!   tolerances, advisories, `provide_secrets`), which are sorted.
 //!
@@ -251,7 +251,7 @@ fn volume(volume: &Volume) -> Value {
         map.put("to", Some(Value::Object(recipient(to))));
         map.put(
             "update_policy",
-            update_policy.map(|policy| policy.as_str().into()),
+            (*update_policy != UpdatePolicy::default()).then(|| update_policy.as_str().into()),
         );
         map.put("volume_alias", alias.as_ref().map(text));
         Value::Object(map)

@@ -50,8 +50,9 @@ pub(crate) struct Entry {
 impl Node {
     /// `~`, `null`, or nothing at all.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.content, Content::Scalar { text, is_plain: true }
-            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        self.tag.is_none()
+            && matches!(&self.content, Content::Scalar { text, is_plain: true }
+                if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// What the node is, for messages.

@@ -1,6 +1,6 @@
 //! `secrets`.
 
-use mse_secrets::{KeyType, Kind};
+use mse_secrets::KeyType;
 use serde_json::{Map, Value, json};
 
 use super::{Put, pin, recipient, template, text};
@@ -42,15 +42,7 @@ pub(super) fn secret(secret: &Secret) -> Value {
         SecretSource::Generated(generated) => generate(&mut map, generated),
         SecretSource::Explicit(Explicit::Fragment(value)) => map.put("value", Some(value.clone())),
         SecretSource::Explicit(Explicit::Text { value, private_key }) => {
-            let value = template(value);
-            // Hex in either case is the same bytes.
-            let value = match (kind, value) {
-                (Some(Kind::Binary), Value::String(text)) if hex::decode(text.trim()).is_ok() => {
-                    Value::String(text.trim().to_lowercase())
-                }
-                (_, value) => value,
-            };
-            map.put("value", Some(value));
+            map.put("value", Some(template(value)));
             map.put("private_key", private_key.as_ref().map(text));
         }
         SecretSource::Imported(ImportFrom {
@@ -102,7 +94,7 @@ fn generate(map: &mut Map<String, Value>, generated: &Generated) {
             } = &**request;
             map.put("private_key", private_key.as_ref().map(text));
             map.put("issuer", issuer.as_ref().map(text));
-            map.put("common_name", Some(text(common_name)));
+            map.put("common_name", common_name.as_ref().map(text));
             map.put("endpoint", endpoint.map(|end| end.as_str().into()));
             map.put_list("san", names, text);
             map.put("valid_for", valid_for.as_ref().map(text));

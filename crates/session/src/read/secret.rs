@@ -18,8 +18,8 @@ use crate::reference::LEGACY_SUFFIXES;
 pub(super) use self::circles::check as check_circles;
 pub(super) use self::token::token;
 
-/// Characters and bytes of a generated text or binary.
-const MAX_SIZE: u32 = 65_536;
+/// Characters and bytes of a generated text or binary: what `mse-secrets` makes.
+const MAX_SIZE: u32 = 4096;
 const DEFAULT_SIZE: u32 = 20;
 
 pub(super) fn secret(r: &mut Reader, field: &Field<'_>) -> Option<Secret> {

@@ -301,7 +301,8 @@ fn store(r: &mut Reader, field: &Field<'_>) -> Option<SecretStore> {
     // `!akv {…}` as SCONE writes it, `akv: {…}` for those who have no tags.
     let vault = match (&store_in.node.tag, store_in.scalar()) {
         (Some(tag), _) if tag == "akv" => store_in.clone(),
-        (Some(_), _) | (None, Some("cas")) => return Some(SecretStore::Cas),
+        // `!cas` with nothing behind it.
+        (Some(_), Some("" | "~")) | (None, Some("cas")) => return Some(SecretStore::Cas),
         _ => {
             let mut fields = store_in.map(r)?;
             let vault = fields.require(r, "akv");
@@ -310,7 +311,7 @@ fn store(r: &mut Reader, field: &Field<'_>) -> Option<SecretStore> {
         }
     };
     r.uses(Feature::VaultStore, &vault.spot);
-    let mut fields = vault.map(r)?;
+    let mut fields = vault.map_with_tag(r)?;
     let name = fields
         .require(r, "vault")
         .and_then(|field| field.line(r, 512));

@@ -100,10 +100,9 @@ fn exports(r: &mut Reader, field: &Field<'_>) -> Option<Vec<VolumeExport>> {
 
 fn export(r: &mut Reader, field: &Field<'_>) -> Option<VolumeExport> {
     let mut fields = field.map(r)?;
-    let update_policy = match fields.get("update_policy") {
-        Some(field) => Some(update_policy(r, &field)?),
-        None => None,
-    };
+    let update_policy = or_default(fields.get("update_policy"), |field| {
+        update_policy(r, &field)
+    });
     let alias = match fields.get("volume_alias") {
         Some(field) => {
             r.uses(Feature::VolumeAlias, &field.spot);
@@ -123,7 +122,7 @@ fn export(r: &mut Reader, field: &Field<'_>) -> Option<VolumeExport> {
     fields.finish(r);
     Some(VolumeExport {
         to: to?,
-        update_policy,
+        update_policy: update_policy?,
         alias,
     })
 }

@@ -284,6 +284,37 @@ fn each_fault_is_found_in_its_place() {
             "secrets[0].valid_for",
         ),
         (
+            "secrets: [{name: x, kind: binary, size: 4097}]",
+            Code::BadValue,
+            "secrets[0].size",
+        ),
+        (
+            "secrets: [{name: x, kind: binary, value: ''}]",
+            Code::BadValue,
+            "secrets[0].value",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: x509, common_name: {H}1}}]"),
+            Code::BadValue,
+            "secrets[0].common_name",
+        ),
+        (
+            &format!(
+                "secrets: [{{name: x, kind: ascii, value: {}}}]",
+                "a".repeat(65_537)
+            ),
+            Code::TooLarge,
+            "secrets[0].value",
+        ),
+        (
+            &format!(
+                "secrets: [{key}, {{name: x, kind: jwt, signer: k, validity: {{for: 1d}}, payload: {{a: {}}}}}]",
+                "b".repeat(16_384)
+            ),
+            Code::TooLarge,
+            "secrets[1].payload",
+        ),
+        (
             "secrets: [{name: x, kind: config-fragment}]",
             Code::MissingKey,
             "secrets[0]",
@@ -471,6 +502,22 @@ fn each_fault_is_found_in_its_place() {
             "security: {attestation: {tolerate: [{what: debug-mode, reason: r, until: soon}]}}",
             Code::BadValue,
             "security.attestation.tolerate[0].until",
+        ),
+        (
+            "secret_config: {store_in: !cas {vault: v}}",
+            Code::WrongType,
+            "secret_config.store_in",
+        ),
+        ("services: !cas []", Code::WrongType, "services"),
+        (
+            "secret_config: !akv {store_in: cas}",
+            Code::WrongType,
+            "secret_config",
+        ),
+        (
+            "secret_config: {store_in: !akv x}",
+            Code::WrongType,
+            "secret_config.store_in",
         ),
         (
             "secret_config: {store_in: !akv {vault: v, token: t}}",

@@ -8,6 +8,9 @@ use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, Secre
 use crate::read::Reader;
 use crate::read::field::optional;
 
+/// RFC 5280: `ub-common-name`.
+const MAX_COMMON_NAME: usize = 64;
+
 pub(super) fn request(
     r: &mut Reader,
     parameters: &Parameters<'_>,
@@ -38,22 +41,30 @@ pub(super) fn request(
     }
     let names = names(r, parameters);
     let common_name = optional(parameters.get("common_name").cloned(), |field| {
-        field.line(r, 256)
+        let common_name = field.line(r, 256)?;
+        if common_name.chars().count() > MAX_COMMON_NAME {
+            let message = format!("a common name has at most {MAX_COMMON_NAME} characters");
+            r.report.error(Code::BadValue, &field.spot, message);
+            return None;
+        }
+        Some(common_name)
     });
     let valid_for = optional(parameters.get("valid_for").cloned(), |field| {
         field.parse(r, Code::BadValue)
     });
     let names = names?;
-    let first_dns = names.iter().find_map(|name| match name {
-        AlternativeName::Dns(name) => Some(name.clone()),
-        AlternativeName::Ip(_) => None,
-    });
+    let by_default = names
+        .iter()
+        .find_map(|name| match name {
+            AlternativeName::Dns(name) => Some(name.as_str()),
+            AlternativeName::Ip(_) => None,
+        })
+        .unwrap_or(name.as_str());
+    let common_name = common_name?.filter(|common_name| common_name != by_default);
     Some(CertificateRequest {
         private_key: private_key?,
         issuer: issuer?,
-        common_name: common_name?
-            .or(first_dns)
-            .unwrap_or_else(|| name.to_string()),
+        common_name,
         endpoint: endpoint?,
         names,
         valid_for: valid_for?,

@@ -159,6 +159,9 @@ pub(super) fn jwt(r: &mut Reader, parameters: &Parameters<'_>, spot: &Spot) -> O
     })
 }
 
+/// Bytes of all claims of a token, with their names.
+const MAX_CLAIMS: usize = 16 * 1024;
+
 fn payload(r: &mut Reader, field: &Field<'_>) -> Option<BTreeMap<String, Template>> {
     let mut claims = BTreeMap::new();
     let mut is_whole = true;
@@ -166,6 +169,15 @@ fn payload(r: &mut Reader, field: &Field<'_>) -> Option<BTreeMap<String, Templat
         let claim = claim(r, name, &value);
         is_whole &= claim.is_some();
         claims.extend(claim.map(|claim| (name.to_owned(), claim)));
+    }
+    let bytes: usize = claims
+        .iter()
+        .map(|(name, claim): (&String, &Template)| name.len() + claim.to_text().len())
+        .sum();
+    if bytes > MAX_CLAIMS {
+        let message = format!("the claims have {bytes} bytes, and {MAX_CLAIMS} at most");
+        r.report.error(Code::TooLarge, &field.spot, message);
+        return None;
     }
     is_whole.then_some(claims)
 }
