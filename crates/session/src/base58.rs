@@ -21,7 +21,7 @@ pub(crate) fn decode(version: u8, text: &str) -> Option<[u8; 32]> {
         let mut carry = u32::try_from(value).ok()?;
         for byte in bytes.iter_mut().rev() {
             carry += u32::from(*byte) * 58;
-            *byte = (carry & 0xff) as u8;
+            [_, _, _, *byte] = carry.to_be_bytes();
             carry >>= 8;
         }
         if carry != 0 {
@@ -46,7 +46,7 @@ pub(crate) fn encode(version: u8, payload: &[u8; 32]) -> String {
         let mut remainder = 0u32;
         for byte in &mut bytes {
             let value = remainder << 8 | u32::from(*byte);
-            *byte = (value / 58) as u8;
+            *byte = u8::try_from(value / 58).expect("below 58 * 256, divided by 58");
             remainder = value % 58;
         }
         digits.push(ALPHABET[remainder as usize]);

@@ -85,8 +85,11 @@ pub fn check_text(text: &str, variables: &Variables, compatibility: Compatibilit
     outcome(session, r.report)
 }
 
-fn outcome(session: Option<Session>, report: Report) -> Outcome {
+fn outcome(session: Option<Session>, mut report: Report) -> Outcome {
     let session = session.filter(|_| !report.has_errors());
+    if session.is_none() {
+        report.ensure_error();
+    }
     Outcome {
         session,
         diagnostics: report.finish(),
@@ -126,7 +129,7 @@ impl AttestationSettings {
 
 impl AttestationEntry {
     /// Reads what a config-fragment in `attestation` holds: one entry, or a list of which one must
-    /// hold. Nothing in it can be a reference.
+    /// hold. References in it are kept, and match nothing.
     pub fn list_from_fragment(value: &Value) -> Result<Vec<Self>, Faults> {
         from_fragment(value, Compatibility::Strict, read::attestation_entries)
     }
@@ -141,10 +144,11 @@ fn from_fragment<T>(
     let mut r = Reader::new(Report::default(), compatibility);
     r.declared.is_fragment = true;
     let read = read(&mut r, &Field::root(&node));
-    match read.filter(|_| !r.report.has_errors()) {
-        Some(value) => Ok(value),
-        None => Err(Faults(r.report.finish())),
+    if let Some(value) = read.filter(|_| !r.report.has_errors()) {
+        return Ok(value);
     }
+    r.report.ensure_error();
+    Err(Faults(r.report.finish()))
 }
 
 /// serde_json has bounded the depth of the value.

@@ -179,7 +179,11 @@ const MOST: usize = 200;
 
 /// Collects diagnostics while a text is worked through.
 #[derive(Default)]
-pub(crate) struct Report(Vec<Diagnostic>);
+pub(crate) struct Report {
+    diagnostics: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
 
 impl Report {
     pub(crate) fn error(&mut self, code: Code, spot: &Spot, message: impl Into<String>) {
@@ -226,9 +230,13 @@ impl Report {
         message: String,
         help: Option<String>,
     ) {
-        let errors = self.0.iter().filter(|one| one.severity == severity).count();
-        if errors < MOST {
-            self.0.push(Diagnostic {
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        if *count < MOST {
+            *count += 1;
+            self.diagnostics.push(Diagnostic {
                 code,
                 severity,
                 line: spot.at.map(|at| at.line),
@@ -240,19 +248,39 @@ impl Report {
         }
     }
 
+    /// Whether further errors are not kept: then none need be worded.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors >= MOST
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
-        self.0.iter().any(|one| one.severity == Severity::Error)
+        self.errors > 0
+    }
+
+    /// Nothing is refused without a word: a fault that nobody described is still one.
+    pub(crate) fn ensure_error(&mut self) {
+        if !self.has_errors() {
+            let spot = Spot {
+                path: String::new(),
+                at: None,
+            };
+            self.error(
+                Code::BadValue,
+                &spot,
+                "it cannot be read, for a reason unknown",
+            );
+        }
     }
 
     /// In the order of checking, then of the text.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.0
+        self.diagnostics
             .sort_by_key(|one| (one.severity, one.code, one.line, one.column));
-        self.0
+        self.diagnostics
     }
 }
 
-/// `; did you mean …` for a word that is none of `known`.
+/// `did you mean …` for a word that is none of `known`, of which a few hundred are looked at.
 pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     if word.len() > 64 {
         return None;
@@ -260,6 +288,8 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let lower = word.to_lowercase();
     known
         .iter()
+        .take(256)
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 8 && candidate.len() <= 64)
         .map(|candidate| {
             (
                 strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),

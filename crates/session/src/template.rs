@@ -161,7 +161,7 @@ impl Template {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Reference(reference) => text.push_str(&reference.to_string()),
-                Piece::HostArgument(number) => text.push_str(&format!("@@{number}")),
+                Piece::HostArgument(number) => text.push_str(&["@@", &number.to_string()].concat()),
             }
         }
         text

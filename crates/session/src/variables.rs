@@ -129,11 +129,11 @@ impl<'v> Covered<'v> {
         if let Some(length) = mustache(rest) {
             return (length, Some(Under::Mustache(rest[..length].to_owned())));
         }
-        if rest.starts_with("$$") {
+        if let Some(inner) = rest.strip_prefix("$$") {
             *in_reference =
-                !*in_reference && (rest.starts_with("$$SCONE::") || rest.starts_with("$$MSE::"));
+                !*in_reference && (inner.starts_with("SCONE::") || inner.starts_with("MSE::"));
             // Neither the dollars that close a reference nor a shell's `$$` begin a variable.
-            let word = if *in_reference { 0 } else { word(&rest[2..]) };
+            let word = if *in_reference { 0 } else { word(inner) };
             return (2 + word, None);
         }
         if rest.starts_with(|c: char| c.is_whitespace() || c == '"' || c == '\'') {

@@ -17,7 +17,7 @@ use crate::variables::{Covered, Uncovering, Variables};
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// How deep maps and lists may stand in each other.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// Maps, lists and scalars, those behind aliases counted each time.
+/// Maps, lists and scalars, keys among them, and those behind aliases counted each time.
 pub(crate) const MAX_NODES: usize = 20_000;
 
 /// A node of the document.
@@ -50,8 +50,9 @@ pub(crate) struct Entry {
 impl Node {
     /// `~`, `null`, or nothing at all.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.content, Content::Scalar { text, is_plain: true }
-            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        self.tag.is_none()
+            && matches!(&self.content, Content::Scalar { text, is_plain: true }
+                if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// What the node is, for messages.
@@ -290,13 +291,14 @@ impl Builder<'_> {
         Some(())
     }
 
+    /// The outer None: it is not known, and that was reported.
+    #[allow(clippy::option_option)]
     fn tag(&mut self, tag: Option<&Tag>, at: Option<Position>) -> Option<Option<String>> {
         let Some(tag) = tag else { return Some(None) };
         match (tag.handle.as_str(), tag.suffix.as_str()) {
             ("!", suffix @ ("cas" | "akv")) => Some(Some(suffix.to_owned())),
-            ("tag:yaml.org,2002:", "str") => Some(Some("!str".to_owned())),
-            // `! text` is YAML's way to say that it is a text.
-            ("", "!") => Some(Some("!str".to_owned())),
+            // `! text` is YAML's other way to say that it is a text.
+            ("tag:yaml.org,2002:", "str") | ("", "!") => Some(Some("!str".to_owned())),
             _ => self
                 .fail(Code::Syntax, at, "a tag that sessions do not have")
                 .map(|()| None),

@@ -43,10 +43,13 @@ impl AccessPolicy {
         creator: Option<&Identity>,
         mut fragment: impl FnMut(&Reference) -> Option<Acl>,
     ) -> bool {
-        let is_creator = creator.is_some_and(|creator| requester.is(creator));
-        self.acl(operation)
-            .allows(requester, is_creator, &mut fragment)
-            || (operation == Operation::ListSessions && is_creator)
+        let mut asks = Asks {
+            requester,
+            creator,
+            fragment: Some(&mut fragment),
+        };
+        self.acl(operation).allows(&mut asks)
+            || (operation == Operation::ListSessions && asks.is_creator())
     }
 
     /// The rules of an operation.
@@ -135,20 +138,14 @@ impl Acl {
         Self::OneOf(vec![AccessRule::Creator])
     }
 
-    fn allows(
-        &self,
-        requester: &Requester<'_>,
-        is_creator: bool,
-        fragment: &mut dyn FnMut(&Reference) -> Option<Acl>,
-    ) -> bool {
+    fn allows(&self, asks: &mut Asks<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::None => false,
-            Self::OneOf(rules) => rules
-                .iter()
-                .any(|rule| rule.is_met(requester, is_creator, fragment)),
-            Self::From(reference) => fragment(reference)
-                .is_some_and(|acl| acl.allows(requester, is_creator, &mut |_| None)),
+            Self::OneOf(rules) => rules.iter().any(|rule| rule.is_met(asks)),
+            Self::From(reference) => asks
+                .resolve(reference)
+                .is_some_and(|acl| acl.allows(&mut asks.without_fragments())),
         }
     }
 }
@@ -169,27 +166,85 @@ pub enum AccessRule {
 }
 
 impl AccessRule {
-    fn is_met(
-        &self,
-        requester: &Requester<'_>,
-        is_creator: bool,
-        fragment: &mut dyn FnMut(&Reference) -> Option<Acl>,
-    ) -> bool {
+    fn is_met(&self, asks: &mut Asks<'_>) -> bool {
         match self {
-            Self::Creator => is_creator,
-            Self::Identity(identity) => requester.is(identity),
-            Self::From(reference) => fragment(reference)
-                .is_some_and(|acl| acl.allows(requester, is_creator, &mut |_| None)),
-            Self::All(rules) => rules
-                .iter()
-                .all(|rule| rule.is_met(requester, is_creator, fragment)),
-            Self::AtLeast(count, rules) => {
-                let met = rules
+            Self::Creator => asks.is_creator(),
+            Self::Identity(identity) => asks.requester.is(identity),
+            Self::From(reference) => asks
+                .resolve(reference)
+                .is_some_and(|acl| acl.allows(&mut asks.without_fragments())),
+            Self::All(rules) => rules.iter().all(|rule| rule.is_met(asks)),
+            Self::AtLeast(count, rules) => people(rules, asks) >= *count,
+        }
+    }
+
+    /// Whose key meets it, where it is one person's rule: somebody who is named twice (by their key
+    /// and as the creator, or by two references) counts once.
+    fn persons(&self, asks: &mut Asks<'_>) -> Vec<Identity> {
+        match self {
+            Self::Creator => asks.creator.into_iter().cloned().collect(),
+            Self::Identity(identity) => vec![identity.clone()],
+            Self::From(reference) => match asks.resolve(reference) {
+                Some(Acl::OneOf(rules)) => rules
                     .iter()
-                    .filter(|rule| rule.is_met(requester, is_creator, fragment))
-                    .count();
-                met >= *count
+                    .flat_map(|rule| rule.persons(&mut asks.without_fragments()))
+                    .filter(|one| asks.requester.is(one))
+                    .collect(),
+                _ => Vec::new(),
+            },
+            Self::All(_) | Self::AtLeast(..) => Vec::new(),
+        }
+    }
+}
+
+/// How many of the rules are met, each by somebody else. Where the same people could be counted in
+/// several ways, it may be fewer than possible, and never more.
+fn people(rules: &[AccessRule], asks: &mut Asks<'_>) -> usize {
+    let mut counted = BTreeSet::new();
+    let mut together = 0;
+    let mut met: Vec<Vec<Identity>> = Vec::new();
+    for rule in rules {
+        if rule.is_met(asks) {
+            match rule.persons(asks) {
+                persons if persons.is_empty() => together += 1,
+                persons => met.push(persons),
             }
+        }
+    }
+    // Who has no choice comes first.
+    met.sort_by_key(Vec::len);
+    for persons in met {
+        if let Some(person) = persons.into_iter().find(|one| !counted.contains(one)) {
+            counted.insert(person);
+        }
+    }
+    counted.len() + together
+}
+
+/// What rules are held against.
+struct Asks<'a> {
+    requester: &'a Requester<'a>,
+    creator: Option<&'a Identity>,
+    /// None inside of fragments: references there let nobody in.
+    #[allow(clippy::type_complexity)] // It is written here only.
+    fragment: Option<&'a mut dyn FnMut(&Reference) -> Option<Acl>>,
+}
+
+impl Asks<'_> {
+    fn is_creator(&self) -> bool {
+        self.creator
+            .is_some_and(|creator| self.requester.is(creator))
+    }
+
+    fn resolve(&mut self, reference: &Reference) -> Option<Acl> {
+        self.fragment.as_mut()?(reference)
+    }
+
+    fn without_fragments(&self) -> Asks<'_> {
+        Asks {
+            requester: self.requester,
+            creator: self.creator,
+            fragment: None,
         }
     }
 }
@@ -297,6 +352,33 @@ mod tests {
         assert!(asks(Some(Acl::Any)));
         assert!(!asks(None));
         assert!(!asks(Some(Acl::From(reference))));
+    }
+
+    #[test]
+    fn nobody_is_two_people() {
+        let keys = keys(2);
+        let board = Reference::parse_body("board", crate::reference::Escape::None).unwrap();
+        let creator = Identity::Signer(keys[0].clone());
+        let asks = |rules: Vec<AccessRule>, signers: &[&VerifyingKey], acl: Option<Acl>| {
+            let policy = AccessPolicy {
+                update: Acl::OneOf(vec![AccessRule::AtLeast(2, rules)]),
+                ..AccessPolicy::default()
+            };
+            let signers = signers.iter().map(|key| (*key).clone()).collect();
+            let requester = Requester {
+                tls: None,
+                signers: &signers,
+            };
+            let fragment = |_: &Reference| acl.clone();
+            policy.allows(Operation::Update, &requester, Some(&creator), fragment)
+        };
+        let named_twice = || vec![AccessRule::Creator, rule(&keys[0]), rule(&keys[1])];
+        assert!(!asks(named_twice(), &[&keys[0]], None));
+        assert!(asks(named_twice(), &[&keys[0], &keys[1]], None));
+        let referred = || vec![rule(&keys[0]), AccessRule::From(board.clone())];
+        let both = Acl::OneOf(keys.iter().map(rule).collect());
+        assert!(!asks(referred(), &[&keys[0]], Some(both.clone())));
+        assert!(asks(referred(), &[&keys[0], &keys[1]], Some(both)));
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use crate::reference::Reference;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttestationEntry {
     /// Everything in it must hold.
-    Rule(EvidenceRule),
+    Rule(Box<EvidenceRule>),
     /// A config-fragment: one rule, or a list of which one must hold.
     Fragment(Reference),
 }

@@ -94,8 +94,8 @@ pub struct CertificateRequest {
     pub private_key: Option<SecretName>,
     /// The certificate authority; None: it signs itself.
     pub issuer: Option<SecretName>,
-    /// Its common name: what is given, else the first DNS name, else the secret's name.
-    pub common_name: String,
+    /// Its common name, of at most 64 characters; None: the first DNS name, else the secret's name.
+    pub common_name: Option<String>,
     /// For which end of a connection; None: both.
     pub endpoint: Option<Endpoint>,
     /// Its subject alternative names.
@@ -175,7 +175,7 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// In seconds: at least one, at most a thousand years.
+    /// In seconds: at least one, at most 100 years.
     pub fn seconds(self) -> u64 {
         self.seconds
     }
@@ -202,8 +202,8 @@ impl FromStr for Lifetime {
                 .unwrap_or(after.len());
             let (unit, after) = after.split_at(letters);
             let unit = match unit {
-                "s" | "sec" | "second" | "seconds" => 1,
-                "m" | "min" | "minute" | "minutes" => 60,
+                "s" | "sec" | "secs" | "second" | "seconds" => 1,
+                "m" | "min" | "mins" | "minute" | "minutes" => 60,
                 "h" | "hour" | "hours" => 3600,
                 "d" | "day" | "days" => DAY,
                 "w" | "week" | "weeks" => 7 * DAY,
@@ -219,7 +219,7 @@ impl FromStr for Lifetime {
                 .ok_or_else(invalid)?;
             rest = after.trim_start();
         }
-        if (1..=365_000 * DAY).contains(&seconds) {
+        if (1..=36_500 * DAY).contains(&seconds) {
             Ok(Self { seconds })
         } else {
             Err(invalid())

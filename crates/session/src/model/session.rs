@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::{
-    AccessPolicy, Hex, Identity, Image, InvalidHex, LanguageVersion, OrReference, Secret,
-    SecretName, Security, Service, ServiceName, SessionName, Volume,
+    AccessPolicy, Hex, Identity, Image, InvalidHex, OrReference, Secret, SecretName, Security,
+    Service, ServiceName, SessionName, Volume,
 };
 
 /// A session: which programs may run, what they must prove, and what they are then told.
@@ -16,8 +16,6 @@ use crate::model::{
 pub struct Session {
     /// Its name.
     pub name: SessionName,
-    /// The version of the language that it is written in.
-    pub version: LanguageVersion,
     /// The version of the session that it replaces; None: there is none yet.
     pub predecessor: Option<SessionHash>,
     /// The version that its namespace must have when it is created.

@@ -19,7 +19,7 @@ impl LanguageVersion {
         patch: 12,
     };
 
-    const fn of_patch(patch: u8) -> Self {
+    pub(crate) const fn of_patch(patch: u8) -> Self {
         Self { minor: 3, patch }
     }
 }

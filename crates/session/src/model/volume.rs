@@ -62,8 +62,8 @@ pub enum VolumeOrigin {
 pub struct VolumeExport {
     /// Who.
     pub to: Recipient,
-    /// The most that it may do; None: what the volume's mounts here may.
-    pub update_policy: Option<UpdatePolicy>,
+    /// The most that it may choose: no later one than this.
+    pub update_policy: UpdatePolicy,
     /// The name under which it is imported; None: its own.
     pub alias: Option<VolumeName>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Field, Reader};
 use crate::diagnostic::{Code, shown};
 use crate::model::{AccessPolicy, AccessRule, Acl, Feature, Identity, KeyHash, Operation};
+use crate::read::field::optional;
 
 /// How deep rules may stand in each other.
 pub(crate) const MAX_RULE_DEPTH: usize = 8;
@@ -20,10 +21,8 @@ pub(crate) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<AccessPolicy> 
     }
     fields.finish(r);
     // All are read before the first fault ends it.
-    let mut read_acl = |field: Option<Field<'_>>, operation| match field {
-        Some(field) => acl(r, &field, operation).map(Some),
-        None => Some(None),
-    };
+    let mut read_acl =
+        |field: Option<Field<'_>>, operation| optional(field, |field| acl(r, &field, operation));
     let read = read_acl(read, Operation::Read);
     let update = read_acl(update, Operation::Update);
     let create_sessions = read_acl(create_sessions, Operation::CreateSessions);

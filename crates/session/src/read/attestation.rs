@@ -7,6 +7,7 @@ use crate::diagnostic::{Code, shown};
 use crate::model::{
     AttestationEntry, EvidenceRule, Feature, Hex, OrReference, SecurityVersion, SgxSigner, TeeKind,
 };
+use crate::read::field::{optional, or_default};
 
 /// A map (one way), a reference, or a list of both.
 pub(crate) fn entries(r: &mut Reader, field: &Field<'_>) -> Option<Vec<AttestationEntry>> {
@@ -18,7 +19,7 @@ pub(crate) fn entries(r: &mut Reader, field: &Field<'_>) -> Option<Vec<Attestati
                 r.uses(Feature::SectionReferences, &item.spot);
                 Some(AttestationEntry::Fragment(reference))
             }
-            None => rule(r, item).map(AttestationEntry::Rule),
+            None => rule(r, item).map(|rule| AttestationEntry::Rule(Box::new(rule))),
         })
         .collect();
     entries.into_iter().collect()
@@ -27,10 +28,7 @@ pub(crate) fn entries(r: &mut Reader, field: &Field<'_>) -> Option<Vec<Attestati
 fn rule(r: &mut Reader, field: &Field<'_>) -> Option<EvidenceRule> {
     let mut fields = field.map(r)?;
     let mrenclave = each(r, fields.get("mrenclave"), |field, r| measurement(r, field));
-    let signer = match fields.get("signer") {
-        Some(field) => signer(r, &field).map(Some),
-        None => Some(None),
-    };
+    let signer = optional(fields.get("signer"), |field| signer(r, &field));
     let workload = each(r, fields.get("workload"), |field, r| {
         field.parse::<Digest>(r, Code::BadValue)
     });
@@ -50,22 +48,19 @@ fn rule(r: &mut Reader, field: &Field<'_>) -> Option<EvidenceRule> {
         }
         field.word(r, &tees)
     });
-    let simulated = match fields.get("simulated") {
-        Some(field) => {
-            let simulated = field.boolean(r);
-            if simulated == Some(true) {
-                r.report.warn(
-                    Code::SimulatedEvidence,
-                    &field.spot,
-                    "evidence of the simulated TEE is accepted: whoever runs the program can read \
+    let simulated = or_default(fields.get("simulated"), |field| {
+        let simulated = field.boolean(r);
+        if simulated == Some(true) {
+            r.report.warn(
+                Code::SimulatedEvidence,
+                &field.spot,
+                "evidence of the simulated TEE is accepted: whoever runs the program can read \
                      everything and change everything",
-                    "for tests only",
-                );
-            }
-            simulated
+                "for tests only",
+            );
         }
-        None => Some(false),
-    };
+        simulated
+    });
     let spot = fields.spot.clone();
     fields.finish(r);
     let rule = EvidenceRule {
@@ -165,7 +160,7 @@ fn signer(r: &mut Reader, field: &Field<'_>) -> Option<SgxSigner> {
         .and_then(|field| measurement(r, &field));
     let isvprodid = fields
         .require(r, "isvprodid")
-        .and_then(|field| field.or_reference(r, |field, r| field.number(r)));
+        .and_then(|field| field.or_reference(r, Field::number));
     let isvsvn = versions(r, &mut fields);
     fields.finish(r);
     Some(SgxSigner {
@@ -190,7 +185,7 @@ fn versions(r: &mut Reader, fields: &mut Fields<'_>) -> Option<SecurityVersion> 
             return None;
         }
         return exact
-            .or_reference(r, |field, r| field.number(r))
+            .or_reference(r, Field::number)
             .map(SecurityVersion::Exact);
     }
     let spot = most

@@ -34,6 +34,15 @@ impl<'n> Field<'n> {
         r.report.error(Code::WrongType, &self.spot, message);
     }
 
+    fn refuse_tag(&self, r: &mut Reader) -> Option<()> {
+        let Some(tag) = &self.node.tag else {
+            return Some(());
+        };
+        let message = format!("the tag `!{tag}` belongs to `store_in` only");
+        r.report.error(Code::WrongType, &self.spot, message);
+        None
+    }
+
     pub(crate) fn is_map(&self) -> bool {
         matches!(self.node.content, Content::Map(_))
     }
@@ -52,6 +61,7 @@ impl<'n> Field<'n> {
 
     /// A text: not empty of type, without control characters but tabs and line ends.
     pub(crate) fn text(&self, r: &mut Reader) -> Option<&'n str> {
+        self.refuse_tag(r)?;
         let Some(text) = self.scalar() else {
             self.wrong_type(r, "a text");
             return None;
@@ -137,6 +147,7 @@ impl<'n> Field<'n> {
     }
 
     pub(crate) fn boolean(&self, r: &mut Reader) -> Option<bool> {
+        self.refuse_tag(r)?;
         match &self.node.content {
             Content::Scalar {
                 text,
@@ -166,6 +177,9 @@ impl<'n> Field<'n> {
 
     /// The items of a list.
     pub(crate) fn items(&self, r: &mut Reader) -> Vec<Field<'n>> {
+        if self.refuse_tag(r).is_none() {
+            return Vec::new();
+        }
         let Content::List(items) = &self.node.content else {
             self.wrong_type(r, "a list");
             return Vec::new();
@@ -193,6 +207,12 @@ impl<'n> Field<'n> {
     }
 
     pub(crate) fn map(&self, r: &mut Reader) -> Option<Fields<'n>> {
+        self.refuse_tag(r)?;
+        self.map_with_tag(r)
+    }
+
+    /// As [`Self::map`], where a tag says what the map is.
+    pub(crate) fn map_with_tag(&self, r: &mut Reader) -> Option<Fields<'n>> {
         let Content::Map(entries) = &self.node.content else {
             self.wrong_type(r, "a map");
             return None;
@@ -236,7 +256,7 @@ impl<'n> Field<'n> {
     /// The reference, if the field is one and nothing else: then it comes from a secret.
     pub(crate) fn reference(&self, r: &mut Reader) -> Option<Reference> {
         let text = self.scalar()?.trim();
-        if !text.starts_with("$$") {
+        if !text.starts_with("$$") || self.node.tag.is_some() {
             return None;
         }
         let parsed = Template::parse(text, HostArguments::Literal).ok()?;
@@ -292,6 +312,29 @@ impl<'n> Field<'n> {
     }
 }
 
+/// Reads what may be absent. The outer None is a fault, the inner one absence.
+#[allow(clippy::option_option)]
+pub(crate) fn optional<'n, T>(
+    field: Option<Field<'n>>,
+    read: impl FnOnce(Field<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    match field {
+        Some(field) => read(field).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Reads what has a default where it is absent. None is a fault.
+pub(crate) fn or_default<'n, T: Default>(
+    field: Option<Field<'n>>,
+    read: impl FnOnce(Field<'n>) -> Option<T>,
+) -> Option<T> {
+    match field {
+        Some(field) => read(field),
+        None => Some(T::default()),
+    }
+}
+
 /// The entries of a map. Each key that is asked for is known; the others are at fault.
 pub(crate) struct Fields<'n> {
     pub(crate) spot: Spot,
@@ -329,7 +372,7 @@ impl<'n> Fields<'n> {
     /// Complains about the keys that nobody asked for.
     pub(crate) fn finish(self, r: &mut Reader) {
         for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) {
+            if self.known.contains(&entry.key.as_str()) || r.report.is_full() {
                 continue;
             }
             let spot = Spot {

@@ -6,8 +6,9 @@ use super::{Field, Reader};
 use crate::diagnostic::Code;
 use crate::model::{
     Feature, Hex, Image, ImageName, InjectedFile, MountedVolume, OrReference, Permission,
-    SecretName, UpdatePolicy, VolumeName,
+    SecretName, VolumeName,
 };
+use crate::read::field::{optional, or_default};
 use crate::template::HostArguments;
 
 /// What images of version 0.2 say about the programs that may use them.
@@ -32,14 +33,8 @@ pub(super) fn image(
         legacy.push(LegacyImage { name, mrenclaves });
     }
     tags(r, fields.get("tags"));
-    let volumes = match fields.get("volumes") {
-        Some(field) => each(r, &field, volume),
-        None => Some(Vec::new()),
-    };
-    let files = match fields.get("injection_files") {
-        Some(field) => each(r, &field, file),
-        None => Some(Vec::new()),
-    };
+    let volumes = or_default(fields.get("volumes"), |field| each(r, &field, volume));
+    let files = or_default(fields.get("injection_files"), |field| each(r, &field, file));
     let provide_secrets = match fields.get("provide_secrets") {
         Some(field) => {
             r.uses(Feature::ProvideSecrets, &field.spot);
@@ -102,10 +97,9 @@ fn volume(r: &mut Reader, field: &Field<'_>) -> Option<MountedVolume> {
     let mut fields = field.map(r)?;
     let name = fields.require(r, "name");
     let path = fields.require(r, "path").and_then(|field| field.path(r));
-    let update_policy = match fields.get("update_policy") {
-        Some(field) => super::volume::update_policy(r, &field),
-        None => Some(UpdatePolicy::default()),
-    };
+    let update_policy = or_default(fields.get("update_policy"), |field| {
+        super::volume::update_policy(r, &field)
+    });
     fields.finish(r);
     let name = name.and_then(|field| {
         let name: VolumeName = field.parse(r, Code::BadName)?;
@@ -129,17 +123,13 @@ fn file(r: &mut Reader, field: &Field<'_>) -> Option<InjectedFile> {
     }
     let mut fields = field.map(r)?;
     let path = fields.require(r, "path").and_then(|field| field.path(r));
-    let content = match fields.get("content") {
-        Some(field) => field.template(r, HostArguments::Literal).map(Some),
-        None => Some(None),
-    };
-    let permission = match fields.get("permission") {
-        Some(field) => {
-            r.uses(Feature::FilePermissions, &field.spot);
-            field.parse(r, Code::BadValue)
-        }
-        None => Some(Permission::default()),
-    };
+    let content = optional(fields.get("content"), |field| {
+        field.template(r, HostArguments::Literal)
+    });
+    let permission = or_default(fields.get("permission"), |field| {
+        r.uses(Feature::FilePermissions, &field.spot);
+        field.parse(r, Code::BadValue)
+    });
     fields.finish(r);
     Some(InjectedFile {
         path: path?,

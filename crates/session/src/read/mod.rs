@@ -88,12 +88,7 @@ impl Reader {
             return;
         }
         let Some(kind) = self.declared.secrets.get(name) else {
-            self.unresolved(
-                "secret",
-                name,
-                self.declared.secrets.keys().cloned().collect(),
-                spot,
-            );
+            self.unresolved("secret", name, spot);
             return;
         };
         if let Some(kind) = kind
@@ -115,20 +110,27 @@ impl Reader {
     /// Checks that an image is there.
     pub(crate) fn expect_image(&mut self, name: &str, spot: &Spot) {
         if !self.declared.images.contains(name) {
-            self.unresolved("image", name, self.declared.images.clone(), spot);
+            self.unresolved("image", name, spot);
         }
     }
 
     /// Checks that a volume is there.
     pub(crate) fn expect_volume(&mut self, name: &str, spot: &Spot) {
         if !self.declared.volumes.contains(name) {
-            self.unresolved("volume", name, self.declared.volumes.clone(), spot);
+            self.unresolved("volume", name, spot);
         }
     }
 
-    fn unresolved(&mut self, what: &str, name: &str, known: BTreeSet<String>, spot: &Spot) {
+    fn unresolved(&mut self, what: &str, name: &str, spot: &Spot) {
+        if self.report.is_full() {
+            return;
+        }
+        let known: Vec<&str> = match what {
+            "image" => self.declared.images.iter().map(String::as_str).collect(),
+            "volume" => self.declared.volumes.iter().map(String::as_str).collect(),
+            _ => self.declared.secrets.keys().map(String::as_str).collect(),
+        };
         let message = format!("the session has no {what} `{}`", shown(name));
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let help = did_you_mean(name, &known).unwrap_or_else(|| format!("add it under `{what}s`"));
         self.report
             .error_with(Code::UnresolvedName, spot, message, help);
@@ -137,6 +139,9 @@ impl Reader {
     /// Checks a reference against the secrets of the session, and writes its format in the form
     /// that all spellings of it share.
     pub(crate) fn resolve(&mut self, reference: &mut Reference, spot: &Spot) {
+        if self.report.is_full() {
+            return;
+        }
         self.gate_format(reference, spot);
         let Some(name) = reference.secret().map(|name| name.as_str().to_owned()) else {
             return;

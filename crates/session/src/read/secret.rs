@@ -1,22 +1,25 @@
 //! `secrets`.
 
 mod certificate;
+mod circles;
 mod explicit;
 mod token;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mse_secrets::{KeyType, Kind};
 
 use super::{Field, Fields, Reader, sharing};
 use crate::diagnostic::{Code, Spot, did_you_mean};
-use crate::model::{Explicit, Feature, Generated, Secret, SecretName, SecretSource};
+use crate::model::{Feature, Generated, Secret, SecretName, SecretSource};
+use crate::read::field::or_default;
 use crate::reference::LEGACY_SUFFIXES;
 
+pub(super) use self::circles::check as check_circles;
 pub(super) use self::token::token;
 
-/// Characters and bytes of a generated text or binary.
-const MAX_SIZE: u32 = 65_536;
+/// Characters and bytes of a generated text or binary: what `mse-secrets` makes.
+const MAX_SIZE: u32 = 4096;
 const DEFAULT_SIZE: u32 = 20;
 
 pub(super) fn secret(r: &mut Reader, field: &Field<'_>) -> Option<Secret> {
@@ -29,10 +32,7 @@ pub(super) fn secret(r: &mut Reader, field: &Field<'_>) -> Option<Secret> {
         Some(field) => kind_of(r, field).map(Some),
         None => Some(None),
     };
-    let exports = match fields.get("export") {
-        Some(field) => sharing::exports(r, &field),
-        None => Vec::new(),
-    };
+    let exports = or_default(fields.get("export"), |field| sharing::exports(r, &field));
     let public = fields.get("export_public");
     let migrate = fields.get("migrate");
     let source = source(
@@ -58,7 +58,7 @@ pub(super) fn secret(r: &mut Reader, field: &Field<'_>) -> Option<Secret> {
         name: name?,
         kind: kind?,
         source: source?,
-        exports,
+        exports: exports?,
         export_public: export_public?,
         migrate: migrates?,
     };
@@ -243,16 +243,12 @@ fn generated(
     match kind {
         Kind::Ascii => size(r).map(Generated::Ascii),
         Kind::Binary => size(r).map(Generated::Binary),
-        Kind::PrivateKey => match parameters.get("key_type") {
-            Some(field) => key_type(r, field),
-            None => Some(KeyType::default()),
-        }
+        Kind::PrivateKey => or_default(parameters.get("key_type").cloned(), |field| {
+            key_type(r, &field)
+        })
         .map(Generated::PrivateKey),
         Kind::PublicKey => {
-            let Some(field) = parameters.get("private_key") else {
-                missing(r, spot, kind, "private_key");
-                return None;
-            };
+            let field = required(r, parameters, "private_key", kind, spot)?;
             named(r, field, &[Kind::PrivateKey, Kind::X509, Kind::X509Ca]).map(Generated::PublicKey)
         }
         Kind::X509 | Kind::X509Ca => certificate::request(r, parameters, name)
@@ -261,15 +257,27 @@ fn generated(
         Kind::Jwt => token::jwt(r, parameters, spot).map(Generated::Jwt),
         Kind::AadToken => token::aad(r, parameters, spot).map(Generated::AadToken),
         Kind::ConfigFragment => {
-            missing(r, spot, kind, "value");
+            // It was looked for as a value already.
+            required(r, parameters, "value", kind, spot);
             None
         }
     }
 }
 
-fn missing(r: &mut Reader, spot: &Spot, kind: Kind, key: &str) {
-    let message = format!("a secret of the kind `{kind}` needs `{key}`");
-    r.report.error(Code::MissingKey, spot, message);
+/// A parameter without which the CAS cannot make a secret of this kind.
+fn required<'p, 'n>(
+    r: &mut Reader,
+    parameters: &'p Parameters<'n>,
+    key: &str,
+    kind: Kind,
+    spot: &Spot,
+) -> Option<&'p Field<'n>> {
+    let field = parameters.get(key);
+    if field.is_none() {
+        let message = format!("a secret of the kind `{kind}` needs `{key}`");
+        r.report.error(Code::MissingKey, spot, message);
+    }
+    field
 }
 
 /// A secret of this session, of one of some kinds.
@@ -309,9 +317,8 @@ fn key_type(r: &mut Reader, field: &Field<'_>) -> Option<KeyType> {
 
 fn warn_of_public(r: &mut Reader, secret: &Secret, spot: &Spot) {
     let is_public = match (&secret.source, secret.kind) {
-        (_, Some(Kind::X509 | Kind::X509Ca | Kind::PublicKey)) => true,
+        (_, None | Some(Kind::X509 | Kind::X509Ca | Kind::PublicKey)) => true,
         (SecretSource::Explicit(_), Some(kind)) => kind != Kind::PrivateKey,
-        (_, None) => true,
         _ => false,
     };
     if !is_public {
@@ -326,80 +333,4 @@ fn warn_of_public(r: &mut Reader, secret: &Secret, spot: &Spot) {
             "export it to the sessions that need it",
         );
     }
-}
-
-/// Certificates and keys that need each other in a circle can never be made.
-pub(super) fn check_circles(r: &mut Reader, fields: &[Field<'_>], secrets: &[Secret]) {
-    let needs: BTreeMap<&str, Vec<&str>> = secrets
-        .iter()
-        .map(|secret| (secret.name.as_str(), needs(secret)))
-        .collect();
-    let mut done = BTreeSet::new();
-    for (index, secret) in secrets.iter().enumerate() {
-        let start = secret.name.as_str();
-        // Breadth first from each: who comes back to where it began is in a circle.
-        let mut reached = BTreeSet::new();
-        let mut queue = needs[start].clone();
-        while let Some(next) = queue.pop() {
-            if done.contains(next) || !reached.insert(next) {
-                continue;
-            }
-            queue.extend(needs.get(next).into_iter().flatten());
-        }
-        if reached.contains(start) {
-            let spot = fields
-                .iter()
-                .find(|field| super::session::name_of(field) == Some(start))
-                .or(fields.get(index))
-                .map(|field| field.spot.clone());
-            if let Some(spot) = spot {
-                let message = format!("the secret `{start}` needs itself");
-                r.report.error(Code::Circular, &spot, message);
-            }
-        } else {
-            done.insert(start);
-            done.extend(reached);
-        }
-    }
-}
-
-/// The secrets that are needed to make this one.
-fn needs(secret: &Secret) -> Vec<&str> {
-    match &secret.source {
-        SecretSource::Generated(Generated::PublicKey(key)) => vec![key.as_str()],
-        SecretSource::Generated(Generated::Certificate(request)) => {
-            [request.private_key.as_ref(), request.issuer.as_ref()]
-                .into_iter()
-                .flatten()
-                .map(SecretName::as_str)
-                .collect()
-        }
-        SecretSource::Generated(Generated::Jwt(request)) => {
-            std::iter::once(request.signer.as_str())
-                .chain(request.payload.values().flat_map(names_in))
-                .collect()
-        }
-        SecretSource::Generated(Generated::AadToken(token)) => match &token.credential {
-            crate::model::AadCredential::Secret(template)
-            | crate::model::AadCredential::Certificate {
-                private_key: template,
-                ..
-            } => names_in(template).collect(),
-        },
-        SecretSource::Explicit(Explicit::Text { value, private_key }) => names_in(value)
-            .chain(private_key.iter().map(SecretName::as_str))
-            .collect(),
-        SecretSource::Vault(import) => std::iter::once(import.token.as_str())
-            .chain(import.decryption_key.iter().map(SecretName::as_str))
-            .collect(),
-        SecretSource::Generated(_) | SecretSource::Imported(_) | SecretSource::Explicit(_) => {
-            Vec::new()
-        }
-    }
-}
-
-fn names_in(template: &crate::template::Template) -> impl Iterator<Item = &str> {
-    template
-        .references()
-        .filter_map(|reference| Some(reference.secret()?.as_str()))
 }

@@ -2,36 +2,28 @@
 
 use super::{Field, Fields, Reader};
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Spot, did_you_mean};
+use crate::diagnostic::{Code, Spot, did_you_mean, shown};
 use crate::model::{
     Advisories, Advisory, AttestationMode, AttestationSettings, Feature, OrReference, Security,
     Terms, Tolerance, Tolerated,
 };
+use crate::read::field::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(crate) fn security(r: &mut Reader, field: &Field<'_>) -> Option<Security> {
     r.uses(Feature::SecuritySection, &field.spot);
     let mut fields = field.map(r)?;
-    let attestation = match fields.get("attestation") {
-        Some(field) => field
-            .or_reference(r, |field, r| settings(r, field))
-            .map(Some),
-        None => Some(None),
-    };
-    let token = match fields.get("service_access_token") {
-        Some(field) => {
-            r.uses(Feature::ServiceAccessToken, &field.spot);
-            secret_text(r, &field, "the token").map(Some)
-        }
-        None => Some(None),
-    };
-    let singleton = match fields.get("singleton_enclaves") {
-        Some(field) => {
-            r.uses(Feature::SingletonEnclaves, &field.spot);
-            field.boolean(r)
-        }
-        None => Some(false),
-    };
+    let attestation = optional(fields.get("attestation"), |field| {
+        field.or_reference(r, |field, r| settings(r, field))
+    });
+    let token = optional(fields.get("service_access_token"), |field| {
+        r.uses(Feature::ServiceAccessToken, &field.spot);
+        secret_text(r, &field, "the token")
+    });
+    let singleton = or_default(fields.get("singleton_enclaves"), |field| {
+        r.uses(Feature::SingletonEnclaves, &field.spot);
+        field.boolean(r)
+    });
     fields.finish(r);
     Some(Security {
         attestation: attestation?.filter(
@@ -75,45 +67,30 @@ pub(super) fn one_time_password(r: &mut Reader, field: &Field<'_>) -> Option<Tem
 
 pub(crate) fn settings(r: &mut Reader, field: &Field<'_>) -> Option<AttestationSettings> {
     let mut fields = field.map(r)?;
-    let tolerate = match fields.get("tolerate") {
-        Some(field) => tolerances(r, &field),
-        None => Some(Vec::new()),
-    };
-    let ignore_advisories = match fields.get("ignore_advisories") {
-        Some(field) => advisories(r, &field),
-        None => Some(Advisories::default()),
-    };
+    let tolerate = or_default(fields.get("tolerate"), |field| tolerances(r, &field));
+    let ignore_advisories = or_default(fields.get("ignore_advisories"), |field| {
+        advisories(r, &field)
+    });
     let url = fields.get("url");
-    let mode = match fields.get("mode") {
-        Some(field) => mode(r, &field, url.is_some(), tolerate.as_deref()),
-        None => Some(AttestationMode::Hardware),
-    };
-    let url = match url {
-        Some(field) => url_of(r, &field).map(Some),
-        None => Some(None),
-    };
-    let local = match fields.get("must_be_sgx_local") {
-        Some(field) => {
-            r.uses(Feature::LocalAttestation, &field.spot);
-            field.boolean(r)
-        }
-        None => Some(false),
-    };
-    let certificates = match fields.get("certificates") {
-        Some(field) => {
-            let certificates: Vec<_> = field
-                .items(r)
-                .iter()
-                .map(|item| item.text(r).map(|text| text.trim().to_owned()))
-                .collect();
-            certificates.into_iter().collect::<Option<Vec<_>>>()
-        }
-        None => Some(Vec::new()),
-    };
-    let one_time_password = match fields.get("one_time_password_shared_secret") {
-        Some(field) => one_time_password(r, &field).map(Some),
-        None => Some(None),
-    };
+    let mode = or_default(fields.get("mode"), |field| {
+        mode(r, &field, url.is_some(), tolerate.as_deref())
+    });
+    let url = optional(url, |field| url_of(r, &field));
+    let local = or_default(fields.get("must_be_sgx_local"), |field| {
+        r.uses(Feature::LocalAttestation, &field.spot);
+        field.boolean(r)
+    });
+    let certificates = or_default(fields.get("certificates"), |field| {
+        let certificates: Vec<_> = field
+            .items(r)
+            .iter()
+            .map(|item| item.text(r).map(|text| text.trim().to_owned()))
+            .collect();
+        certificates.into_iter().collect::<Option<Vec<_>>>()
+    });
+    let one_time_password = optional(fields.get("one_time_password_shared_secret"), |field| {
+        one_time_password(r, &field)
+    });
     for (key, why) in [
         (
             "trusted_scone_qe_pubkeys",
@@ -158,7 +135,14 @@ fn mode(
     tolerate: Option<&[OrReference<Tolerance>]>,
 ) -> Option<AttestationMode> {
     let (word, terms) = with_terms(r, field, "what")?;
-    match word.text(r)? {
+    let text = word.text(r)?;
+    if terms.is_some() && text != "none" {
+        let message = format!("`{}` needs no terms", shown(text));
+        r.report
+            .error_with(Code::Conflict, &field.spot, message, "write the word only");
+        return None;
+    }
+    match text {
         "hardware" => Some(AttestationMode::Hardware),
         "maa" => {
             r.uses(Feature::Maa, &field.spot);
@@ -192,10 +176,7 @@ fn mode(
             let known = ["hardware", "maa", "none"];
             let help = did_you_mean(other, &known)
                 .unwrap_or_else(|| "write `hardware`, `maa` or `none`".to_owned());
-            let message = format!(
-                "`{}` is no mode of attestation",
-                crate::diagnostic::shown(other)
-            );
+            let message = format!("`{}` is no mode of attestation", shown(other));
             r.report
                 .error_with(Code::BadValue, &field.spot, message, help);
             None
@@ -209,9 +190,8 @@ fn tolerances(r: &mut Reader, field: &Field<'_>) -> Option<Vec<OrReference<Toler
         .iter()
         .map(|item| item.or_reference(r, |item, r| tolerance(r, item)))
         .collect();
-    let mut read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
-    sort(&mut read, |one| one.what.as_str().to_owned());
-    Some(read)
+    let read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    as_set(r, &field.spot, read, |one| one.what.as_str().to_owned())
 }
 
 fn tolerance(r: &mut Reader, item: &Field<'_>) -> Option<Tolerance> {
@@ -274,7 +254,7 @@ fn advisories(r: &mut Reader, field: &Field<'_>) -> Option<Advisories> {
                 .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-')
                 && text.contains('-');
             if !is_id {
-                let message = format!("`{}` is no advisory", crate::diagnostic::shown(&text));
+                let message = format!("`{}` is no advisory", shown(&text));
                 let help = "write ids such as `INTEL-SA-00615`";
                 r.report.error_with(Code::BadValue, &id.spot, message, help);
                 return None;
@@ -283,47 +263,39 @@ fn advisories(r: &mut Reader, field: &Field<'_>) -> Option<Advisories> {
         });
         listed.push(one);
     }
-    let mut listed: Vec<_> = listed.into_iter().collect::<Option<_>>()?;
+    let listed: Vec<_> = listed.into_iter().collect::<Option<_>>()?;
     if let [OrReference::Given(Advisory { id, terms })] = listed.as_slice()
         && id == "*"
     {
         return Some(Advisories::All(terms.clone()));
     }
-    sort(&mut listed, |one| one.id.clone());
-    Some(Advisories::Listed(listed))
+    as_set(r, &field.spot, listed, |one| one.id.clone()).map(Advisories::Listed)
 }
 
-/// In an order, each once: what is let pass is a set. Of several terms for one thing the first
-/// counts, which is the one that ends last or has no end.
-fn sort<T>(all: &mut Vec<OrReference<T>>, name: impl Fn(&T) -> String)
-where
-    T: HasTerms,
-{
+/// In an order, each once: what is let pass is a set. None: something stands there twice, on
+/// different terms.
+fn as_set<T: PartialEq>(
+    r: &mut Reader,
+    spot: &Spot,
+    mut all: Vec<OrReference<T>>,
+    name: impl Fn(&T) -> String,
+) -> Option<Vec<OrReference<T>>> {
     let key = |one: &OrReference<T>| match one {
         OrReference::Given(given) => name(given),
         OrReference::From(reference) => reference.to_string(),
     };
-    all.sort_by_key(|one| {
-        let until = one.given().and_then(HasTerms::until);
-        (key(one), std::cmp::Reverse(until.unwrap_or(i64::MAX)))
-    });
-    all.dedup_by_key(|one| key(one));
-}
-
-trait HasTerms {
-    fn until(&self) -> Option<i64>;
-}
-
-impl HasTerms for Tolerance {
-    fn until(&self) -> Option<i64> {
-        Some(self.terms.as_ref()?.until.unix_seconds())
+    all.sort_by_key(key);
+    all.dedup();
+    if let Some([one, _]) = all
+        .array_windows()
+        .find(|[one, next]| key(one) == key(next))
+    {
+        let message = format!("`{}` stands there twice, on different terms", key(one));
+        r.report
+            .error_with(Code::Conflict, spot, message, "keep one of them");
+        return None;
     }
-}
-
-impl HasTerms for Advisory {
-    fn until(&self) -> Option<i64> {
-        Some(self.terms.as_ref()?.until.unix_seconds())
-    }
+    Some(all)
 }
 
 /// A word, or `{what: word, reason: …, until: …}`.

@@ -10,6 +10,7 @@ use crate::model::{
     FileSystem, FileSystemUpdatePolicy, Hex, ImageName, OrReference, PlatformId, Service,
     ServiceName,
 };
+use crate::read::field::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(super) fn service(
@@ -22,30 +23,19 @@ pub(super) fn service(
     let name: Option<ServiceName> = fields
         .require(r, "name")
         .and_then(|field| field.parse(r, Code::BadName));
-    let command = match fields.get("command") {
-        Some(field) => command(r, &field).map(Some),
-        None => Some(None),
-    };
-    let environment = match fields.get("environment") {
-        Some(field) => environment(r, &field),
-        None => Some(BTreeMap::new()),
-    };
-    let pwd = match fields.get("pwd") {
-        Some(field) => field.path(r).map(Some),
-        None => {
-            r.report.warn(
-                Code::MissingPwd,
-                &fields.spot,
-                "the working directory is left to the image",
-                "write `pwd: /`, or where the program expects to be",
-            );
-            Some(None)
-        }
-    };
-    let image = match fields.get("image_name") {
-        Some(field) => image_name(r, &field).map(Some),
-        None => Some(None),
-    };
+    let command = optional(fields.get("command"), |field| command(r, &field));
+    let environment = or_default(fields.get("environment"), |field| environment(r, &field));
+    let pwd = fields.get("pwd");
+    if pwd.is_none() {
+        r.report.warn(
+            Code::MissingPwd,
+            &fields.spot,
+            "the working directory is left to the image",
+            "write `pwd: /`, or where the program expects to be",
+        );
+    }
+    let pwd = optional(pwd, |field| field.path(r));
+    let image = optional(fields.get("image_name"), |field| image_name(r, &field));
     let file_system = file_system(r, &mut fields);
     let attestation = attestation(
         r,
@@ -54,14 +44,10 @@ pub(super) fn service(
         legacy,
         is_attestation_off,
     );
-    let platforms = match fields.get("platforms") {
-        Some(field) => platforms(r, &field),
-        None => Some(Vec::new()),
-    };
-    let one_time_password = match fields.get("one_time_password_shared_secret") {
-        Some(field) => super::security::one_time_password(r, &field).map(Some),
-        None => Some(None),
-    };
+    let platforms = or_default(fields.get("platforms"), |field| platforms(r, &field));
+    let one_time_password = optional(fields.get("one_time_password_shared_secret"), |field| {
+        super::security::one_time_password(r, &field)
+    });
     super::image::tags(r, fields.get("tags"));
     if let Some(field) = fields.get("persistency")
         && field.scalar() != Some("None")
@@ -133,8 +119,8 @@ fn command(r: &mut Reader, field: &Field<'_>) -> Option<Command> {
         r.uses(Feature::HostArguments, &field.spot);
     }
     wanted.sort_unstable();
-    if let Some(pair) = wanted.windows(2).find(|pair| pair[0] == pair[1]) {
-        let message = format!("`@@{}` stands there twice", pair[0]);
+    if let Some([number, _]) = wanted.array_windows().find(|[one, next]| one == next) {
+        let message = format!("`@@{number}` stands there twice");
         r.report.error(Code::BadReference, &field.spot, message);
         return None;
     }
@@ -149,13 +135,12 @@ fn split(text: &str) -> Option<Vec<String>> {
     for character in text.chars() {
         match quote {
             Some(open) if character == open => quote = None,
-            Some(_) => word.get_or_insert_default().push(character),
             None if matches!(character, '\'' | '"') => {
                 quote = Some(character);
                 word.get_or_insert_default();
             }
             None if character.is_whitespace() => words.extend(word.take()),
-            None => word.get_or_insert_default().push(character),
+            Some(_) | None => word.get_or_insert_default().push(character),
         }
     }
     words.extend(word);
@@ -213,20 +198,17 @@ fn file_system(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Option<FileSys
         );
         return None;
     };
-    let update_policy = match policy {
-        Some(field) => {
-            r.uses(Feature::FspfUpdatePolicy, &field.spot);
-            field.word(
-                r,
-                &[
-                    FileSystemUpdatePolicy::RollbackProtectedReinitializable,
-                    FileSystemUpdatePolicy::NoRollbackProtection,
-                ]
-                .map(|policy| (policy.as_str(), policy)),
-            )
-        }
-        None => Some(FileSystemUpdatePolicy::default()),
-    };
+    let update_policy = or_default(policy, |field| {
+        r.uses(Feature::FspfUpdatePolicy, &field.spot);
+        field.word(
+            r,
+            &[
+                FileSystemUpdatePolicy::RollbackProtectedReinitializable,
+                FileSystemUpdatePolicy::NoRollbackProtection,
+            ]
+            .map(|policy| (policy.as_str(), policy)),
+        )
+    });
     if tag.is_none() && update_policy == Some(FileSystemUpdatePolicy::default()) {
         r.report.error_with(
             Code::MissingKey,
@@ -236,14 +218,8 @@ fn file_system(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Option<FileSys
         );
         return None;
     }
-    let key = match key {
-        Some(field) => field.file_system_key(r).map(Some),
-        None => Some(None),
-    };
-    let tag = match tag {
-        Some(field) => field.file_system_tag(r).map(Some),
-        None => Some(None),
-    };
+    let key = optional(key, |field| field.file_system_key(r));
+    let tag = optional(tag, |field| field.file_system_tag(r));
     Some(Some(FileSystem {
         path: path.path(r)?,
         key: key?,
@@ -310,10 +286,10 @@ fn attestation(
 }
 
 fn one_of(mrenclave: Vec<OrReference<Hex<32>>>) -> AttestationEntry {
-    AttestationEntry::Rule(EvidenceRule {
+    AttestationEntry::Rule(Box::new(EvidenceRule {
         mrenclave,
         ..EvidenceRule::default()
-    })
+    }))
 }
 
 /// In version 0.2 both lists must hold the program. Where the service's is within the image's, it

@@ -1,14 +1,17 @@
 //! The whole session.
 
+use std::collections::BTreeSet;
+
 use mse_secrets::Kind;
 
 use super::{Field, Fields, Reader};
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Spot};
+use crate::diagnostic::{Code, Spot, shown};
 use crate::model::{
-    AccessPolicy, AttestationMode, Feature, Hex, Identity, Image, KeyHash, LanguageVersion,
-    OrReference, SecretStore, Security, Service, Session, SessionHash, SessionName, Volume,
+    AccessPolicy, AttestationMode, Feature, Hex, Identity, KeyHash, LanguageVersion, OrReference,
+    Secret, SecretStore, Security, Session, SessionHash, SessionName,
 };
+use crate::read::field::{optional, or_default};
 use crate::yaml::{Content, Node};
 
 /// Reads a session; None: the report says why.
@@ -23,9 +26,9 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
 
     let sections = Sections::open(r, &mut fields);
     let predecessor = predecessor(r, &mut fields);
-    let namespace_hash = fields.get("namespace_hash").and_then(|field| {
+    let namespace_hash = optional(fields.get("namespace_hash"), |field| {
         r.uses(Feature::NamespaceHash, &field.spot);
-        if predecessor.is_some() {
+        if !matches!(predecessor, Some(None)) {
             r.report.error_with(
                 Code::Conflict,
                 &field.spot,
@@ -35,11 +38,11 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
         }
         field.parse::<SessionHash>(r, Code::BadValue)
     });
-    let salt = fields.get("salt").and_then(|field| {
+    let salt = optional(fields.get("salt"), |field| {
         r.uses(Feature::Salt, &field.spot);
         field.parse::<Hex<16>>(r, Code::BadValue)
     });
-    if salt.is_none() {
+    if matches!(salt, Some(None)) {
         r.report.warn(
             Code::MissingSalt,
             &Spot {
@@ -50,7 +53,7 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
             "write `salt:` and 32 random hex digits",
         );
     }
-    let creator = fields.get("creator").and_then(|field| creator(r, &field));
+    let creator = optional(fields.get("creator"), |field| creator(r, &field));
     let access_policy = match fields.get("access_policy") {
         Some(field) => field.or_reference(r, |field, r| super::policy(r, field)),
         None => Some(OrReference::Given(AccessPolicy::default())),
@@ -59,57 +62,45 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
         Some(field) => field.or_reference(r, |field, r| super::security(r, field)),
         None => Some(OrReference::Given(Security::default())),
     };
-    let secret_store = fields
-        .get("secret_config")
-        .and_then(|field| store(r, &field))
-        .unwrap_or_default();
+    let secret_store = or_default(fields.get("secret_config"), |field| store(r, &field));
     fields.finish(r);
 
     let secrets = sections.secrets(r);
-    let volumes = sections.read(r, &sections.volumes, |r, field| {
+    let volumes = Sections::read(r, &sections.volumes, |r, field| {
         super::volume::volume(r, field)
     });
     let mut legacy = Vec::new();
-    let images = sections.read(r, &sections.images, |r, field| {
+    let images = Sections::read(r, &sections.images, |r, field| {
         super::image::image(r, field, &mut legacy)
     });
     let is_attestation_off = matches!(&security, Some(OrReference::Given(Security {
         attestation: Some(OrReference::Given(settings)), ..
     })) if matches!(settings.mode, AttestationMode::None(_)));
-    let services = sections.read(r, &sections.services, |r, field| {
+    let services = Sections::read(r, &sections.services, |r, field| {
         super::service::service(r, field, &legacy, is_attestation_off)
     });
-    unique(
-        r,
-        &sections.services,
-        "service",
-        &services,
-        |one: &Service| one.name.as_str(),
-    );
-    unique(r, &sections.images, "image", &images, |one: &Image| {
-        one.name.as_str()
-    });
-    unique(r, &sections.volumes, "volume", &volumes, |one: &Volume| {
-        one.name.as_str()
-    });
-    unique(r, &sections.secrets, "secret", &secrets, |one| {
-        one.name.as_str()
-    });
+    for (fields, what) in [
+        (&sections.services, "service"),
+        (&sections.images, "image"),
+        (&sections.volumes, "volume"),
+        (&sections.secrets, "secret"),
+    ] {
+        unique(r, fields, what);
+    }
 
     Some(Session {
         name: name?,
-        version: r.version,
-        predecessor,
-        namespace_hash,
-        salt,
-        creator,
-        services,
-        images,
-        volumes,
-        secrets,
+        predecessor: predecessor?,
+        namespace_hash: namespace_hash?,
+        salt: salt?,
+        creator: creator?,
+        services: whole(services)?,
+        images: whole(images)?,
+        volumes: whole(volumes)?,
+        secrets: whole(secrets)?,
         access_policy: access_policy?,
         security: security?,
-        secret_store,
+        secret_store: secret_store?,
     })
 }
 
@@ -155,20 +146,24 @@ impl<'n> Sections<'n> {
         sections
     }
 
+    /// Each item; None where one is at fault.
     fn read<T>(
-        &self,
         r: &mut Reader,
         fields: &[Field<'n>],
         mut read: impl FnMut(&mut Reader, &Field<'n>) -> Option<T>,
-    ) -> Vec<T> {
-        fields.iter().filter_map(|field| read(r, field)).collect()
+    ) -> Vec<Option<T>> {
+        fields.iter().map(|field| read(r, field)).collect()
     }
 
-    fn secrets(&self, r: &mut Reader) -> Vec<crate::model::Secret> {
-        let secrets = self.read(r, &self.secrets, |r, field| super::secret::secret(r, field));
+    fn secrets(&self, r: &mut Reader) -> Vec<Option<Secret>> {
+        let secrets = Self::read(r, &self.secrets, |r, field| super::secret::secret(r, field));
         super::secret::check_circles(r, &self.secrets, &secrets);
         secrets
     }
+}
+
+fn whole<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
+    items.into_iter().collect()
 }
 
 /// The name of something in a list, if it has one.
@@ -188,28 +183,15 @@ fn entry<'n>(field: &Field<'n>, key: &str) -> Option<&'n str> {
     }
 }
 
-/// Complains about names that two have. `read` may be shorter than `fields`: the place is then
-/// found by the name.
-fn unique<T>(
-    r: &mut Reader,
-    fields: &[Field<'_>],
-    what: &str,
-    read: &[T],
-    name: impl Fn(&T) -> &str,
-) {
-    let mut seen = std::collections::BTreeSet::new();
-    for one in read {
-        let name = name(one);
-        if seen.insert(name) {
-            continue;
-        }
-        let spot = fields
-            .iter()
-            .rfind(|field| entry(field, "name") == Some(name))
-            .map(|field| field.spot.clone());
-        if let Some(spot) = spot {
-            let message = format!("another {what} is called `{name}`, too");
-            r.report.error(Code::DuplicateName, &spot, message);
+/// Complains about names that two have.
+fn unique(r: &mut Reader, fields: &[Field<'_>], what: &str) {
+    let mut seen = BTreeSet::new();
+    for field in fields {
+        if let Some(name) = name_of(field)
+            && !seen.insert(name)
+        {
+            let message = format!("another {what} is called `{}`, too", shown(name));
+            r.report.error(Code::DuplicateName, &field.spot, message);
         }
     }
 }
@@ -258,7 +240,8 @@ fn session_name(r: &mut Reader, field: &Field<'_>) -> Option<SessionName> {
     Some(name)
 }
 
-fn predecessor(r: &mut Reader, fields: &mut Fields<'_>) -> Option<SessionHash> {
+#[allow(clippy::option_option)]
+fn predecessor(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Option<SessionHash>> {
     let digest = fields.get("digest");
     let predecessor = fields.get("predecessor");
     if let Some(field) = &digest {
@@ -274,8 +257,8 @@ fn predecessor(r: &mut Reader, fields: &mut Fields<'_>) -> Option<SessionHash> {
                 .error_with(Code::Conflict, &field.spot, message, "remove `digest`");
         }
     }
-    let field = predecessor.or(digest.filter(|field| field.scalar() != Some("create")))?;
-    field.parse(r, Code::BadValue)
+    let field = predecessor.or(digest.filter(|field| field.scalar() != Some("create")));
+    optional(field, |field| field.parse(r, Code::BadValue))
 }
 
 fn creator(r: &mut Reader, field: &Field<'_>) -> Option<Identity> {
@@ -318,7 +301,8 @@ fn store(r: &mut Reader, field: &Field<'_>) -> Option<SecretStore> {
     // `!akv {…}` as SCONE writes it, `akv: {…}` for those who have no tags.
     let vault = match (&store_in.node.tag, store_in.scalar()) {
         (Some(tag), _) if tag == "akv" => store_in.clone(),
-        (Some(_), _) | (None, Some("cas")) => return Some(SecretStore::Cas),
+        // `!cas` with nothing behind it.
+        (Some(_), Some("" | "~")) | (None, Some("cas")) => return Some(SecretStore::Cas),
         _ => {
             let mut fields = store_in.map(r)?;
             let vault = fields.require(r, "akv");
@@ -327,7 +311,7 @@ fn store(r: &mut Reader, field: &Field<'_>) -> Option<SecretStore> {
         }
     };
     r.uses(Feature::VaultStore, &vault.spot);
-    let mut fields = vault.map(r)?;
+    let mut fields = vault.map_with_tag(r)?;
     let name = fields
         .require(r, "vault")
         .and_then(|field| field.line(r, 512));

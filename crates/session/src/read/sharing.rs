@@ -56,24 +56,28 @@ pub(super) fn recipient(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Recip
 }
 
 /// One export, or a list of them.
-pub(super) fn exports(r: &mut Reader, field: &Field<'_>) -> Vec<Export> {
-    field
+pub(super) fn exports(r: &mut Reader, field: &Field<'_>) -> Option<Vec<Export>> {
+    let read: Vec<_> = field
         .one_or_many(r)
         .iter()
-        .filter_map(|field| {
-            if field.scalar().is_some() {
-                return short(r, field).map(|short| Export {
-                    to: Recipient::Session(short.session),
-                    cas: short.cas,
-                });
-            }
-            let mut fields = field.map(r)?;
-            let to = recipient(r, &mut fields);
-            let cas = remote(r, &mut fields);
-            fields.finish(r);
-            Some(Export { to: to?, cas: cas? })
-        })
-        .collect()
+        .map(|field| export(r, field))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn export(r: &mut Reader, field: &Field<'_>) -> Option<Export> {
+    if field.scalar().is_some() {
+        let short = short(r, field)?;
+        return Some(Export {
+            to: Recipient::Session(short.session),
+            cas: short.cas,
+        });
+    }
+    let mut fields = field.map(r)?;
+    let to = recipient(r, &mut fields);
+    let cas = remote(r, &mut fields);
+    fields.finish(r);
+    Some(Export { to: to?, cas: cas? })
 }
 
 /// What a secret called `own` is imported from.

@@ -5,6 +5,7 @@ use crate::diagnostic::Code;
 use crate::model::{
     Feature, FileProtection, UpdatePolicy, Volume, VolumeExport, VolumeName, VolumeOrigin,
 };
+use crate::read::field::or_default;
 use crate::read::sharing;
 
 pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {
@@ -12,24 +13,18 @@ pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {
     let name = fields
         .require(r, "name")
         .and_then(|field| field.parse(r, Code::BadName));
-    let files = match fields.get("files") {
-        Some(field) => {
-            r.uses(Feature::AuthenticatedFiles, &field.spot);
-            field.word(
-                r,
-                &[FileProtection::Encrypted, FileProtection::AuthenticatedOnly]
-                    .map(|files| (files.as_str(), files)),
-            )
-        }
-        None => Some(FileProtection::default()),
-    };
+    let files = or_default(fields.get("files"), |field| {
+        r.uses(Feature::AuthenticatedFiles, &field.spot);
+        field.word(
+            r,
+            &[FileProtection::Encrypted, FileProtection::AuthenticatedOnly]
+                .map(|files| (files.as_str(), files)),
+        )
+    });
     let export = fields.get("export");
     let origin = origin(r, &mut fields, export.as_ref());
     fields.finish(r);
-    let exports = match export {
-        Some(field) => exports(r, &field),
-        None => Some(Vec::new()),
-    };
+    let exports = or_default(export, |field| exports(r, &field));
     Some(Volume {
         name: name?,
         files: files?,
@@ -105,10 +100,9 @@ fn exports(r: &mut Reader, field: &Field<'_>) -> Option<Vec<VolumeExport>> {
 
 fn export(r: &mut Reader, field: &Field<'_>) -> Option<VolumeExport> {
     let mut fields = field.map(r)?;
-    let update_policy = match fields.get("update_policy") {
-        Some(field) => Some(update_policy(r, &field)?),
-        None => None,
-    };
+    let update_policy = or_default(fields.get("update_policy"), |field| {
+        update_policy(r, &field)
+    });
     let alias = match fields.get("volume_alias") {
         Some(field) => {
             r.uses(Feature::VolumeAlias, &field.spot);
@@ -128,7 +122,7 @@ fn export(r: &mut Reader, field: &Field<'_>) -> Option<VolumeExport> {
     fields.finish(r);
     Some(VolumeExport {
         to: to?,
-        update_policy,
+        update_policy: update_policy?,
         alias,
     })
 }

@@ -7,6 +7,7 @@ use crate::{check, errors, import, with};
 const H: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 #[test]
+#[allow(clippy::too_many_lines)] // A table.
 fn each_fault_is_found_in_its_place() {
     let service = format!("attestation: [{{mrenclave: {H}}}]");
     let key = "{name: k, kind: private-key}";
@@ -283,6 +284,37 @@ fn each_fault_is_found_in_its_place() {
             "secrets[0].valid_for",
         ),
         (
+            "secrets: [{name: x, kind: binary, size: 4097}]",
+            Code::BadValue,
+            "secrets[0].size",
+        ),
+        (
+            "secrets: [{name: x, kind: binary, value: ''}]",
+            Code::BadValue,
+            "secrets[0].value",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: x509, common_name: {H}1}}]"),
+            Code::BadValue,
+            "secrets[0].common_name",
+        ),
+        (
+            &format!(
+                "secrets: [{{name: x, kind: ascii, value: {}}}]",
+                "a".repeat(65_537)
+            ),
+            Code::TooLarge,
+            "secrets[0].value",
+        ),
+        (
+            &format!(
+                "secrets: [{key}, {{name: x, kind: jwt, signer: k, validity: {{for: 1d}}, payload: {{a: {}}}}}]",
+                "b".repeat(16_384)
+            ),
+            Code::TooLarge,
+            "secrets[1].payload",
+        ),
+        (
             "secrets: [{name: x, kind: config-fragment}]",
             Code::MissingKey,
             "secrets[0]",
@@ -437,6 +469,16 @@ fn each_fault_is_found_in_its_place() {
             "security.attestation.url",
         ),
         (
+            "security: {attestation: {tolerate: [{what: aepic-leak, reason: r, until: 2030-01-01}, aepic-leak]}}",
+            Code::Conflict,
+            "security.attestation.tolerate",
+        ),
+        (
+            "security: {attestation: {mode: {what: hardware, reason: r, until: 2030-01-01}}}",
+            Code::Conflict,
+            "security.attestation.mode",
+        ),
+        (
             "security: {attestation: {tolerate: [hyperthreads]}}",
             Code::BadValue,
             "security.attestation.tolerate[0]",
@@ -460,6 +502,22 @@ fn each_fault_is_found_in_its_place() {
             "security: {attestation: {tolerate: [{what: debug-mode, reason: r, until: soon}]}}",
             Code::BadValue,
             "security.attestation.tolerate[0].until",
+        ),
+        (
+            "secret_config: {store_in: !cas {vault: v}}",
+            Code::WrongType,
+            "secret_config.store_in",
+        ),
+        ("services: !cas []", Code::WrongType, "services"),
+        (
+            "secret_config: !akv {store_in: cas}",
+            Code::WrongType,
+            "secret_config",
+        ),
+        (
+            "secret_config: {store_in: !akv x}",
+            Code::WrongType,
+            "secret_config.store_in",
         ),
         (
             "secret_config: {store_in: !akv {vault: v, token: t}}",
@@ -549,6 +607,36 @@ fn no_value_of_a_secret_is_in_a_diagnostic() {
         let json = serde_json::to_string(&outcome.diagnostics).unwrap();
         assert!(!json.contains(canary), "{rest}\n{json}");
         assert!(!format!("{outcome:?}").contains(canary), "{rest}");
+    }
+}
+
+#[test]
+fn no_value_of_a_secret_is_in_a_session_that_is_shown() {
+    let canary = "6361";
+    let key = canary.repeat(16);
+    for rest in [
+        format!("secrets: [{{name: x, kind: ascii, value: {canary}}}]"),
+        format!("secrets: [{{name: x, kind: binary, value: \"{canary}\"}}]"),
+        format!("secrets: [{{name: x, kind: config-fragment, value: {{a: {canary}}}}}]"),
+        format!(
+            "secrets: [{{name: x, kind: aad-token, tenant_id: t, client_id: c, application_secret: {canary}}}]"
+        ),
+        format!("volumes: [{{name: v, fspf_key: {key}}}]"),
+        format!("security: {{service_access_token: {canary}}}"),
+        format!("images: [{{name: i, injection_files: [{{path: /f, content: \"{canary}\"}}]}}]"),
+    ] {
+        let outcome = check(&with(&rest));
+        assert!(
+            outcome.session.is_some(),
+            "{rest} {:?}",
+            outcome.diagnostics
+        );
+        let shown = format!("{outcome:?}");
+        // As characters, or as bytes.
+        assert!(
+            !shown.contains(canary) && !shown.contains("99, 97"),
+            "{rest}\n{shown}"
+        );
     }
 }
 

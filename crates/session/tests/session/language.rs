@@ -260,3 +260,42 @@ fn namespaces() {
             .is_root()
     );
 }
+
+#[test]
+fn defaults_that_are_said_are_not_said() {
+    for (said, unsaid) in [
+        (
+            "secrets: [{name: x, kind: x509, dns: a, common_name: a}]",
+            "secrets: [{name: x, kind: x509, san: ['dns:a']}]",
+        ),
+        (
+            "secrets: [{name: x, kind: binary, value: 'AAff'}]",
+            "secrets: [{name: x, kind: binary, value: \" aaFF\\n\"}]",
+        ),
+        (
+            "secrets: [{name: x, kind: ascii, size: 20}]",
+            "secrets: [{name: x, kind: ascii}]",
+        ),
+        (
+            "secrets: [{name: x, kind: private-key, key_type: P-256, migrate: false}]",
+            "secrets: [{name: x, kind: private-key}]",
+        ),
+        (
+            "volumes: [{name: v, files: encrypted, export: {to: {session: s}, update_policy: rollback_protected}}]",
+            "volumes: [{name: v, export: [{session: s}]}]",
+        ),
+        (
+            "access_policy: {read: [CREATOR], list_sessions: CREATOR}",
+            "",
+        ),
+        (
+            "security: {attestation: {mode: hardware, tolerate: [], ignore_advisories: []}, singleton_enclaves: false}",
+            "",
+        ),
+        ("secret_config: {store_in: !cas }", ""),
+        ("secret_config: {store_in: cas}", "digest: create"),
+    ] {
+        assert_eq!(session(said), session(unsaid), "{said}");
+        assert_eq!(session(said).hash(), session(unsaid).hash(), "{said}");
+    }
+}

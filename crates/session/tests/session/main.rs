@@ -1,5 +1,6 @@
 //! The language from outside.
 
+mod bounds;
 mod census;
 mod faults;
 mod language;

@@ -59,6 +59,16 @@ proptest! {
         }
     }
 
+    /// What an older version spells differently is read again as strictly as it was read.
+    #[test]
+    fn the_canonical_form_needs_no_indulgence(sections in proptest::collection::vec(section(), 0..4), version in prop_oneof![Just("0.2"), Just("0.3"), Just("0.3.5"), Just("0.3.10")]) {
+        let text = format!("name: a\nversion: {version}\n{}", sections.join("\n"));
+        let strict = |text: &str, variables: &Variables| check_text(text, variables, Compatibility::Strict).session;
+        if let Some(session) = strict(&text, &Variables::replaced()) {
+            prop_assert_eq!(strict(&session.to_text(), &Variables::replaced()), Some(session));
+        }
+    }
+
     /// The order of the sections, and quotes around words, mean nothing.
     #[test]
     fn spelling_does_not_change_the_hash(sections in proptest::collection::vec(section(), 2..4)) {
@@ -87,7 +97,10 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         for variables in [Variables::new(), Variables::replaced()] {
-            if let Some(session) = check_text(&text, &variables, Compatibility::Import).session {
+            let outcome = check_text(&text, &variables, Compatibility::Import);
+            prop_assert_eq!(outcome.session.is_some(), outcome.errors().count() == 0);
+            prop_assert!(outcome.errors().all(|one| !one.message.contains("for a reason unknown")), "{}", text);
+            if let Some(session) = outcome.session {
                 prop_assert_eq!(read(&session.to_text()), Some(session));
             }
         }

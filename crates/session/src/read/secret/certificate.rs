@@ -6,29 +6,28 @@ use super::{Parameters, named};
 use crate::diagnostic::{Code, shown};
 use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, SecretName};
 use crate::read::Reader;
+use crate::read::field::optional;
+
+/// RFC 5280: `ub-common-name`.
+const MAX_COMMON_NAME: usize = 64;
 
 pub(super) fn request(
     r: &mut Reader,
     parameters: &Parameters<'_>,
     name: &SecretName,
 ) -> Option<CertificateRequest> {
-    let private_key = match parameters.get("private_key") {
-        Some(field) => named(r, field, &[Kind::PrivateKey]).map(Some),
-        None => Some(None),
-    };
-    let issuer = match parameters.get("issuer") {
-        Some(field) => named(r, field, &[Kind::X509Ca]).map(Some),
-        None => Some(None),
-    };
-    let endpoint = match parameters.get("endpoint") {
-        Some(field) => field
-            .word(
-                r,
-                &[Endpoint::Client, Endpoint::Server].map(|end| (end.as_str(), end)),
-            )
-            .map(Some),
-        None => Some(None),
-    };
+    let private_key = optional(parameters.get("private_key").cloned(), |field| {
+        named(r, &field, &[Kind::PrivateKey])
+    });
+    let issuer = optional(parameters.get("issuer").cloned(), |field| {
+        named(r, &field, &[Kind::X509Ca])
+    });
+    let endpoint = optional(parameters.get("endpoint").cloned(), |field| {
+        field.word(
+            r,
+            &[Endpoint::Client, Endpoint::Server].map(|end| (end.as_str(), end)),
+        )
+    });
     if endpoint == Some(Some(Endpoint::Client))
         && let Some(field) = parameters.get("dns")
     {
@@ -41,25 +40,31 @@ pub(super) fn request(
         return None;
     }
     let names = names(r, parameters);
-    let common_name = match parameters.get("common_name") {
-        Some(field) => field.line(r, 256).map(Some),
-        None => Some(None),
-    };
-    let valid_for = match parameters.get("valid_for") {
-        Some(field) => field.parse(r, Code::BadValue).map(Some),
-        None => Some(None),
-    };
-    let names = names?;
-    let first_dns = names.iter().find_map(|name| match name {
-        AlternativeName::Dns(name) => Some(name.clone()),
-        AlternativeName::Ip(_) => None,
+    let common_name = optional(parameters.get("common_name").cloned(), |field| {
+        let common_name = field.line(r, 256)?;
+        if common_name.chars().count() > MAX_COMMON_NAME {
+            let message = format!("a common name has at most {MAX_COMMON_NAME} characters");
+            r.report.error(Code::BadValue, &field.spot, message);
+            return None;
+        }
+        Some(common_name)
     });
+    let valid_for = optional(parameters.get("valid_for").cloned(), |field| {
+        field.parse(r, Code::BadValue)
+    });
+    let names = names?;
+    let by_default = names
+        .iter()
+        .find_map(|name| match name {
+            AlternativeName::Dns(name) => Some(name.as_str()),
+            AlternativeName::Ip(_) => None,
+        })
+        .unwrap_or(name.as_str());
+    let common_name = common_name?.filter(|common_name| common_name != by_default);
     Some(CertificateRequest {
         private_key: private_key?,
         issuer: issuer?,
-        common_name: common_name?
-            .or(first_dns)
-            .unwrap_or_else(|| name.to_string()),
+        common_name,
         endpoint: endpoint?,
         names,
         valid_for: valid_for?,

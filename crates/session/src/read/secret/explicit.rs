@@ -1,5 +1,6 @@
 //! Values that stand in the session.
 
+use mse_crypto::Zeroizing;
 use mse_secrets::Kind;
 use serde_json::{Map, Number, Value};
 
@@ -9,6 +10,9 @@ use crate::model::{Explicit, Feature};
 use crate::read::{Field, Reader};
 use crate::template::HostArguments;
 use crate::yaml::Content;
+
+/// Of a value that stands in the session.
+const MAX_BYTES: usize = 64 * 1024;
 
 pub(super) fn explicit(
     r: &mut Reader,
@@ -30,16 +34,21 @@ pub(super) fn explicit(
         Kind::X509 | Kind::X509Ca => r.uses(Feature::ExplicitCertificates, &field.spot),
         Kind::Ascii | Kind::Binary | Kind::PrivateKey | Kind::PublicKey => {}
     }
-    let template = field.template(r, HostArguments::Literal)?;
+    let mut template = field.template(r, HostArguments::Literal)?;
     if let Some(text) = template.as_literal() {
+        if text.len() > MAX_BYTES {
+            let message = format!("a value has at most {MAX_BYTES} bytes");
+            r.report.error(Code::TooLarge, &field.spot, message);
+            return None;
+        }
         let wanted = match kind {
             Kind::Binary => {
-                let is_hex = hex::decode(text.trim()).is_ok();
+                let is_hex = hex::decode(text.trim()).is_ok_and(|bytes| !bytes.is_empty());
                 (!is_hex).then_some("an even number of hex digits")
             }
             Kind::PrivateKey => (!is_pem(text, "PRIVATE KEY")).then_some("PKCS#8 in PEM"),
             Kind::PublicKey => (!is_pem(text, "PUBLIC KEY")).then_some("SPKI in PEM"),
-            Kind::X509 | Kind::X509Ca => (!is_pem(text, "CERTIFICATE")).then_some("PEM"),
+            Kind::X509 | Kind::X509Ca => (!is_certificate(text)).then_some("PEM"),
             _ => None,
         };
         if let Some(wanted) = wanted {
@@ -47,8 +56,15 @@ pub(super) fn explicit(
             r.report.error(Code::BadValue, &field.spot, message);
             return None;
         }
-        if matches!(kind, Kind::Ascii | Kind::Binary | Kind::PrivateKey) {
+        if matches!(kind, Kind::Ascii | Kind::Binary | Kind::PrivateKey)
+            || text.contains("PRIVATE KEY-----")
+        {
             field.warn_of_explicit(r, "the secret");
+        }
+        if kind == Kind::Binary {
+            // Digits in either case are the same bytes.
+            let digits = Zeroizing::new(text.trim().to_lowercase());
+            template = field.template_of(r, &digits, HostArguments::Literal)?;
         }
     }
     let private_key = match private_key {
@@ -59,6 +75,15 @@ pub(super) fn explicit(
         value: template,
         private_key,
     })
+}
+
+/// A certificate, those that issued it, and perhaps the private key.
+fn is_certificate(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with("-----BEGIN CERTIFICATE-----")
+        && ["CERTIFICATE", "PRIVATE KEY"]
+            .iter()
+            .any(|label| text.ends_with(&format!("-----END {label}-----")))
 }
 
 fn is_pem(text: &str, label: &str) -> bool {

@@ -4,27 +4,33 @@ use std::collections::BTreeMap;
 
 use mse_secrets::Kind;
 
-use super::{Parameters, missing, named};
+use super::{Parameters, named, required};
 use crate::diagnostic::{Code, Spot, shown};
 use crate::model::{
     AadCredential, AadToken, Feature, JwtRequest, Lifetime, SecretName, VaultImport,
 };
+use crate::read::field::{optional, or_default};
 use crate::read::{Field, Reader};
 use crate::template::{HostArguments, Template};
 
 /// The name of an aad-token, also as a reference to it.
 pub(in crate::read) fn token(r: &mut Reader, field: &Field<'_>) -> Option<SecretName> {
-    let name = match field.reference(r) {
-        Some(reference) => reference.secret().cloned(),
-        None => Some(field.parse(r, Code::BadName)?),
+    name_or_reference(r, field, &[Kind::AadToken])
+}
+
+fn name_or_reference(r: &mut Reader, field: &Field<'_>, kinds: &[Kind]) -> Option<SecretName> {
+    let Some(reference) = field.reference(r) else {
+        return named(r, field, kinds);
     };
-    let Some(name) = name else {
-        r.report
-            .error(Code::WrongKind, &field.spot, "this is no aad-token");
+    let Some(name) = reference.secret() else {
+        let message = "a secret of the session is wanted here";
+        r.report.error(Code::WrongKind, &field.spot, message);
         return None;
     };
-    r.expect_secret(name.as_str(), &[Kind::AadToken], &field.spot);
-    Some(name)
+    if !kinds.is_empty() {
+        r.expect_secret(name.as_str(), kinds, &field.spot);
+    }
+    Some(name.clone())
 }
 
 pub(super) fn vault_import(
@@ -44,17 +50,10 @@ pub(super) fn vault_import(
         Some(field) => token(r, &field),
         None => only_token(r, &fields.spot),
     };
-    let decryption_key = match fields.get("decryption_key") {
-        Some(field) => {
-            r.uses(Feature::VaultDecryptionKey, &field.spot);
-            let name = match field.reference(r) {
-                Some(reference) => reference.secret().cloned(),
-                None => named(r, &field, &[]),
-            };
-            name.map(Some)
-        }
-        None => Some(None),
-    };
+    let decryption_key = optional(fields.get("decryption_key"), |field| {
+        r.uses(Feature::VaultDecryptionKey, &field.spot);
+        name_or_reference(r, &field, &[])
+    });
     fields.finish(r);
     Some(VaultImport {
         vault: vault?,
@@ -83,13 +82,8 @@ fn only_token(r: &mut Reader, spot: &Spot) -> Option<SecretName> {
 }
 
 pub(super) fn aad(r: &mut Reader, parameters: &Parameters<'_>, spot: &Spot) -> Option<AadToken> {
-    let line = |key, r: &mut Reader| match parameters.get(key) {
-        Some(field) => field.line(r, 256),
-        None => {
-            missing(r, spot, Kind::AadToken, key);
-            None
-        }
-    };
+    let line =
+        |key, r: &mut Reader| required(r, parameters, key, Kind::AadToken, spot)?.line(r, 256);
     let tenant_id = line("tenant_id", r);
     let client_id = line("client_id", r);
     let secret = parameters.get("application_secret");
@@ -120,7 +114,7 @@ pub(super) fn aad(r: &mut Reader, parameters: &Parameters<'_>, spot: &Spot) -> O
             None
         }
         (None, None) => {
-            missing(r, spot, Kind::AadToken, "application_secret");
+            required(r, parameters, "application_secret", Kind::AadToken, spot);
             None
         }
     };
@@ -140,34 +134,23 @@ fn credential_text(r: &mut Reader, field: &Field<'_>) -> Option<Template> {
 }
 
 pub(super) fn jwt(r: &mut Reader, parameters: &Parameters<'_>, spot: &Spot) -> Option<JwtRequest> {
-    let signer = match parameters.get("signer") {
-        Some(field) => named(r, field, &[Kind::PrivateKey]),
-        None => {
-            missing(r, spot, Kind::Jwt, "signer");
-            None
-        }
-    };
-    let alg = match parameters.get("alg") {
-        Some(field) => field.word(r, &[("ES384", ())]),
-        None => Some(()),
-    };
-    let valid_for = match parameters.get("validity") {
-        Some(field) => field.map(r).and_then(|mut fields| {
+    let signer = required(r, parameters, "signer", Kind::Jwt, spot)
+        .and_then(|field| named(r, field, &[Kind::PrivateKey]));
+    let alg = or_default(parameters.get("alg").cloned(), |field| {
+        field.word(r, &[("ES384", ())])
+    });
+    let valid_for = required(r, parameters, "validity", Kind::Jwt, spot)
+        .and_then(|field| field.map(r))
+        .and_then(|mut fields| {
             let valid_for = fields
                 .require(r, "for")
                 .and_then(|field| field.parse::<Lifetime>(r, Code::BadValue));
             fields.finish(r);
             valid_for
-        }),
-        None => {
-            missing(r, spot, Kind::Jwt, "validity");
-            None
-        }
-    };
-    let payload = match parameters.get("payload") {
-        Some(field) => payload(r, field),
-        None => Some(BTreeMap::new()),
-    };
+        });
+    let payload = or_default(parameters.get("payload").cloned(), |field| {
+        payload(r, &field)
+    });
     alg?;
     Some(JwtRequest {
         signer: signer?,
@@ -176,6 +159,9 @@ pub(super) fn jwt(r: &mut Reader, parameters: &Parameters<'_>, spot: &Spot) -> O
     })
 }
 
+/// Bytes of all claims of a token, with their names.
+const MAX_CLAIMS: usize = 16 * 1024;
+
 fn payload(r: &mut Reader, field: &Field<'_>) -> Option<BTreeMap<String, Template>> {
     let mut claims = BTreeMap::new();
     let mut is_whole = true;
@@ -183,6 +169,15 @@ fn payload(r: &mut Reader, field: &Field<'_>) -> Option<BTreeMap<String, Templat
         let claim = claim(r, name, &value);
         is_whole &= claim.is_some();
         claims.extend(claim.map(|claim| (name.to_owned(), claim)));
+    }
+    let bytes: usize = claims
+        .iter()
+        .map(|(name, claim): (&String, &Template)| name.len() + claim.to_text().len())
+        .sum();
+    if bytes > MAX_CLAIMS {
+        let message = format!("the claims have {bytes} bytes, and {MAX_CLAIMS} at most");
+        r.report.error(Code::TooLarge, &field.spot, message);
+        return None;
     }
     is_whole.then_some(claims)
 }
