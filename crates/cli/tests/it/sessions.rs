@@ -352,6 +352,7 @@ fn the_canonical_form_hides_values_unless_asked() {
     let compact = succeeds(&user, &["show", "session.yml", "--json"]);
     let pretty: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(compact.json(), pretty);
+    assert_eq!(compact.stdout, format!("{pretty}\n"));
     assert_eq!(compact.stderr, "");
     let exact = user.mse(&["session", "show", "session.yml", "--json", "--with-secrets"]);
     let session = check_text(&text(), &Variables::new(), Compatibility::Strict)

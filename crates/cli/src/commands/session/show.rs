@@ -48,7 +48,7 @@ impl Show {
         let mut document = if self.with_secrets { real } else { shown };
         if let Value::Object(entries) = &mut document {
             // It is no part of the canonical form.
-            entries.remove("salt");
+            entries.retain(|key, _| key != "salt");
         }
         if hidden > 0 && !self.with_secrets {
             let values = counted(hidden, "value", "values");
