@@ -675,3 +675,38 @@ fn what_others_wrote_gives_no_orders_to_the_terminal() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn what_is_wrong_with_a_secret_value_does_not_show_it() {
+    let user = user();
+    let short_key = &FILE_SYSTEM_KEY[2..];
+    let secret =
+        |kind: &str, value: &str| format!("secrets: [{{name: s, kind: {kind}, value: {value}}}]\n");
+    for (wrong, value, code) in [
+        (secret("binary", ASCII), ASCII, "bad-value"),
+        (secret("private-key", ASCII), ASCII, "bad-value"),
+        (secret("ascii", &format!("[{ASCII}]")), ASCII, "wrong-type"),
+        (
+            text().replace(FILE_SYSTEM_KEY, short_key),
+            short_key,
+            "bad-value",
+        ),
+        (text().replace(SALT, &SALT[2..]), &SALT[2..], "bad-value"),
+    ] {
+        let wrong = if wrong.contains("name: shop/api") {
+            wrong
+        } else {
+            format!("{PLAIN}{wrong}")
+        };
+        user.write("wrong.yml", &wrong);
+        for form in [&[][..], &["--json"]] {
+            let ran = run(&user, &[&["check", "wrong.yml"], form].concat());
+            assert_eq!(ran.code, 1, "{ran:?}");
+            assert!(ran.stdout.contains(code), "{ran:?}");
+            assert!(!ran.stdout.contains(value), "{ran:?}");
+            let ran = run(&user, &[&["hash", "wrong.yml"], form].concat());
+            assert_eq!(ran.code, 3, "{ran:?}");
+            assert!(!ran.stderr.contains(value), "{ran:?}");
+        }
+    }
+}

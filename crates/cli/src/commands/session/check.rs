@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Serialize, Serializer};
 
-use super::findings::Findings;
+use super::findings::{Findings, Stream};
 use super::source::{Reading, one_standard_input, shown_path};
 use crate::cli::Scene;
 use crate::exit::Exit;
@@ -110,7 +110,7 @@ impl Report for All {
     fn text(&self) -> String {
         let mut lines = Vec::new();
         for one in &self.0 {
-            let findings = one.findings.text(&one.file);
+            let findings = one.findings.text(&one.file, Stream::Stdout);
             if !findings.is_empty() {
                 lines.push(findings);
             }

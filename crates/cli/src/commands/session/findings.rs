@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use console::style;
 use mse_session::{Diagnostic, Severity};
 use serde::Serialize;
 
 use super::source::shown_path;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::ui::{bad, caution, counted};
+use crate::ui::counted;
 
 /// One thing that is wrong, or that the author should know.
 #[derive(Serialize)]
@@ -56,14 +57,16 @@ impl Findings {
         }
     }
 
-    /// A block for each finding, for people.
-    pub(super) fn text(&self, file: &Path) -> String {
-        let errors = self.errors.iter().map(|one| one.text(file, bad("error")));
-        let warnings = self
-            .warnings
-            .iter()
-            .map(|one| one.text(file, caution("warning")));
-        errors.chain(warnings).collect::<Vec<_>>().join("\n")
+    /// A block for each finding, for people who watch `stream`.
+    pub(super) fn text(&self, file: &Path, stream: Stream) -> String {
+        let lines = |findings: &[Finding], severity| -> Vec<String> {
+            let label = stream.label(severity);
+            findings.iter().map(|one| one.text(file, &label)).collect()
+        };
+        let errors = lines(&self.errors, Severity::Error);
+        [errors, lines(&self.warnings, Severity::Warning)]
+            .concat()
+            .join("\n")
     }
 
     /// `1 error, 2 warnings`.
@@ -79,11 +82,35 @@ impl Findings {
     pub(super) fn into_failure(self, file: &Path) -> Failure {
         let shown = shown_path(file);
         let message = format!("`{shown}` is no valid session: {}", self.counts());
-        let rendered = format!("{}\n{} {message}", self.text(file), bad("error:"));
+        let rendered = format!(
+            "{}\n{}: {message}",
+            self.text(file, Stream::Stderr),
+            Stream::Stderr.label(Severity::Error)
+        );
         Failure::new(Exit::InvalidConfiguration, message)
             .with_hint("`mse session check` says what is wrong")
             .rendered_as(rendered)
             .details(serde_json::to_value(&self).unwrap_or_default())
+    }
+}
+
+/// Where a text goes: each stream has colour if it is a terminal.
+#[derive(Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn label(self, severity: Severity) -> String {
+        let label = match severity {
+            Severity::Error => style(severity).red().bold(),
+            Severity::Warning => style(severity).yellow().bold(),
+        };
+        match self {
+            Self::Stdout => label.to_string(),
+            Self::Stderr => label.for_stderr().to_string(),
+        }
     }
 }
 
@@ -110,7 +137,7 @@ impl From<Diagnostic> for Finding {
 }
 
 impl Finding {
-    fn text(&self, file: &Path, severity: String) -> String {
+    fn text(&self, file: &Path, severity: &str) -> String {
         let mut text = shown_path(file);
         for place in [self.line, self.column].into_iter().flatten() {
             text.push_str(&format!(":{place}"));

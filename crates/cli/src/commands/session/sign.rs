@@ -11,9 +11,7 @@ use serde::Serialize;
 use super::findings::Findings;
 use super::output::Output;
 use super::secrecy::Documents;
-use super::source::{
-    Loaded, Reading, one_standard_input, shown_path, signature_failure, wrong_usage,
-};
+use super::source::{Loaded, Reading, is_stdin, shown_path, signature_failure, wrong_usage};
 use super::verify::{Signer, signers_text};
 use crate::cli::Scene;
 use crate::exit::Exit;
@@ -48,7 +46,6 @@ pub(super) struct Sign {
 
 impl Sign {
     pub(super) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
-        one_standard_input([self.file.as_path()])?;
         let Loaded {
             session,
             warnings,
@@ -78,7 +75,8 @@ impl Sign {
             scene.ui.warn(warning.line());
         }
         // Only what is extended may be replaced: nobody's signature is lost by that.
-        let replaceable = signed.is_some().then_some(self.file.as_path());
+        let replaceable =
+            (signed.is_some() && !is_stdin(&self.file)).then_some(self.file.as_path());
         let mut signed = signed.unwrap_or_else(|| SignedSession::new(&session));
         signed
             .sign(&session, &key)
