@@ -101,6 +101,7 @@ pub(crate) enum Command {
     Trust(commands::trust::Trust),
     Collateral(Box<commands::collateral::CollateralCommand>),
     Policy(commands::policy::Policy),
+    Session(Box<commands::session::SessionCommand>),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -139,6 +140,7 @@ impl Invocation {
             Command::Trust(command) => command.run(&scene),
             Command::Collateral(command) => command.run(&scene).await,
             Command::Policy(command) => command.run(&scene),
+            Command::Session(command) => command.run(&scene),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }

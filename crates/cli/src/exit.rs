@@ -5,11 +5,11 @@ use std::process::ExitCode;
 /// How a command ends that does not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// 1: an enclave, its evidence or its platform is not what it must be.
+    /// 1: an enclave, its evidence, its platform or a session is not what it must be.
     Refused,
     /// 2: the command line is wrong.
     Usage,
-    /// 3: `mse.toml`, a context or a trust file is wrong.
+    /// 3: `mse.toml`, a context, a session or a trust file is wrong.
     InvalidConfiguration,
     /// 4: there is no valid login.
     NotLoggedIn,
@@ -73,7 +73,7 @@ Exit codes:
   0  done
   1  verification refused
   2  wrong usage
-  3  mse.toml, a context or a trust file is wrong
+  3  mse.toml, a context, a session or a trust file is wrong
   4  not logged in
   5  the platform refused, or is out of reach
   6  not found

@@ -60,6 +60,13 @@ impl Failure {
         self
     }
 
+    /// Replaces the message for people by a text that has its own layout.
+    #[must_use]
+    pub(crate) fn rendered_as(mut self, text: impl Into<String>) -> Self {
+        self.0.rendered = Some(text.into());
+        self
+    }
+
     /// Says what became of the rest: "the app was stopped".
     #[must_use]
     pub(crate) fn and(mut self, aftermath: &str) -> Self {
@@ -128,9 +135,9 @@ impl From<Diagnostics> for Failure {
             });
         let hint = diagnostics.iter().find_map(|one| one.help.clone());
         let mut failure = Self::new(Exit::InvalidConfiguration, message)
-            .details(serde_json::to_value(&diagnostics).unwrap_or_default());
+            .details(serde_json::to_value(&diagnostics).unwrap_or_default())
+            .rendered_as(diagnostics.to_string());
         failure.0.hint = hint;
-        failure.0.rendered = Some(diagnostics.to_string());
         failure
     }
 }

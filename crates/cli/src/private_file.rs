@@ -19,6 +19,25 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     write_atomically(path, content).map_err(|error| Failure::file("write", path, &error))
 }
 
+/// What became of a file that was to be new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Creation {
+    Written,
+    /// Something is there already, and was left alone.
+    Exists,
+}
+
+/// Writes `content` to `path`, 0600, all of it or nothing, unless there is something already.
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<Creation, Failure> {
+    let written = temporary_with(path, content)
+        .and_then(|file| file.persist_noclobber(path).map_err(|error| error.error));
+    match written {
+        Ok(_) => Ok(Creation::Written),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Creation::Exists),
+        Err(error) => Err(Failure::file("write", path, &error)),
+    }
+}
+
 /// Reads the text of `path`, or `None` if there is no such file.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
     match read_bounded(path, limit) {
@@ -29,6 +48,12 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
 }
 
 fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    temporary_with(path, content)?.persist(path)?;
+    Ok(())
+}
+
+/// A file beside `path` that becomes it, or vanishes.
+fn temporary_with(path: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let dir = path
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
@@ -37,8 +62,7 @@ fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    Ok(file)
 }
 
 fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
@@ -110,5 +134,14 @@ mod tests {
                 .contains("longer than 2 bytes")
         );
         assert_eq!(read(&folder.join("none"), 2).unwrap(), None);
+
+        assert_eq!(write_new(&file, b"newer").unwrap(), Creation::Exists);
+        assert_eq!(read(&file, 9).unwrap().unwrap(), "new");
+        let other = folder.join("other");
+        assert_eq!(write_new(&other, b"newer").unwrap(), Creation::Written);
+        assert_eq!(read(&other, 9).unwrap().unwrap(), "newer");
+        assert_eq!(mode(&other), 0o600);
+        // No temporary file stays.
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 }

@@ -27,6 +27,7 @@ fn every_command_has_a_help_with_an_example() {
         "trust",
         "policy",
         "collateral",
+        "session",
         "completions",
         "man",
     ] {

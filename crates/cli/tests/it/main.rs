@@ -16,6 +16,7 @@ mod measuring;
 mod policies;
 mod proxying;
 mod refusals;
+mod sessions;
 mod support;
 mod trusting;
 mod verifying;

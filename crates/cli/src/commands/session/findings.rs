@@ -1,0 +1,216 @@
+//! What is wrong with a session, for people and programs.
+
+use std::path::Path;
+
+use console::style;
+use mse_session::{Diagnostic, Severity};
+use serde::Serialize;
+
+use super::source::shown_path;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::ui::counted;
+
+/// One thing that is wrong, or that the author should know.
+#[derive(Serialize)]
+pub(super) struct Finding {
+    pub(super) code: &'static str,
+    pub(super) line: Option<usize>,
+    pub(super) column: Option<usize>,
+    /// Empty where the session as a whole is meant.
+    pub(super) field: String,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// All that was found in one session, by severity.
+#[derive(Serialize)]
+pub(super) struct Findings {
+    pub(super) errors: Vec<Finding>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+impl Findings {
+    pub(super) fn of(diagnostics: Vec<Diagnostic>) -> Self {
+        let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics
+            .into_iter()
+            .partition(|one| one.severity == Severity::Error);
+        let findings = |list: Vec<Diagnostic>| list.into_iter().map(Finding::from).collect();
+        Self {
+            errors: findings(errors),
+            warnings: findings(warnings),
+        }
+    }
+
+    /// A session that could not even be read.
+    pub(super) fn unreadable(failure: &Failure) -> Self {
+        Self {
+            errors: vec![Finding {
+                code: "unreadable",
+                line: None,
+                column: None,
+                field: String::new(),
+                message: failure.message().to_owned(),
+                help: failure.hint().map(str::to_owned),
+            }],
+            warnings: Vec::new(),
+        }
+    }
+
+    /// A block for each finding, for people who watch `stream`.
+    pub(super) fn text(&self, file: &Path, stream: Stream) -> String {
+        let lines = |findings: &[Finding], severity| -> Vec<String> {
+            let label = stream.label(severity);
+            findings.iter().map(|one| one.text(file, &label)).collect()
+        };
+        let errors = lines(&self.errors, Severity::Error);
+        [errors, lines(&self.warnings, Severity::Warning)]
+            .concat()
+            .join("\n")
+    }
+
+    /// `1 error, 2 warnings`.
+    pub(super) fn counts(&self) -> String {
+        format!(
+            "{}, {}",
+            counted(self.errors.len(), "error", "errors"),
+            counted(self.warnings.len(), "warning", "warnings")
+        )
+    }
+
+    /// The failure of a command that needs the session in `file`.
+    pub(super) fn into_failure(self, file: &Path) -> Failure {
+        let shown = shown_path(file);
+        let message = format!("`{shown}` is no valid session: {}", self.counts());
+        let rendered = format!(
+            "{}\n{}: {message}",
+            self.text(file, Stream::Stderr),
+            Stream::Stderr.label(Severity::Error)
+        );
+        Failure::new(Exit::InvalidConfiguration, message)
+            .with_hint("`mse session check` says what is wrong")
+            .rendered_as(rendered)
+            .details(serde_json::to_value(&self).unwrap_or_default())
+    }
+}
+
+/// Where a text goes: each stream has colour if it is a terminal.
+#[derive(Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn label(self, severity: Severity) -> String {
+        let label = match severity {
+            Severity::Error => style(severity).red().bold(),
+            Severity::Warning => style(severity).yellow().bold(),
+        };
+        match self {
+            Self::Stdout => label.to_string(),
+            Self::Stderr => label.for_stderr().to_string(),
+        }
+    }
+}
+
+impl From<Diagnostic> for Finding {
+    fn from(diagnostic: Diagnostic) -> Self {
+        let Diagnostic {
+            code,
+            severity: _,
+            line,
+            column,
+            path,
+            message,
+            help,
+        } = diagnostic;
+        Self {
+            code: code.as_str(),
+            line,
+            column,
+            field: path,
+            message,
+            help,
+        }
+    }
+}
+
+impl Finding {
+    fn text(&self, file: &Path, severity: &str) -> String {
+        let mut text = shown_path(file);
+        for place in [self.line, self.column].into_iter().flatten() {
+            text.push_str(&format!(":{place}"));
+        }
+        text.push_str(&format!(": {severity}[{}] ", self.code));
+        if !self.field.is_empty() {
+            text.push_str(&format!("{}: ", printable(&self.field)));
+        }
+        text.push_str(&printable(&self.message));
+        if let Some(help) = &self.help {
+            text.push_str(&format!("\n    help: {}", printable(help)));
+        }
+        text
+    }
+
+    /// One line, for a warning of a command that has another result.
+    pub(super) fn line(&self) -> String {
+        let mut text = printable(&self.message);
+        if !self.field.is_empty() {
+            text = format!("{}: {text}", printable(&self.field));
+        }
+        match &self.help {
+            Some(help) => format!("{text}; {}", printable(help)),
+            None => text,
+        }
+    }
+}
+
+/// A text of somebody else's with what a terminal would obey, or not show, escaped.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_printable(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_debug());
+        }
+    }
+    shown
+}
+
+/// The same for JSON, which stays JSON of the same meaning.
+pub(super) fn printable_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        // JSON has line feeds between its tokens only.
+        if is_printable(character) || character == '\n' {
+            shown.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    shown
+}
+
+fn is_printable(character: char) -> bool {
+    matches!(character, '"' | '\'' | '\\') || character.escape_debug().count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_get_no_orders() {
+        let text = "a \"ä\" \u{1b}[2J\u{202e}\u{9b}\n";
+        assert_eq!(printable(text), r#"a "ä" \u{1b}[2J\u{202e}\u{9b}\n"#);
+        let json = serde_json::to_string(&[text, "\u{e0001}"]).unwrap();
+        let shown = printable_json(&json);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\u{e0001}']));
+        let again: Vec<String> = serde_json::from_str(&shown).unwrap();
+        assert_eq!(again, [text, "\u{e0001}"]);
+    }
+}

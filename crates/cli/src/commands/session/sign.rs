@@ -1,0 +1,137 @@
+//! `mse session sign`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mse_crypto::Zeroizing;
+use mse_crypto::signing::SigningKey;
+use mse_session::{SessionHash, SignedSession};
+use serde::Serialize;
+
+use super::findings::Findings;
+use super::output::Output;
+use super::secrecy::Documents;
+use super::source::{Loaded, Reading, is_stdin, shown_path, signature_failure, wrong_usage};
+use super::verify::{Signer, signers_text};
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::private_file;
+use crate::ui::{Report, good, pairs};
+
+/// More than any key takes.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// Sign a session, or add a signature to one that others have signed
+///
+/// Signed is the hash of what the session means. The result has the session without variables,
+/// in its canonical form, and all signatures. Existing signatures are verified first.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse session sign session.yml --key alice.pem --output session.signed
+  mse session sign session.signed --key bob.pem --output session.signed")]
+pub(super) struct Sign {
+    /// The session, plain or signed; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The private key (PKCS#8, PEM): Ed25519 or P-384
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Sign {
+    pub(super) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let Loaded {
+            session,
+            warnings,
+            mut signers,
+            signed,
+        } = self.reading.rules()?.load(&self.file)?;
+        let hidden = Documents::of(&session)?.hidden;
+        if hidden > 0 && self.output.file().is_none() && !self.output.is_stdout_on_purpose() {
+            return Err(wrong_usage(
+                "the session has values of secrets, which would be printed",
+                "name a file with `--output FILE`; `--output -` prints it nevertheless",
+            ));
+        }
+        let key = read_key(&self.key)?;
+        if !signers.insert(key.public()) {
+            return Err(Failure::new(
+                Exit::InvalidConfiguration,
+                format!(
+                    "`{}` is signed with the key `{}` already",
+                    shown_path(&self.file),
+                    shown_path(&self.key)
+                ),
+            )
+            .with_hint("sign with another key; one signature of each is enough"));
+        }
+        for warning in Findings::of(warnings).warnings {
+            scene.ui.warn(warning.line());
+        }
+        // Only what is extended may be replaced: nobody's signature is lost by that.
+        let replaceable =
+            (signed.is_some() && !is_stdin(&self.file)).then_some(self.file.as_path());
+        let mut signed = signed.unwrap_or_else(|| SignedSession::new(&session));
+        signed
+            .sign(&session, &key)
+            .map_err(|error| signature_failure(&self.file, error))?;
+        self.output.write(&signed.to_json(), replaceable)?;
+        match self.output.file() {
+            None => Ok(()),
+            Some(file) => scene.ui.report(&Signed {
+                file: file.to_owned(),
+                name: session.name.to_string(),
+                hash: session.hash(),
+                signers: signers.iter().map(Signer::of).collect(),
+            }),
+        }
+    }
+}
+
+fn read_key(file: &Path) -> Result<SigningKey, Failure> {
+    let pem = private_file::read(file, MAX_KEY_BYTES)?
+        .map(Zeroizing::new)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("`--key`: there is no file `{}`", shown_path(file)),
+            )
+            .with_hint("`mse session keygen --output FILE` makes a key")
+        })?;
+    SigningKey::from_pem(&pem).map_err(|error| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!("`--key`: `{}` is no signing key: {error}", shown_path(file)),
+        )
+        .with_hint("`mse session keygen --output FILE` makes a key")
+    })
+}
+
+#[derive(Serialize)]
+struct Signed {
+    file: PathBuf,
+    name: String,
+    hash: SessionHash,
+    signers: Vec<Signer>,
+}
+
+impl Report for Signed {
+    fn text(&self) -> String {
+        format!(
+            "{} {}\n{}\n{}",
+            good("The signed session has been saved at:"),
+            shown_path(&self.file),
+            pairs(&[
+                ("Session", self.name.clone()),
+                ("Hash", self.hash.to_string())
+            ]),
+            signers_text(&self.signers)
+        )
+    }
+}

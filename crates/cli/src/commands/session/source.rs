@@ -1,0 +1,311 @@
+//! Where sessions are read from: files and standard input; plain, signed and encrypted ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::Path;
+
+use clap::Args;
+use mse_crypto::Zeroizing;
+use mse_crypto::signing::VerifyingKey;
+use mse_session::{
+    Compatibility, Diagnostic, Session, SignedSession, SignedSessionError, Variables, check_text,
+};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::findings::{Findings, printable};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::private_file;
+
+/// What is read at most: a signed session, whose JSON is longer than its text.
+const MAX_BYTES: usize = 8 * mse_session::MAX_BYTES;
+
+/// How the text of a session is read.
+#[derive(Args)]
+pub(super) struct Reading {
+    /// The value of a variable `$NAME` of the text; may be given several times
+    #[arg(short = 'e', value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// Take the variables that `-e` does not give from the environment
+    #[arg(long)]
+    use_env: bool,
+    #[command(flatten)]
+    strictness: Strictness,
+}
+
+/// How strictly a session is judged.
+#[derive(Args)]
+pub(super) struct Strictness {
+    /// Judge a session that was written for SCONE: relaxations without reason and end, a missing
+    /// `version`, and constructs of a later version are warnings
+    #[arg(long)]
+    import: bool,
+}
+
+impl Strictness {
+    pub(super) fn compatibility(&self) -> Compatibility {
+        if self.import {
+            Compatibility::Import
+        } else {
+            Compatibility::Strict
+        }
+    }
+}
+
+impl Reading {
+    pub(super) fn rules(&self) -> Result<Rules, Failure> {
+        Ok(Rules {
+            variables: self.variables()?,
+            compatibility: self.strictness.compatibility(),
+        })
+    }
+
+    /// Values are in no message: they may be secrets.
+    fn variables(&self) -> Result<Variables, Failure> {
+        let mut given = BTreeMap::new();
+        for (index, variable) in self.variables.iter().enumerate() {
+            let (name, value) = variable
+                .split_once('=')
+                .filter(|(name, _)| is_name(name))
+                .ok_or_else(|| {
+                    wrong_usage(
+                        format!("number {} of the `-e` is not NAME=VALUE", index + 1),
+                        "a NAME has letters, digits and `_`, and does not begin with a digit",
+                    )
+                })?;
+            if given.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(wrong_usage(
+                    format!("`-e` gives the variable `{name}` more than once"),
+                    "remove all but one",
+                ));
+            }
+        }
+        let mut values = BTreeMap::new();
+        if self.use_env {
+            values.extend(std::env::vars_os().filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            }));
+        }
+        values.extend(given);
+        Ok(values.into_iter().collect())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// [`Reading`], understood.
+pub(super) struct Rules {
+    variables: Variables,
+    compatibility: Compatibility,
+}
+
+/// A session without faults.
+pub(super) struct Loaded {
+    pub(super) session: Session,
+    pub(super) warnings: Vec<Diagnostic>,
+    /// Who signed it: each signature holds.
+    pub(super) signers: BTreeSet<VerifyingKey>,
+    /// Where it was a signed one.
+    pub(super) signed: Option<SignedSession>,
+}
+
+impl Rules {
+    /// Reads what must be the text of a session: all that is wrong with it.
+    pub(super) fn check(&self, file: &Path) -> Findings {
+        match read(file) {
+            Ok(Document::Text(text)) => Findings::of(self.outcome(&text)),
+            Ok(Document::Signed(_)) => Findings::unreadable(
+                &not_text("signed").with_hint("`mse session verify` checks signed sessions"),
+            ),
+            Ok(Document::Encrypted) => Findings::unreadable(
+                &not_text("encrypted").with_hint("only its CAS can read it: check it before"),
+            ),
+            Err(failure) => Findings::unreadable(&failure),
+        }
+    }
+
+    fn outcome(&self, text: &str) -> Vec<Diagnostic> {
+        check_text(text, &self.variables, self.compatibility).diagnostics
+    }
+
+    /// Reads a session, plain or signed, that must have no fault.
+    pub(super) fn load(&self, file: &Path) -> Result<Loaded, Failure> {
+        match read(file)? {
+            Document::Text(text) => {
+                let (session, warnings) = check_text(&text, &self.variables, self.compatibility)
+                    .into_result()
+                    .map_err(|faults| Findings::of(faults.0).into_failure(file))?;
+                Ok(Loaded {
+                    session,
+                    warnings,
+                    signers: BTreeSet::new(),
+                    signed: None,
+                })
+            }
+            Document::Signed(signed) => verified(file, signed, self.compatibility),
+            Document::Encrypted => Err(encrypted(file)),
+        }
+    }
+}
+
+/// Reads a session that must be a signed one.
+pub(super) fn load_signed(file: &Path, strictness: &Strictness) -> Result<Loaded, Failure> {
+    match read(file)? {
+        Document::Signed(signed) => verified(file, signed, strictness.compatibility()),
+        Document::Text(_) => Err(Failure::new(
+            Exit::InvalidConfiguration,
+            format!("`{}` is not signed", shown_path(file)),
+        )
+        .with_hint("`mse session sign` signs a session")),
+        Document::Encrypted => Err(encrypted(file)),
+    }
+}
+
+fn verified(
+    file: &Path,
+    signed: SignedSession,
+    compatibility: Compatibility,
+) -> Result<Loaded, Failure> {
+    let verified = signed
+        .verify(compatibility)
+        .map_err(|error| signature_failure(file, error))?;
+    Ok(Loaded {
+        session: verified.session,
+        warnings: verified.warnings,
+        signers: verified.signers,
+        signed: Some(signed),
+    })
+}
+
+/// The failure of a command that needs the signed session in `file`.
+pub(super) fn signature_failure(file: &Path, error: SignedSessionError) -> Failure {
+    let exit = match error {
+        SignedSessionError::Faults(faults) => {
+            return Findings::of(faults.0).into_failure(file);
+        }
+        SignedSessionError::Bad { .. }
+        | SignedSessionError::NoKey { .. }
+        | SignedSessionError::Twice { .. } => Exit::Refused,
+        SignedSessionError::TooLarge(_)
+        | SignedSessionError::Json(_)
+        | SignedSessionError::TooMany(_)
+        | SignedSessionError::OtherSession { .. } => Exit::InvalidConfiguration,
+    };
+    Failure::new(
+        exit,
+        format!("`{}`: {}", shown_path(file), printable(&error.to_string())),
+    )
+}
+
+/// Refuses a second `-`: standard input can be read once.
+pub(super) fn one_standard_input<'f>(
+    files: impl IntoIterator<Item = &'f Path>,
+) -> Result<(), Failure> {
+    if files.into_iter().filter(|file| is_stdin(file)).count() > 1 {
+        return Err(wrong_usage(
+            "`-` stands for standard input, which can be read only once",
+            "name files for the others",
+        ));
+    }
+    Ok(())
+}
+
+/// How people see where a session is from.
+pub(super) fn shown_path(file: &Path) -> String {
+    if is_stdin(file) {
+        "<stdin>".to_owned()
+    } else {
+        printable(&file.display().to_string())
+    }
+}
+
+pub(super) fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// A wrong command line.
+pub(super) fn wrong_usage(message: impl Into<String>, hint: &str) -> Failure {
+    Failure::new(Exit::Usage, message).with_hint(hint)
+}
+
+enum Document {
+    Text(Zeroizing<String>),
+    Signed(SignedSession),
+    Encrypted,
+}
+
+/// The keys that tell the JSON of MSE's own from a session in JSON.
+#[derive(Deserialize)]
+struct Outline {
+    signatures: Option<IgnoredAny>,
+    sealed: Option<IgnoredAny>,
+}
+
+fn read(file: &Path) -> Result<Document, Failure> {
+    let text = text_of(file)?;
+    let outline = text
+        .trim_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str::<Outline>(&text).ok())
+        .flatten();
+    match outline {
+        Some(Outline {
+            signatures: Some(_),
+            ..
+        }) => SignedSession::from_json(&text)
+            .map(Document::Signed)
+            .map_err(|error| signature_failure(file, error)),
+        Some(Outline {
+            sealed: Some(_), ..
+        }) => Ok(Document::Encrypted),
+        _ => Ok(Document::Text(text)),
+    }
+}
+
+fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    if is_stdin(file) {
+        return stdin_text().map_err(|error| Failure::file("read", Path::new("<stdin>"), &error));
+    }
+    private_file::read(file, MAX_BYTES as u64)?
+        .map(Zeroizing::new)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("there is no file `{}`", shown_path(file)),
+            )
+            .with_hint("`-` stands for standard input")
+        })
+}
+
+fn stdin_text() -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    io::stdin()
+        .lock()
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    if text.len() > MAX_BYTES {
+        let why = format!("it is longer than {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(text)
+}
+
+fn not_text(what: &str) -> Failure {
+    Failure::new(
+        Exit::InvalidConfiguration,
+        format!("this is a session that is {what} already"),
+    )
+}
+
+fn encrypted(file: &Path) -> Failure {
+    Failure::new(
+        Exit::InvalidConfiguration,
+        format!("`{}` is encrypted", shown_path(file)),
+    )
+    .with_hint("only its CAS can read it: take the session that was encrypted")
+}
