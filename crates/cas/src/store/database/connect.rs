@@ -1,0 +1,141 @@
+//! Connecting: with settings under which an acknowledged write is a lasting one.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlSafeStr};
+
+use super::Database;
+use crate::store::error::StoreError;
+use crate::store::location::Location;
+
+/// Whether there has to be a store already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Start {
+    /// A new one is made.
+    New,
+    /// There is one.
+    Existing,
+}
+
+/// Connects, and brings the tables up to date.
+pub(in crate::store) async fn connect(
+    location: &Location,
+    start: Start,
+) -> Result<Database, StoreError> {
+    match location {
+        Location::Sqlite(path) => sqlite(location, path, start).await,
+        Location::Postgres(options) => postgres(location, options).await,
+    }
+}
+
+async fn sqlite(location: &Location, path: &Path, start: Start) -> Result<Database, StoreError> {
+    let failed = |source| StoreError::Connect {
+        location: location.to_string(),
+        source,
+    };
+    match start {
+        Start::New => {
+            // Made by us, so that nobody else can read it; SQLite gives its log the same mode.
+            let made = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path);
+            made.map_err(|error| failed(error.into()))?;
+        }
+        Start::Existing if !path.exists() => {
+            return Err(StoreError::NoStore {
+                location: location.to_string(),
+            });
+        }
+        Start::Existing => {}
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // Freed pages are zeroed: what was removed is not left lying in the file.
+        .pragma("secure_delete", "ON")
+        .busy_timeout(Duration::from_secs(10));
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options.clone())
+        .await
+        .map_err(failed)?;
+    migrate(location, migrator().run(&writer).await)?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(8)
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .map_err(failed)?;
+    Ok(Database::Sqlite { readers, writer })
+}
+
+async fn postgres(location: &Location, options: &PgConnectOptions) -> Result<Database, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(10)
+        .connect_with(options.clone())
+        .await
+        .map_err(|source| StoreError::Connect {
+            location: location.to_string(),
+            source,
+        })?;
+    refuse_what_loses_writes(&pool).await?;
+    migrate(location, migrator().run(&pool).await)?;
+    Ok(Database::Postgres(pool))
+}
+
+/// `remote_apply`, `remote_write` and `local` of `synchronous_commit` are as good as `on` here: a
+/// fail-over to a standby that lags is found by the witness.
+async fn refuse_what_loses_writes(pool: &PgPool) -> Result<(), StoreError> {
+    for (setting, sql) in [
+        ("synchronous_commit", "SHOW synchronous_commit"),
+        ("fsync", "SHOW fsync"),
+        ("full_page_writes", "SHOW full_page_writes"),
+    ] {
+        let value: String = sqlx::query_scalar(sql).fetch_one(pool).await?;
+        if value == "off" {
+            return Err(StoreError::NotDurable {
+                setting,
+                value,
+                wanted: "on",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn migrate(
+    location: &Location,
+    result: Result<(), sqlx::migrate::MigrateError>,
+) -> Result<(), StoreError> {
+    result.map_err(|source| StoreError::Migrate {
+        location: location.to_string(),
+        source,
+    })
+}
+
+fn migrator() -> Migrator {
+    let migrations = [(
+        1,
+        "store",
+        include_str!("../../../migrations/0001_store.sql"),
+    )];
+    Migrator::with_migrations(
+        migrations
+            .into_iter()
+            .map(|(version, name, sql)| {
+                let sql = sql.into_sql_str();
+                Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+            })
+            .collect(),
+    )
+}
