@@ -5,6 +5,7 @@
 //! is [split](shares) among people. Nothing is encrypted under the root key itself: each
 //! [`Purpose`] has a key of its own, derived by label.
 
+pub mod shares;
 pub mod wrap;
 
 use std::fmt;

@@ -211,6 +211,39 @@ impl Transaction {
         Ok(())
     }
 
+    /// The cells after one, in the order of kinds and keys; at most `limit`.
+    pub(super) async fn cells_after(
+        &mut self,
+        after: Option<&CellId>,
+        limit: u32,
+    ) -> Result<Vec<SealedCell>, StoreError> {
+        const SQL: &str = "SELECT kind, key, sequence, expires, sealed FROM cell
+             WHERE kind > $1 OR (kind = $1 AND key > $2) ORDER BY kind, key LIMIT $3";
+        // No kind has the number 0.
+        let (kind, key) = after.map_or((0, &[][..]), |id| (id.kind.number(), &id.key[..]));
+        let rows: Vec<CellTuple> = on_each!(self, transaction => {
+            let query = sqlx::query_as(SQL).bind(kind).bind(key).bind(i64::from(limit));
+            query.fetch_all(&mut **transaction).await?
+        });
+        rows.into_iter().map(sealed_cell).collect()
+    }
+
+    /// The rows of the history after a transaction; at most `limit`.
+    pub(super) async fn history_after(
+        &mut self,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        const SQL: &str = "SELECT sequence, head, sealed FROM history WHERE sequence > $1
+             ORDER BY sequence LIMIT $2";
+        let after = to_sql(after)?;
+        let rows: Vec<HistoryTuple> = on_each!(self, transaction => {
+            let query = sqlx::query_as(SQL).bind(after).bind(i64::from(limit));
+            query.fetch_all(&mut **transaction).await?
+        });
+        rows.into_iter().map(history_row).collect()
+    }
+
     /// The stamp of every cell, without its value.
     pub(super) async fn each_stamp(
         &mut self,

@@ -19,6 +19,7 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod cell;
 mod chain;
 mod codec;

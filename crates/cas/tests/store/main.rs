@@ -1,4 +1,10 @@
 //! The store, on both databases.
 
+mod backups;
+mod contents;
+mod crash;
 mod places;
+mod replicas;
+mod rollback;
 mod semantics;
+mod tampering;

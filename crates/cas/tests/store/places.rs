@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, Weak};
 use mse_cas::keys::RootKey;
 use mse_cas::store::{Freshness, LeavesOnly, Location, Store, StoreError, Witness};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
 /// Runs the same test on each database.
 macro_rules! on_both {
@@ -37,7 +38,7 @@ pub(crate) struct Place {
     pub(crate) root: RootKey,
     pub(crate) folder: tempfile::TempDir,
     /// Keeps the server up.
-    pub(crate) server: Option<Arc<Server>>,
+    server: Option<Arc<Server>>,
 }
 
 impl Place {
@@ -52,7 +53,11 @@ impl Place {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let server = Server::shared();
+        Self::on(Server::shared()).await
+    }
+
+    /// On a server of its own.
+    pub(crate) async fn on(server: Arc<Server>) -> Self {
         let database = server.new_database().await;
         Self {
             location: Location::Postgres(server.options().database(&database)),
@@ -79,6 +84,159 @@ impl Place {
 
     pub(crate) async fn open_with(&self, freshness: Freshness) -> Result<Store, StoreError> {
         Store::open(&self.location, &self.root, Arc::new(LeavesOnly), freshness).await
+    }
+}
+
+impl Place {
+    /// The database, for those who get at it behind the store's back.
+    pub(crate) async fn raw(&self) -> Raw {
+        match &self.location {
+            Location::Sqlite(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                Raw::Sqlite(SqlitePool::connect_with(options).await.unwrap())
+            }
+            Location::Postgres(options) => {
+                Raw::Postgres(PgPool::connect_with(options.clone()).await.unwrap())
+            }
+        }
+    }
+
+    /// The folder in which everything lies that the database wrote.
+    pub(crate) fn data(&self) -> PathBuf {
+        match &self.server {
+            None => self.folder.path().to_owned(),
+            Some(server) => server.data(),
+        }
+    }
+}
+
+/// A row of the table `cell`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawCell {
+    pub(crate) kind: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) sequence: i64,
+    pub(crate) expires: Option<i64>,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A row of the tables `history` or `chain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawLink {
+    pub(crate) sequence: i64,
+    pub(crate) head: Vec<u8>,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A database without a store around it.
+pub(crate) enum Raw {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+macro_rules! each {
+    ($raw:expr, $pool:ident => $body:expr) => {
+        match $raw {
+            Raw::Sqlite($pool) => $body,
+            Raw::Postgres($pool) => $body,
+        }
+    };
+}
+
+impl Raw {
+    pub(crate) async fn cells(&self) -> Vec<RawCell> {
+        type Row = (i64, Vec<u8>, i64, Option<i64>, Vec<u8>);
+        const SQL: &str = "SELECT kind, key, sequence, expires, sealed FROM cell ORDER BY 1, 2";
+        let rows: Vec<Row> =
+            each!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await.unwrap());
+        let cell = |(kind, key, sequence, expires, sealed)| RawCell {
+            kind,
+            key,
+            sequence,
+            expires,
+            sealed,
+        };
+        rows.into_iter().map(cell).collect()
+    }
+
+    pub(crate) async fn put(&self, cell: &RawCell) {
+        self.delete(cell).await;
+        const SQL: &str = "INSERT INTO cell (kind, key, sequence, expires, sealed)
+             VALUES ($1, $2, $3, $4, $5)";
+        each!(self, pool => {
+            let query = sqlx::query(SQL).bind(cell.kind).bind(&cell.key).bind(cell.sequence);
+            query.bind(cell.expires).bind(&cell.sealed).execute(pool).await.unwrap();
+        });
+    }
+
+    pub(crate) async fn delete(&self, cell: &RawCell) {
+        const SQL: &str = "DELETE FROM cell WHERE kind = $1 AND key = $2";
+        each!(self, pool => {
+            let query = sqlx::query(SQL).bind(cell.kind).bind(&cell.key);
+            query.execute(pool).await.unwrap();
+        });
+    }
+
+    /// The rows of `history`, and that of `chain` as the last.
+    pub(crate) async fn links(&self) -> Vec<RawLink> {
+        const SQL: &str = "SELECT sequence, head, sealed FROM history ORDER BY 1";
+        const CHAIN: &str = "SELECT sequence, head, sealed FROM chain";
+        type Row = (i64, Vec<u8>, Vec<u8>);
+        let mut rows: Vec<Row> =
+            each!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await.unwrap());
+        let chain: Vec<Row> =
+            each!(self, pool => sqlx::query_as(CHAIN).fetch_all(pool).await.unwrap());
+        rows.extend(chain);
+        let link = |(sequence, head, sealed)| RawLink {
+            sequence,
+            head,
+            sealed,
+        };
+        rows.into_iter().map(link).collect()
+    }
+
+    pub(crate) async fn put_history(&self, link: &RawLink) {
+        self.delete_history(link.sequence).await;
+        const SQL: &str = "INSERT INTO history (sequence, head, sealed) VALUES ($1, $2, $3)";
+        each!(self, pool => {
+            let query = sqlx::query(SQL).bind(link.sequence).bind(&link.head).bind(&link.sealed);
+            query.execute(pool).await.unwrap();
+        });
+    }
+
+    pub(crate) async fn delete_history(&self, sequence: i64) {
+        const SQL: &str = "DELETE FROM history WHERE sequence = $1";
+        each!(self, pool => {
+            sqlx::query(SQL).bind(sequence).execute(pool).await.unwrap();
+        });
+    }
+
+    pub(crate) async fn set_chain(&self, link: &RawLink) {
+        const SQL: &str = "UPDATE chain SET sequence = $1, head = $2, sealed = $3";
+        each!(self, pool => {
+            let query = sqlx::query(SQL).bind(link.sequence).bind(&link.head).bind(&link.sealed);
+            query.execute(pool).await.unwrap();
+        });
+    }
+
+    pub(crate) async fn run(&self, sql: &'static str) {
+        each!(self, pool => {
+            sqlx::query(sql).execute(pool).await.unwrap();
+        });
+    }
+
+    /// Puts everything back to a state that was read before.
+    pub(crate) async fn put_back(&self, cells: &[RawCell], links: &[RawLink]) {
+        self.run("DELETE FROM cell").await;
+        self.run("DELETE FROM history").await;
+        for cell in cells {
+            self.put(cell).await;
+        }
+        let (chain, history) = links.split_last().unwrap();
+        for link in history {
+            self.put_history(link).await;
+        }
+        self.set_chain(chain).await;
     }
 }
 

@@ -21,6 +21,10 @@ pub(in crate::store) enum Start {
     New,
     /// There is one.
     Existing,
+    /// A new one is made in a single file that is complete at each commit.
+    NewBackup,
+    /// There is one in such a file, which is not touched.
+    ReadBackup,
 }
 
 /// Connects, and brings the tables up to date.
@@ -40,43 +44,54 @@ async fn sqlite(location: &Location, path: &Path, start: Start) -> Result<Databa
         source,
     };
     match start {
+        // Made by us, so that nobody else can read it; SQLite gives its log the same mode.
         Start::New => {
-            // Made by us, so that nobody else can read it; SQLite gives its log the same mode.
-            let made = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path);
-            made.map_err(|error| failed(error.into()))?;
+            make_private(path, OpenOptions::new().create(true).truncate(false)).map_err(failed)?;
         }
-        Start::Existing if !path.exists() => {
+        Start::NewBackup => {
+            make_private(path, OpenOptions::new().create_new(true)).map_err(failed)?;
+        }
+        Start::Existing | Start::ReadBackup if !path.exists() => {
             return Err(StoreError::NoStore {
                 location: location.to_string(),
             });
         }
-        Start::Existing => {}
+        Start::Existing | Start::ReadBackup => {}
     }
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        // Freed pages are zeroed: what was removed is not left lying in the file.
-        .pragma("secure_delete", "ON")
         .busy_timeout(Duration::from_secs(10));
+    let options = match start {
+        Start::New | Start::Existing => options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // Freed pages are zeroed: what was removed is not left lying in the file.
+            .pragma("secure_delete", "ON"),
+        Start::NewBackup => options
+            .journal_mode(SqliteJournalMode::Delete)
+            .synchronous(SqliteSynchronous::Full),
+        Start::ReadBackup => options.read_only(true),
+    };
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .connect_with(options.clone())
         .await
         .map_err(failed)?;
-    migrate(location, migrator().run(&writer).await)?;
+    if start != Start::ReadBackup {
+        migrate(location, migrator().run(&writer).await)?;
+    }
     let readers = SqlitePoolOptions::new()
         .max_connections(8)
         .connect_with(options.pragma("query_only", "ON"))
         .await
         .map_err(failed)?;
     Ok(Database::Sqlite { readers, writer })
+}
+
+fn make_private(path: &Path, options: &mut OpenOptions) -> Result<(), sqlx::Error> {
+    options.write(true).mode(0o600).open(path)?;
+    Ok(())
 }
 
 async fn postgres(location: &Location, options: &PgConnectOptions) -> Result<Database, StoreError> {
