@@ -61,10 +61,12 @@ impl Database {
         Ok((chain, cell))
     }
 
-    /// The chain's row and the cells whose keys begin with that of `prefix`, as of one moment.
+    /// The chain's row and the cells of a kind whose keys are from that of `first` to before `end`, as
+    /// of one moment.
     pub(super) async fn read_cells(
         &self,
-        prefix: &CellId,
+        first: &CellId,
+        end: &[u8],
     ) -> Result<(ChainRow, Vec<SealedCell>), StoreError> {
         const SQL: &str = "SELECT c.store_id, c.key_id, c.sequence, c.head, c.sealed,
                 t.key, t.sequence, t.expires, t.sealed
@@ -72,20 +74,20 @@ impl Database {
              WHERE c.id = 1 ORDER BY t.key";
         let rows: Vec<JoinedTuple> = match self {
             Self::Sqlite { readers, .. } => {
-                let query = sqlx::query_as(SQL).bind(prefix.kind.number());
-                let query = query.bind(&prefix.key).bind(prefix.end_of_prefix());
+                let query = sqlx::query_as(SQL).bind(first.kind.number());
+                let query = query.bind(&first.key).bind(end);
                 query.fetch_all(readers).await?
             }
             Self::Postgres(pool) => {
-                let query = sqlx::query_as(SQL).bind(prefix.kind.number());
-                let query = query.bind(&prefix.key).bind(prefix.end_of_prefix());
+                let query = sqlx::query_as(SQL).bind(first.kind.number());
+                let query = query.bind(&first.key).bind(end);
                 query.fetch_all(pool).await?
             }
         };
         let mut chain = None;
         let mut cells = Vec::new();
         for row in rows {
-            let (of_chain, cell) = joined(row, prefix.kind)?;
+            let (of_chain, cell) = joined(row, first.kind)?;
             chain = Some(of_chain);
             cells.extend(cell);
         }

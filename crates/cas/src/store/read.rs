@@ -151,12 +151,22 @@ impl Store {
     pub async fn log_leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
         let end = range.end.min(self.log_size().await?);
         let mut leaves = Vec::new();
-        for index in range.start..end {
-            let id = audit::leaf(index);
-            let (_, leaf) = self.shared.cell(&id).await?.ok_or_else(|| {
-                StoreError::tampered(&id, "it was removed behind the store's back")
-            })?;
-            leaves.push(leaf.to_vec());
+        let mut next = range.start;
+        while next < end {
+            let to = end.min(next + LEAVES_AT_ONCE);
+            let bounds = (&audit::leaf(next), &audit::leaf(to).key[..]);
+            let floor = self.shared.position().sequence;
+            let (chain, cells) = self.shared.database.read_cells(bounds.0, bounds.1).await?;
+            self.shared.follow(&chain, floor).await?;
+            let mut cells = cells.into_iter();
+            for index in next..to {
+                let id = audit::leaf(index);
+                let cell = cells.next().filter(|cell| cell.id == id).ok_or_else(|| {
+                    StoreError::tampered(&id, "it was removed behind the store's back")
+                })?;
+                leaves.push(self.shared.seals.open_cell(&cell)?.to_vec());
+            }
+            next = to;
         }
         Ok(leaves)
     }
@@ -220,7 +230,10 @@ impl Shared {
     async fn records<R: Record>(&self, prefix: &CellId) -> Result<Vec<(CellId, R)>, StoreError> {
         for _ in 0..ATTEMPTS {
             let floor = self.position().sequence;
-            let (chain, cells) = self.database.read_cells(prefix).await?;
+            let (chain, cells) = self
+                .database
+                .read_cells(prefix, &prefix.end_of_prefix())
+                .await?;
             self.follow(&chain, floor).await?;
             let verdict = self
                 .memory()
@@ -248,6 +261,9 @@ fn busy(id: &CellId) -> StoreError {
         attempts: ATTEMPTS,
     }
 }
+
+/// Leaves of the audit log that are read with one statement.
+const LEAVES_AT_ONCE: u64 = 500;
 
 /// A cell has to change between reading it and looking at it for another attempt to be needed.
 const ATTEMPTS: u32 = 32;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mse_cas::keys::RootKey;
 use mse_cas::store::{
@@ -223,7 +222,8 @@ async fn a_database_server_that_dies_loses_nothing_acknowledged() {
     let mut store = place.create().await;
     let mut acknowledged = BTreeSet::new();
     for round in 0..3 {
-        let (killed, go_on) = tokio::sync::watch::channel(false);
+        let (go_on, mut done) = tokio::sync::watch::channel(false);
+        let (count, mut counted) = tokio::sync::watch::channel(0);
         let writer = tokio::spawn({
             let store = store.clone();
             async move {
@@ -239,20 +239,19 @@ async fn a_database_server_that_dies_loses_nothing_acknowledged() {
                         Ok(_) => said.push(format!("{name} 1")),
                         Err(error) => refused.push(error),
                     }
-                    if *go_on.borrow() {
+                    count.send_replace(said.len());
+                    if *done.borrow_and_update() {
                         break;
                     }
                 }
                 (said, refused)
             }
         });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        counted.wait_for(|count| *count >= 20).await.unwrap();
         server.kill();
-        tokio::time::sleep(Duration::from_millis(50)).await;
         server.control("start");
-        killed.send(true).unwrap();
+        go_on.send(true).unwrap();
         let (said, refused) = writer.await.unwrap();
-        assert!(!said.is_empty());
         acknowledged.extend(said);
         for error in &refused {
             let told = matches!(
