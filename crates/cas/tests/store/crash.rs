@@ -12,6 +12,7 @@ use mse_cas::store::{
 };
 use mse_crypto::{Digest, random};
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
 
 use crate::contents::{secret, version};
 use crate::places::{Place, Server, on_both};
@@ -20,8 +21,19 @@ on_both! {
     a_process_killed_at_any_moment_loses_nothing_acknowledged;
 }
 
-/// Sessions that one process makes; every second one is then updated.
-pub(crate) const SESSIONS: u32 = 667;
+/// What a child does.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    /// Part of the names.
+    pub(crate) round: u32,
+    /// How many sessions it makes; every second one is then updated.
+    pub(crate) sessions: u32,
+    /// How many it makes at once.
+    pub(crate) at_once: u32,
+}
+
+/// With the updates, that makes 1000 writes.
+const SESSIONS: u32 = 667;
 
 async fn a_process_killed_at_any_moment_loses_nothing_acknowledged(place: Place) {
     place.create().await.close().await.unwrap();
@@ -46,12 +58,13 @@ async fn a_process_killed_at_any_moment_loses_nothing_acknowledged(place: Place)
 
 /// Lets a process write and kills it after so many acknowledgements: all that it said.
 fn one_round(place: &Place, round: u32, kill_after: usize) -> Vec<String> {
-    let mut child = spawn(
-        place,
+    let work = Work {
         round,
-        SESSIONS,
-        Command::new(std::env::current_exe().unwrap()),
-    );
+        sessions: SESSIONS,
+        at_once: SESSIONS,
+    };
+    let this = Command::new(std::env::current_exe().unwrap());
+    let mut child = spawn(place, work, this);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = Vec::new();
     for line in lines {
@@ -70,8 +83,8 @@ fn one_round(place: &Place, round: u32, kill_after: usize) -> Vec<String> {
     seen
 }
 
-/// Starts [`child`] in a process of its own, below `command`, which runs this program.
-pub(crate) fn spawn(place: &Place, round: u32, sessions: u32, mut command: Command) -> Child {
+/// Starts [`child`] in a process of its own: `command` runs this program.
+pub(crate) fn spawn(place: &Place, work: Work, mut command: Command) -> Child {
     let (kind, location) = match &place.location {
         Location::Sqlite(path) => ("sqlite", path.display().to_string()),
         Location::Postgres(options) => (
@@ -89,8 +102,9 @@ pub(crate) fn spawn(place: &Place, round: u32, sessions: u32, mut command: Comma
         .env("MSE_TEST_LOCATION", location)
         .env("MSE_TEST_ROOT", hex::encode(place.root.expose()))
         .env("MSE_TEST_WITNESS", place.witness().path())
-        .env("MSE_TEST_ROUND", round.to_string())
-        .env("MSE_TEST_SESSIONS", sessions.to_string())
+        .env("MSE_TEST_ROUND", work.round.to_string())
+        .env("MSE_TEST_SESSIONS", work.sessions.to_string())
+        .env("MSE_TEST_AT_ONCE", work.at_once.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -112,8 +126,9 @@ fn child() {
     };
     let mut root = [0; 32];
     hex::decode_to_slice(variable("ROOT"), &mut root).unwrap();
-    let round: u32 = variable("ROUND").parse().unwrap();
-    let sessions: u32 = variable("SESSIONS").parse().unwrap();
+    let number = |name| variable(name).parse::<u32>().unwrap();
+    let (round, sessions) = (number("ROUND"), number("SESSIONS"));
+    let turns = Arc::new(Semaphore::new(number("AT_ONCE").try_into().unwrap()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -126,7 +141,13 @@ fn child() {
             .await
             .unwrap();
         let tasks: Vec<_> = (0..sessions)
-            .map(|n| tokio::spawn(life_of(store.clone(), format!("r{round}-{n}"), n)))
+            .map(|n| {
+                let (store, turns) = (store.clone(), turns.clone());
+                tokio::spawn(async move {
+                    let _turn = turns.acquire().await.unwrap();
+                    life_of(store, format!("r{round}-{n}"), n).await;
+                })
+            })
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -164,7 +185,7 @@ fn acknowledge(name: &str, number: u64) {
 
 /// Says something long, so that the database is busy with it.
 fn text(name: &str, number: u64) -> String {
-    format!("{name} {number} ").repeat(200)
+    format!("{name} {number} ").repeat(600)
 }
 
 fn secret_of(session: &str, version: u64) -> SecretId {
@@ -211,7 +232,8 @@ pub(crate) async fn check(store: &Store, acknowledged: &BTreeSet<String>) {
     }
 }
 
-const ACK: &str = "acknowledged ";
+/// Before each acknowledgement.
+pub(crate) const ACK: &str = "acknowledged ";
 
 /// The server dies as its machine would, and comes back: writes in between may fail, and are not
 /// acknowledged; the store goes on by itself or says that it has to be opened again.

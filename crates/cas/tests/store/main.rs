@@ -4,6 +4,7 @@ mod backups;
 mod contents;
 mod crash;
 mod places;
+mod power;
 mod replicas;
 mod rollback;
 mod semantics;
