@@ -321,15 +321,19 @@ mod tests {
         ) {
             let mut forth = Sum::default();
             let mut back = Sum::default();
-            elements.iter().for_each(|element| forth.add(element));
-            elements.iter().rev().for_each(|element| back.add(element));
+            for (element, other) in elements.iter().zip(elements.iter().rev()) {
+                forth.add(element);
+                back.add(other);
+            }
             prop_assert_eq!(forth, back);
             prop_assert_eq!(Sum::from_bytes(forth.to_bytes()), forth);
             let one = &elements[at.index(elements.len())];
             forth.subtract(one);
             forth.add(one);
             prop_assert_eq!(forth, back);
-            elements.iter().for_each(|element| back.subtract(element));
+            for element in &elements {
+                back.subtract(element);
+            }
             prop_assert_eq!(back, Sum::default());
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::cell::CellId;
 use super::chain::{Position, StoreId};
-use super::write::Refused;
+use super::refused::Refused;
 use crate::keys::KeyId;
 
 /// Why the store did not do as asked.

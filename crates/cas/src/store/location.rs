@@ -12,7 +12,7 @@ pub enum Location {
     /// The file.
     Sqlite(PathBuf),
     /// The database, and how to log in to it.
-    Postgres(PgConnectOptions),
+    Postgres(Box<PgConnectOptions>),
 }
 
 impl FromStr for Location {
@@ -21,8 +21,8 @@ impl FromStr for Location {
     /// `postgres://…` or `postgresql://…` is a database, anything else the path of a file.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let options = text.parse().map_err(|_| InvalidLocation::Postgres)?;
-            Ok(Self::Postgres(options))
+            let options: PgConnectOptions = text.parse().map_err(|_| InvalidLocation::Postgres)?;
+            Ok(Self::Postgres(Box::new(options)))
         } else if text.is_empty() {
             Err(InvalidLocation::Empty)
         } else {

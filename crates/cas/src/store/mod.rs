@@ -25,11 +25,13 @@ mod chain;
 mod codec;
 mod database;
 mod error;
+mod ids;
 mod location;
 mod memory;
 mod open;
 mod read;
 mod records;
+mod refused;
 mod verify;
 mod witness;
 mod write;
@@ -52,9 +54,10 @@ pub use records::{
     Approval, MAX_VALUE, NewVersion, Proposal, SecretId, SessionHead, SessionState, SessionVersion,
     VolumeRoot,
 };
+pub use refused::Refused;
 pub use verify::Verified;
 pub use witness::Witness;
-pub use write::{FORGET_AT_ONCE, MAX_NAME, MAX_OPERATIONS, MAX_WRITE, Refused, Write};
+pub use write::{FORGET_AT_ONCE, MAX_NAME, MAX_OPERATIONS, MAX_WRITE, Write};
 pub use writer::Committed;
 
 use cell::Seals;

@@ -6,14 +6,15 @@ use std::ops::Range;
 use jiff::Timestamp;
 use mse_crypto::{Digest, Zeroizing};
 
-use super::apply::{
-    MALFORMED, approvals_of, proposal, secret, session, setting, token, used, version, volume_root,
-};
 use super::cell::{CellId, Kind, SealedCell};
 use super::error::StoreError;
+use super::ids::{
+    approvals_of, proposal, secret, session, setting, token, used, version, volume_root,
+};
 use super::memory::Verdict;
 use super::records::{
-    Approval, LogTail, Proposal, Record, SecretId, SessionHead, SessionVersion, VolumeRoot, time,
+    Approval, LogTail, MALFORMED, Proposal, Record, SecretId, SessionHead, SessionVersion,
+    VolumeRoot, time,
 };
 use super::{Shared, Store, audit};
 

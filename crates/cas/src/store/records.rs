@@ -259,6 +259,9 @@ pub(super) fn time(milliseconds: i64) -> Result<Timestamp, Malformed> {
     Timestamp::from_millisecond(milliseconds).map_err(|_| Malformed)
 }
 
+/// How it shows that a value is not what this version writes.
+pub(super) const MALFORMED: &str = "its value is not as this version writes it";
+
 /// Longest value of a cell, in bytes.
 pub const MAX_VALUE: usize = 8 << 20;
 

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use mse_crypto::Digest;
 
-use super::apply::MALFORMED;
 use super::cell::{CellId, Kind, SealedCell, Seals, Stamp};
 use super::chain::{Position, StoreId, Sum};
 use super::codec::Malformed;
 use super::database::Transaction;
 use super::error::StoreError;
 use super::records::{
-    Approval, LogTail, Proposal, Record, SessionHead, SessionVersion, VolumeRoot,
+    Approval, LogTail, MALFORMED, Proposal, Record, SessionHead, SessionVersion, VolumeRoot,
 };
 use super::{Store, audit};
 

@@ -116,13 +116,12 @@ pub(crate) fn spawn(place: &Place, work: Work, mut command: Command) -> Child {
 fn child() {
     let variable = |name: &str| std::env::var(format!("MSE_TEST_{name}")).unwrap();
     let location = variable("LOCATION");
-    let location = match variable("KIND").as_str() {
-        "sqlite" => Location::Sqlite(location.into()),
-        _ => {
-            let (socket, database) = location.split_once(' ').unwrap();
-            let options = PgConnectOptions::new_without_pgpass().username("postgres");
-            Location::Postgres(options.socket(socket).database(database))
-        }
+    let location = if variable("KIND") == "sqlite" {
+        Location::Sqlite(location.into())
+    } else {
+        let (socket, database) = location.split_once(' ').unwrap();
+        let options = PgConnectOptions::new_without_pgpass().username("postgres");
+        Location::Postgres(Box::new(options.socket(socket).database(database)))
     };
     let mut root = [0; 32];
     hex::decode_to_slice(variable("ROOT"), &mut root).unwrap();

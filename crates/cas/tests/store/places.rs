@@ -60,7 +60,7 @@ impl Place {
     pub(crate) async fn on(server: Arc<Server>) -> Self {
         let database = server.new_database().await;
         Self {
-            location: Location::Postgres(server.options().database(&database)),
+            location: Location::Postgres(Box::new(server.options().database(&database))),
             root: RootKey::generate(),
             folder: tempfile::tempdir().unwrap(),
             server: Some(server),
@@ -96,7 +96,7 @@ impl Place {
                 Raw::Sqlite(SqlitePool::connect_with(options).await.unwrap())
             }
             Location::Postgres(options) => {
-                Raw::Postgres(PgPool::connect_with(options.clone()).await.unwrap())
+                Raw::Postgres(PgPool::connect_with((**options).clone()).await.unwrap())
             }
         }
     }
