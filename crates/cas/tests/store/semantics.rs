@@ -1,12 +1,15 @@
 //! What a store promises to its callers.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use mse_cas::store::{
-    Approval, NewVersion, Refused, SecretId, SessionState, Store, StoreError, Write,
+    Appended, Approval, AuditError, AuditLog, LogNode, NewVersion, Refused, SecretId, SessionState,
+    Store, StoreError, Tail, Write,
 };
 use mse_crypto::{Digest, Zeroizing};
 
-use crate::places::{Place, on_both};
+use crate::places::{Place, Server, on_both};
 
 on_both! {
     sessions_are_made_once_and_updated_in_turn;
@@ -18,6 +21,7 @@ on_both! {
     proposals_gather_approvals_and_are_settled;
     a_write_is_all_or_nothing;
     the_audit_log_grows_with_the_changes;
+    no_change_is_stored_without_its_leaf;
     concurrent_updates_of_one_session_have_one_winner;
     opening_again_finds_everything;
     what_cannot_be_stored_is_refused_with_a_reason;
@@ -361,6 +365,53 @@ async fn the_audit_log_grows_with_the_changes(place: Place) {
     assert_eq!(store.verify().await.unwrap().leaves, 14);
 }
 
+/// A log that refuses some leaves, and for others wants to overwrite what it wrote before.
+struct Choosy;
+
+impl AuditLog for Choosy {
+    fn append(&self, tail: &Tail, leaves: &[&[u8]]) -> Result<Appended, AuditError> {
+        if leaves.contains(&&b"bad"[..]) {
+            return Err("no such leaf".into());
+        }
+        let overwrites = leaves.contains(&&b"overwrite"[..]);
+        let node = LogNode {
+            level: 0,
+            index: if overwrites { 0 } else { tail.size },
+            hash: Digest::of(leaves[0]),
+        };
+        Ok(Appended {
+            nodes: vec![node],
+            ..Appended::default()
+        })
+    }
+}
+
+async fn no_change_is_stored_without_its_leaf(place: Place) {
+    let store = Store::create(&place.location, &place.root, Arc::new(Choosy), None)
+        .await
+        .unwrap();
+    let write = |name: &str, leaf: &str| {
+        Write::new()
+            .create_session(name, version("one"))
+            .audit(leaf.as_bytes().to_vec())
+    };
+    store.commit(write("a", "good")).await.unwrap();
+    let position = store.position();
+    for leaf in ["bad", "overwrite"] {
+        let error = store.commit(write("b", leaf)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Audit(_)), "{error}");
+        assert_eq!(store.position(), position);
+        assert_eq!(store.session("b").await.unwrap(), None);
+    }
+    store.commit(write("b", "good")).await.unwrap();
+    assert_eq!(store.log_size().await.unwrap(), 2);
+    assert_eq!(
+        store.log_node(0, 0).await.unwrap(),
+        Some(Digest::of(b"good"))
+    );
+    store.verify().await.unwrap();
+}
+
 async fn concurrent_updates_of_one_session_have_one_winner(place: Place) {
     let store = place.create().await;
     let one = version("one");
@@ -445,4 +496,26 @@ async fn a_dropped_store_loses_nothing_that_was_acknowledged() {
     drop(store);
     let store = place.open().await.unwrap();
     assert!(store.session("s").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_database_that_loses_acknowledged_writes_is_refused() {
+    // On a server of its own: the setting is for all databases of it.
+    let place = Place::on(Arc::new(Server::start())).await;
+    place.create().await.close().await.unwrap();
+    let raw = place.raw().await;
+    raw.run("ALTER ROLE ALL SET synchronous_commit = off").await;
+    let error = place.open().await.err();
+    raw.run("ALTER ROLE ALL RESET synchronous_commit").await;
+    assert!(
+        matches!(
+            &error,
+            Some(StoreError::NotDurable {
+                setting: "synchronous_commit",
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+    place.open().await.unwrap();
 }
