@@ -77,7 +77,7 @@ impl Kind {
 /// Which cell: its kind, and a key that is unique within the kind.
 ///
 /// A key is made of names, each ended by a zero byte, and of at most one last part of fixed length.
-/// Names hold no zero byte (see [`Name`](super::name)), so keys cannot run into each other, and a
+/// Names hold no zero byte (see `check_name`), so keys cannot run into each other, and a
 /// key that ends after a name is the prefix of exactly what lies under that name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct CellId {

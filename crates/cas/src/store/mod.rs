@@ -181,7 +181,7 @@ impl Shared {
         let (root, id) = (self.root.clone(), self.id);
         tokio::task::spawn_blocking(move || witness.record(&root, id, position))
             .await
-            .expect("writing a file does not panic")
+            .map_err(|error| StoreError::Stopped(format!("the witness was not written: {error}")))?
     }
 
     /// Brings the memory up to a row of the chain that was read after the memory was at `floor`.
