@@ -1,7 +1,7 @@
 //! The root key of a CAS, and everything that is derived from it.
 //!
 //! One random key of 32 bytes is the root of all that a CAS keeps. It exists in the memory of
-//! attested enclaves only; at rest it is [wrapped](wrap) for an enclave identity, and on paper it
+//! attested enclaves only; at rest it is [wrapped](mod@wrap) for an enclave identity, and on paper it
 //! is [split](shares) among people. Nothing is encrypted under the root key itself: each
 //! [`Purpose`] has a key of its own, derived by label.
 
