@@ -238,7 +238,12 @@ async fn resolve(shared: &Shared, doubt: Doubt) -> Result<Option<Results>, Store
 /// or never will be. Its head names it, since no two transactions have the same.
 async fn was_stored(shared: &Shared, doubt: &Doubt) -> Result<bool, StoreError> {
     let Position { sequence, head } = doubt.position;
-    Ok(shared.head_at(sequence).await? == Some(head))
+    let stored = shared.head_at(sequence).await? == Some(head);
+    if stored {
+        // It is acknowledged now, so the witness has to know of it first.
+        shared.remember(shared.position()).await?;
+    }
+    Ok(stored)
 }
 
 fn change(cells: &[SealedCell], removed: &[CellId]) -> Change {
