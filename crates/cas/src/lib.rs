@@ -1,7 +1,21 @@
-//! The configuration and attestation service.
+//! The configuration and attestation service (CAS).
+//!
+//! It is being built: `docs/cas.md` says what stands.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`keys`] | the root key, what is derived from it, and how it is wrapped and recovered |
+//! | [`store`] | sealed, crash-safe, rollback-evident storage on SQLite or PostgreSQL |
+//! | [`identity`] | the key that services and clients pin, and TLS certificates under it |
+//! | [`values`] | the values of a session's secrets |
+//! | [`listen`] | connections, bounded in number and time |
+//! | [`challenge`] | nonces that the CAS keeps nothing of |
+//! | [`release`] | what a service must prove, and what it is told then |
 
 pub mod challenge;
 pub mod identity;
+pub mod keys;
 pub mod listen;
 pub mod release;
+pub mod store;
 pub mod values;
