@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mse_workload::launch::{
-    Confinement, FrameError, FromEnclave, Launch, Phase, ToEnclave, decode, encode, frame_length,
+    Confinement, FrameError, FromEnclave, Launch, Phase, ServiceEnd, ServiceLaunch, ToEnclave,
+    decode, encode, frame_length,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -23,6 +24,14 @@ use tokio::time::timeout;
 const QUOTE_PATIENCE: Duration = Duration::from_secs(30);
 /// A launcher that does not read is not waited for longer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the launcher wants to be run.
+pub(crate) enum Job {
+    /// An app of an owner.
+    App(Box<Launch>),
+    /// A service of a CAS.
+    Service(Box<ServiceLaunch>),
+}
 
 /// Why the enclave shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +70,7 @@ struct PendingQuotes {
 
 impl HostLink {
     /// Takes standard input for the launch socket and waits for the launch order on it.
-    pub(crate) async fn accept() -> Result<(Self, Launch, watch::Receiver<Order>), HostError> {
+    pub(crate) async fn accept() -> Result<(Self, Job, watch::Receiver<Order>), HostError> {
         let descriptor = io::stdin()
             .as_fd()
             .try_clone_to_owned()
@@ -71,8 +80,12 @@ impl HostLink {
         let stream = UnixStream::from_std(stream).map_err(HostError::Socket)?;
         let (mut incoming, mut writer) = stream.into_split();
 
-        let ToEnclave::Launch(launch) = read_frame(&mut incoming).await? else {
-            return Err(HostError::NotLaunched);
+        let job = match read_frame(&mut incoming).await? {
+            ToEnclave::Launch(launch) => Job::App(launch),
+            ToEnclave::LaunchService(launch) => Job::Service(launch),
+            ToEnclave::Quote { .. } | ToEnclave::Stop { .. } => {
+                return Err(HostError::NotLaunched);
+            }
         };
         let (outgoing, mut queue) = mpsc::unbounded_channel::<Outgoing>();
         tokio::spawn(async move {
@@ -102,7 +115,7 @@ impl HostLink {
         };
         let (order, orders) = watch::channel(Order::Run);
         tokio::spawn(link.clone().listen(incoming, order));
-        Ok((link, *launch, orders))
+        Ok((link, job, orders))
     }
 
     /// A quote over `report_data` from the launcher's quoting service.
@@ -150,6 +163,11 @@ impl HostLink {
         self.tell(FromEnclave::Confinement { entries });
     }
 
+    /// Tells the launcher how the service ended.
+    pub(crate) fn service_ended(&self, end: ServiceEnd) {
+        self.tell(FromEnclave::ServiceEnded(end));
+    }
+
     /// Waits until everything that was told has left, before the process ends.
     pub(crate) async fn flush(&self) {
         let (done, left) = oneshot::channel();
@@ -175,7 +193,9 @@ impl HostLink {
                 Ok(ToEnclave::Stop { grace_seconds }) => {
                     order.send_replace(Order::Stop { grace_seconds });
                 }
-                Ok(ToEnclave::Launch(_)) => tracing::warn!("a second launch order is ignored"),
+                Ok(ToEnclave::Launch(_) | ToEnclave::LaunchService(_)) => {
+                    tracing::warn!("a second launch order is ignored");
+                }
                 Err(error) => {
                     tracing::info!(%error, "the launch socket is closed");
                     let mut quotes = self.quotes.lock().unwrap_or_else(PoisonError::into_inner);
