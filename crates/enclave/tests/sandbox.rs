@@ -611,7 +611,7 @@ async fn private_directories_hold_no_more_than_planned() {
         .await
         .map(drop);
     if result.is_ok() {
-        result = files.finish().await;
+        result = files.finish().await.map(drop);
     }
     let error = match result {
         Err(error) => error,

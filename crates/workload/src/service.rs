@@ -80,7 +80,12 @@ impl ServiceWorkload {
             if name.is_empty() || name.len() > MAX_NAME || !plain {
                 return Err(InvalidServiceWorkload::Field {
                     field,
-                    value: name.chars().take(80).collect::<String>().escape_debug().to_string(),
+                    value: name
+                        .chars()
+                        .take(80)
+                        .collect::<String>()
+                        .escape_debug()
+                        .to_string(),
                     fix: "write its name as the CAS knows it, at most 1024 bytes",
                 });
             }

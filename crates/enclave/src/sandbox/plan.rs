@@ -45,7 +45,14 @@ const SYSTEM: &[&str] = &[
 
 /// Directories of the system that are mounted read-only: nothing can be put into them.
 const READ_ONLY: &[&str] = &[
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ssl/certs",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/ssl/certs",
     "/etc/alternatives",
 ];
 
@@ -145,7 +152,10 @@ impl TreePlan {
             {
                 return Err(InvalidPlan::Occupied(place.clone()));
             }
-            let above = path.ancestors().skip(1).find(|above| places.contains(above));
+            let above = path
+                .ancestors()
+                .skip(1)
+                .find(|above| places.contains(above));
             if above.is_some() {
                 return Err(InvalidPlan::BelowFile(place.clone()));
             }
@@ -528,9 +538,7 @@ pub enum InvalidPlan {
     )]
     Occupied(SandboxPath),
     /// A released file is another's directory.
-    #[error(
-        "a released file cannot be put at `{0}`: another one is where its directory should be"
-    )]
+    #[error("a released file cannot be put at `{0}`: another one is where its directory should be")]
     BelowFile(SandboxPath),
     /// A user id that may belong to somebody.
     #[error("the user id `{0}` may belong to an account; choose one from 61184 to 65519")]

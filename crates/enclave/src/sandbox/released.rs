@@ -395,15 +395,27 @@ mod tests {
 
     #[test]
     fn only_a_handler_counts() {
-        assert!(catches("Name:\tx\nSigCgt:\t0000000000000001\n", Signal::SIGHUP));
-        assert!(!catches("SigIgn:\t0000000000000001\nSigCgt:\t0000000000004002\n", Signal::SIGHUP));
+        assert!(catches(
+            "Name:\tx\nSigCgt:\t0000000000000001\n",
+            Signal::SIGHUP
+        ));
+        assert!(!catches(
+            "SigIgn:\t0000000000000001\nSigCgt:\t0000000000004002\n",
+            Signal::SIGHUP
+        ));
         assert!(!catches("", Signal::SIGHUP));
     }
 
     #[test]
     fn a_place_has_one_path_in_every_generation() {
         let place = SandboxPath::try_from("/etc/web/tls.pem").unwrap();
-        assert_eq!(first(&place).unwrap().as_path(), Path::new("0/etc/web/tls.pem"));
-        assert_eq!(below(&place).unwrap().as_path(), Path::new("etc/web/tls.pem"));
+        assert_eq!(
+            first(&place).unwrap().as_path(),
+            Path::new("0/etc/web/tls.pem")
+        );
+        assert_eq!(
+            below(&place).unwrap().as_path(),
+            Path::new("etc/web/tls.pem")
+        );
     }
 }

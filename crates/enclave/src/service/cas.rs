@@ -264,10 +264,7 @@ async fn within<T>(
 /// TLS 1.3 only, no resumption: the exporter of each connection is its own.
 fn client_config(workload: &ServiceWorkload) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let root = PinnedRoot::new(
-        workload.cas_key,
-        provider.signature_verification_algorithms,
-    );
+    let root = PinnedRoot::new(workload.cas_key, provider.signature_verification_algorithms);
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3 cipher suites")
@@ -401,10 +398,23 @@ mod tests {
                 millicores: 1,
             },
         };
-        for good in ["localhost:1", "127.0.0.1:18765", "[::1]:1", "cas.example:443"] {
+        for good in [
+            "localhost:1",
+            "127.0.0.1:18765",
+            "[::1]:1",
+            "cas.example:443",
+        ] {
             assert!(Cas::new(good, &workload).is_ok(), "{good}");
         }
-        for bad in ["", "localhost", "localhost:", "localhost:x", ":1", "a b:1", "h:70000"] {
+        for bad in [
+            "",
+            "localhost",
+            "localhost:",
+            "localhost:x",
+            ":1",
+            "a b:1",
+            "h:70000",
+        ] {
             let refused = Cas::new(bad, &workload).err().map(|error| error.check());
             assert_eq!(refused, Some(ServiceCheck::Launch), "{bad}");
         }

@@ -236,7 +236,11 @@ mod tests {
             tree: "/".into(),
             cas: String::new(),
             arguments: vec!["first".into(), "second".into()],
-            environment: [("ZONE".into(), "z1".into()), ("LD_PRELOAD".into(), "x".into())].into(),
+            environment: [
+                ("ZONE".into(), "z1".into()),
+                ("LD_PRELOAD".into(), "x".into()),
+            ]
+            .into(),
             one_time_password: None,
             release_seconds: 1,
             app_uid: None,
@@ -277,7 +281,11 @@ mod tests {
     fn host_values_come_in_only_where_the_session_asks_for_them() {
         let configuration = configuration(
             &["run", "@@2", "a@@1", "@@x", "@@", "--zone"],
-            &[(r"\@\@ZONE", "ignored"), (r"\@\@NONE", "ignored"), ("A", "@@1")],
+            &[
+                (r"\@\@ZONE", "ignored"),
+                (r"\@\@NONE", "ignored"),
+                ("A", "@@1"),
+            ],
         );
         let Ok(program) = Program::of(&configuration, &host()) else {
             panic!("refused");
@@ -333,7 +341,13 @@ mod tests {
         let found: Vec<_> = program
             .files
             .iter()
-            .map(|file| (file.place.to_string(), file.mode.bits(), file.content.to_vec()))
+            .map(|file| {
+                (
+                    file.place.to_string(),
+                    file.mode.bits(),
+                    file.content.to_vec(),
+                )
+            })
             .collect();
         assert_eq!(
             found,

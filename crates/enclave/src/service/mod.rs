@@ -66,7 +66,10 @@ pub(crate) async fn run(
         Err(error) => {
             let check = error.check();
             let reason = format!("check `{check}` failed: {error}");
-            (Some(ServiceEnd::Refused { check }), Phase::Failed { reason })
+            (
+                Some(ServiceEnd::Refused { check }),
+                Phase::Failed { reason },
+            )
         }
     };
     if let Some(end) = end {

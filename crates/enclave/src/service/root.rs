@@ -282,7 +282,10 @@ mod tests {
         let cross = ca_params().signed_by(mine.key(), &other).unwrap();
         let refused = pin(&mine).check(&leaf(&mine, SERVER), &[cross.der().clone()], now());
         assert!(
-            matches!(refused, Err(IdentityError::NotARoot | IdentityError::Root(_))),
+            matches!(
+                refused,
+                Err(IdentityError::NotARoot | IdentityError::Root(_))
+            ),
             "{refused:?}"
         );
 
@@ -293,7 +296,10 @@ mod tests {
             CertificateDer::from(der)
         };
         let refused = pin(&mine).check(&leaf(&mine, SERVER), &[changed], now());
-        assert!(matches!(refused, Err(IdentityError::Root(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(IdentityError::Root(_))),
+            "{refused:?}"
+        );
 
         let server = leaf(&mine, SERVER);
         let refused = pin(&mine).check(&server, std::slice::from_ref(&server), now());
