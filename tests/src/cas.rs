@@ -644,6 +644,6 @@ impl std::fmt::Debug for Service {
             .field("phases", &self.phases)
             .field("end", &self.end)
             .field("how", &self.how)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,18 @@
 //! Services: the real enclave program against a CAS that appraises for real, over real sockets.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use mse_tests::cas::{Lie, Service, ServiceMachine};
+use mse_tests::cas::{FakeCas, Lie, SERVICE, SESSION, Service, ServiceMachine};
 use mse_tests::programs::program;
 use mse_workload::launch::{ServiceCheck, ServiceEnd};
+use mse_workload::{Measurement, ServiceWorkload};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 async fn machine() -> ServiceMachine {
     ServiceMachine::new(&program("mse-enclave")).await
@@ -128,7 +134,7 @@ async fn another_session_service_or_resource_has_another_measurement() {
     let machine = machine().await;
     let workload = machine.workload();
     let honest = machine.measure(&workload);
-    type Change = fn(&mut mse_workload::ServiceWorkload);
+    type Change = fn(&mut ServiceWorkload);
     let changes: [Change; 4] = [
         |w| w.session.push('x'),
         |w| w.service.push('x'),
@@ -150,7 +156,7 @@ async fn another_session_service_or_resource_has_another_measurement() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_the_measured_cas_is_told_nothing() {
     let machine = machine().await;
-    let impostor = mse_tests::cas::FakeCas::start(&machine.platform).await;
+    let impostor = FakeCas::start(&machine.platform).await;
     let mut spec = machine.spec();
     spec.cas.clone_from(&impostor.address);
     let service = machine.run_spec(spec).await;
@@ -433,9 +439,7 @@ async fn a_forgotten_ticket_is_replaced_by_new_evidence() {
     watched(&machine, "two");
     service.until_line("with two").await;
     // An enclave that satisfies the session no more is ended.
-    machine.cas.policies().measurement = Some(mse_workload::Measurement(mse_crypto::Digest::of(
-        b"another",
-    )));
+    machine.cas.policies().measurement = Some(Measurement(mse_crypto::Digest::of(b"another")));
     service.finish().await;
     assert_eq!(
         service.end,
@@ -566,4 +570,159 @@ async fn an_enclave_whose_launcher_lets_go_ends_with_its_program() {
     })
     .await
     .expect("the enclave is gone");
+}
+
+/// `mse service WHAT` with the options that are measured.
+fn mse_service(what: &str, machine: &ServiceMachine) -> Command {
+    let mut command = Command::new(program("mse"));
+    command
+        .env("MSE_CONF_PATH", machine.data.path().join("conf"))
+        .env("HOST_CANARY", "host")
+        .env_remove("MSE_ENCLAVE")
+        .args(["service", what])
+        .arg(machine.tree())
+        .arg("--enclave")
+        .arg(program("mse-enclave"))
+        .args(["--cas-key", &machine.cas.key.to_string()])
+        .args(["--session", SESSION, "--service", SERVICE])
+        .args(["--memory", "256"]);
+    command
+}
+
+/// `mse service run` with the CAS at `address`.
+fn run_at(machine: &ServiceMachine, address: &str) -> Command {
+    let mut command = mse_service("run", machine);
+    command
+        .args(["--cas", address, "--platform"])
+        .arg(machine.data.path().join("tee"));
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_measures_what_it_runs() {
+    let machine = machine().await;
+    let mut command = mse_service("measure", &machine);
+    command.arg("--json");
+    let measured = output(command).await;
+    let found: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let workload = machine.workload();
+    assert_eq!(found["workload"], workload.digest().to_string());
+    assert_eq!(found["measurement"], machine.measure(&workload).to_string());
+
+    machine
+        .cas
+        .policies()
+        .script(r#"echo "$1 $ZONE $HOST_CANARY"; exit "$CODE""#);
+    {
+        let mut policies = machine.cas.policies();
+        policies.arguments.extend(["sh", "@@1"].map(str::to_owned));
+        policies.environment = [
+            (r"\@\@ZONE".to_owned(), String::new()),
+            ("CODE".to_owned(), "0".to_owned()),
+        ]
+        .into();
+    }
+    let mut command = run_at(&machine, &machine.cas.address);
+    command.args(["--env", "ZONE=z", "--", "one"]);
+    let ran = output(command).await;
+    assert_eq!(text(&ran.stdout), "one z \n", "{ran:?}");
+    assert!(ran.status.success(), "{ran:?}");
+    let shown = text(&ran.stderr);
+    assert!(shown.contains("SIMULATED"), "{shown}");
+    assert!(
+        shown.contains(&machine.measure(&workload).to_string()),
+        "{shown}"
+    );
+
+    let code = |code: &str| ("CODE".to_owned(), code.to_owned());
+    machine.cas.policies().environment.extend([code("7")]);
+    let mut command = run_at(&machine, &machine.cas.address);
+    command.args(["--json", "--", "one"]);
+    let ran = output(command).await;
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    let events: Vec<Value> = text(&ran.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "launched");
+    assert!(
+        events[0]["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("SIMULATED")
+    );
+    assert!(
+        events
+            .iter()
+            .any(|event| event["of"] == "program" && event["text"] == "one  ")
+    );
+    assert_eq!(events.last().unwrap()["end"]["code"], 7);
+    let error: Value = serde_json::from_slice(&ran.stderr).unwrap();
+    assert_eq!(error["error"]["details"]["program_exit_code"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_which_check_failed_and_what_to_do() {
+    let machine = machine().await;
+    let other = FakeCas::start(&machine.platform).await;
+    let misled = output(run_at(&machine, &other.address)).await;
+    assert_eq!(misled.status.code(), Some(1), "{misled:?}");
+    let shown = text(&misled.stderr);
+    assert!(shown.contains("check `cas-identity` failed"), "{shown}");
+    assert!(
+        shown.contains("hint:") && shown.contains("--cas-key"),
+        "{shown}"
+    );
+
+    machine.cas.policies().measurement = Some(Measurement(mse_crypto::Digest::of(b"another")));
+    let refused = output(run_at(&machine, &machine.cas.address)).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let shown = text(&refused.stderr);
+    assert!(
+        shown.contains("check `release` failed: the CAS refused"),
+        "{shown}"
+    );
+    assert!(shown.contains("mse service measure"), "{shown}");
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_the_program_in_order() {
+    let machine = machine().await;
+    machine
+        .cas
+        .policies()
+        .script("trap 'echo ended; exit 0' TERM; echo started; while :; do sleep 0.05; done");
+    let mut child = run_at(&machine, &machine.cas.address)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (seen, status) = tokio::task::spawn_blocking(move || {
+        let mut seen = Vec::new();
+        for line in lines {
+            let line = line.unwrap();
+            if line == "started" {
+                kill(pid, Signal::SIGINT).unwrap();
+            }
+            seen.push(line);
+        }
+        (seen, child.wait().unwrap())
+    })
+    .await
+    .unwrap();
+    assert_eq!(seen, ["started", "ended"]);
+    assert!(status.success(), "{status:?}");
 }

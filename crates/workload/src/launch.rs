@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    fn again<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(message: &T) -> String {
+    fn again<T: Serialize + for<'de> Deserialize<'de> + fmt::Debug>(message: &T) -> String {
         let frame = encode(message).unwrap();
         let (prefix, json) = frame.split_first_chunk().unwrap();
         assert_eq!(frame_length(*prefix).unwrap(), json.len());

@@ -13,7 +13,7 @@ use super::TREE;
 use crate::sandbox::{FileMode, InvalidPath, ReleasedFile, SandboxPath, StartDir};
 
 /// A configuration has at most this many files.
-const MAX_FILES: usize = 4096;
+const MAX_FILES: usize = 1024;
 /// Begins an argument that the host gives: the whole word `@@N`.
 const HOST_ARGUMENT: &str = "@@";
 /// Begins the name of a variable that the host gives.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd, ServiceLaunch};
 use mse_workload::{InvalidServiceWorkload, ServiceWorkload};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::cas::{Cas, CasError, Lease};
 use self::configuration::{ConfigurationError, Program};
@@ -33,8 +33,8 @@ use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
 use crate::output;
 use crate::sandbox::{
     AppCommand, AppUid, CodeAccess, InvalidPath, InvalidPlan, LaunchPlan, PrivateDir,
-    ProcessLimits, Sandbox, SandboxError, SandboxExit, SandboxHandle, SandboxPlan, Spawned,
-    TreePlan,
+    PrivateFilesWriter, ProcessLimits, ReleasedFiles, Sandbox, SandboxError, SandboxExit,
+    SandboxHandle, SandboxPlan, Spawned, TreePlan,
 };
 
 /// Where the program's tree lies in the sandbox.
@@ -43,10 +43,12 @@ const TREE: &str = "/app";
 const RELEASED: &str = "/run/mse";
 /// An empty folder for the program to write to.
 const HOME: &str = "/root";
-/// Two generations of released files, and room for the file system's own.
-const RELEASED_BYTES: u64 = 4 * mse_ratls::release::MAX_RELEASE as u64;
+/// Two generations of released files, each in whole pages.
+const RELEASED_BYTES: u64 = 6 * mse_ratls::release::MAX_RELEASE as u64;
 /// How long a program may take to stop when its release has ended.
 const END_OF_LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How long the end of the program's output is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a sandbox that was killed counts as: 128 and SIGKILL.
 const KILLED: u8 = 137;
 
@@ -107,55 +109,21 @@ async fn live(
     mut orders: watch::Receiver<Order>,
     wish: Wish,
 ) -> Result<Ended, ServiceError> {
-    let (service, lease, program) = tokio::select! {
-        prepared = Service::prepare(host, launch, wish) => prepared?,
+    let prepared = tokio::select! {
+        prepared = Prepared::from_cas(host, launch, wish) => prepared?,
         end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
     };
     host.phase(Phase::Starting);
-    let plan = service.plan(launch, &program)?;
     let Spawned {
         handle,
-        mut files,
+        files,
         logs,
-    } = Sandbox::new().spawn(&plan).await?;
-    std::thread::spawn(move || output::print(logs));
-    let started = async {
-        service.tree.copy_into(&mut files).await?;
-        for file in program.files.iter() {
-            files.release(file.place, file.mode, file.content).await?;
-        }
-        let released = files.finish().await?;
-        host.confinement(output::confinement(handle.report().await?));
-        handle.serving().await?;
-        Ok::<_, ServiceError>(released)
-    };
-    let released = tokio::select! {
-        released = started => released?,
-        end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
-    };
-    host.phase(Phase::Running);
-    let renewal = Renewal {
-        cas: &service.cas,
-        attester: &service.attester,
-        host: launch,
-        program,
-        released,
-    };
-    tokio::select! {
-        exit = handle.wait() => Ok(Ended::Program(exit?)),
-        end = ordered_end(&mut orders) => {
-            let grace = grace(*orders.borrow());
-            tokio::select! {
-                () = stop(&handle, grace) => {}
-                () = launcher_gone(&mut orders) => stop(&handle, Duration::ZERO).await,
-            }
-            Ok(Ended::Ordered(end))
-        }
-        end = renewal.keep_up(lease) => {
-            stop(&handle, END_OF_LEASE_GRACE).await;
-            Err(end.into())
-        }
-    }
+    } = Sandbox::new().spawn(&prepared.plan()?).await?;
+    let printing = tokio::task::spawn_blocking(move || output::print(logs));
+    let ended = prepared.attend(host, handle, files, orders).await;
+    // No process of the sandbox is left, but what it wrote last may be on its way.
+    let _ = timeout(LAST_WORDS, printing).await;
+    ended
 }
 
 async fn stop(handle: &SandboxHandle, grace: Duration) {
@@ -165,21 +133,24 @@ async fn stop(handle: &SandboxHandle, grace: Duration) {
     }
 }
 
-/// A service whose tree was checked.
-struct Service {
+/// A service whose tree was checked, and to which the CAS has released.
+struct Prepared<'a> {
+    launch: &'a ServiceLaunch,
     workload: ServiceWorkload,
     tree: CheckedTree,
     cas: Cas,
     attester: Attester,
+    lease: Lease,
+    program: Program,
 }
 
-impl Service {
+impl<'a> Prepared<'a> {
     /// Everything before the sandbox: first the tree, then the CAS, then what it released.
-    async fn prepare(
+    async fn from_cas(
         host: &HostLink,
-        launch: &ServiceLaunch,
+        launch: &'a ServiceLaunch,
         wish: Wish,
-    ) -> Result<(Self, Lease, Program), ServiceError> {
+    ) -> Result<Self, ServiceError> {
         let workload = ServiceWorkload::from_json(launch.workload.as_bytes())?;
         let tree = CheckedTree::read(&launch.tree, workload.tree).await?;
         let attester = Machine::at(Path::new("/"))
@@ -200,16 +171,73 @@ impl Service {
             session_hash = lease.configuration.session_hash,
             "the CAS released the configuration"
         );
-        let service = Self {
+        Ok(Self {
+            launch,
             workload,
             tree,
             cas,
             attester,
-        };
-        Ok((service, lease, program))
+            lease,
+            program,
+        })
     }
 
-    fn plan(&self, launch: &ServiceLaunch, program: &Program) -> Result<SandboxPlan, ServiceError> {
+    /// Fills the sandbox, starts the program, and stays with it to its end.
+    async fn attend(
+        self,
+        host: &HostLink,
+        handle: SandboxHandle,
+        files: PrivateFilesWriter,
+        mut orders: watch::Receiver<Order>,
+    ) -> Result<Ended, ServiceError> {
+        let released = tokio::select! {
+            released = self.start(host, &handle, files) => released?,
+            end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
+        };
+        host.phase(Phase::Running);
+        let renewal = Renewal {
+            cas: &self.cas,
+            attester: &self.attester,
+            host: self.launch,
+            program: self.program,
+            released,
+        };
+        tokio::select! {
+            exit = handle.wait() => Ok(Ended::Program(exit?)),
+            end = ordered_end(&mut orders) => {
+                let grace = grace(*orders.borrow());
+                tokio::select! {
+                    () = stop(&handle, grace) => {}
+                    () = launcher_gone(&mut orders) => stop(&handle, Duration::ZERO).await,
+                }
+                Ok(Ended::Ordered(end))
+            }
+            end = renewal.keep_up(self.lease) => {
+                stop(&handle, END_OF_LEASE_GRACE).await;
+                Err(end.into())
+            }
+        }
+    }
+
+    /// Returns when the program was started.
+    async fn start(
+        &self,
+        host: &HostLink,
+        handle: &SandboxHandle,
+        mut files: PrivateFilesWriter,
+    ) -> Result<ReleasedFiles, ServiceError> {
+        self.tree.copy_into(&mut files).await?;
+        for file in self.program.files.iter() {
+            files.release(file.place, file.mode, file.content).await?;
+        }
+        let released = files.finish().await?;
+        host.confinement(output::confinement(handle.report().await?));
+        handle.serving().await?;
+        Ok(released)
+    }
+
+    fn plan(&self) -> Result<SandboxPlan, ServiceError> {
+        let program = &self.program;
         let memory = u64::from(self.workload.resources.memory_mib) << 20;
         let private = |target: &str, max_bytes| -> Result<PrivateDir, ServiceError> {
             Ok(PrivateDir {
@@ -219,7 +247,7 @@ impl Service {
         };
         let plan = SandboxPlan {
             tree: TreePlan {
-                app_uid: match launch.app_uid {
+                app_uid: match self.launch.app_uid {
                     Some(uid) => uid.try_into()?,
                     None => AppUid::nth(0),
                 },

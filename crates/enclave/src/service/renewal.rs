@@ -47,7 +47,7 @@ impl Backoff {
         let longest = self.0;
         self.0 = (longest * 2).min(LONGEST_PAUSE);
         let [random] = mse_crypto::random::bytes();
-        longest - longest / 2 * u32::from(random) / 255
+        longest.saturating_sub(longest / 2 * u32::from(random) / 255)
     }
 }
 

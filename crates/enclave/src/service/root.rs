@@ -172,17 +172,19 @@ mod tests {
     use std::time::Duration;
 
     use rcgen::{
-        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa,
-        KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData,
-        SignatureAlgorithm,
+        BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+        ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+        PKCS_ECDSA_P384_SHA384, PublicKeyData, SignatureAlgorithm,
     };
 
     use super::*;
 
     type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-    fn ca_params() -> CertificateParams {
+    fn ca_params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params
@@ -190,7 +192,7 @@ mod tests {
 
     fn root(algorithm: &'static SignatureAlgorithm) -> Issuer {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        CertifiedIssuer::self_signed(ca_params(), key).unwrap()
+        CertifiedIssuer::self_signed(ca_params("root"), key).unwrap()
     }
 
     fn leaf(issuer: &Issuer, purpose: Option<ExtendedKeyUsagePurpose>) -> CertificateDer<'static> {
@@ -220,7 +222,7 @@ mod tests {
         pin.check(&leaf(&root, SERVER), &[root.der().clone()], now())
             .unwrap();
         let key = KeyPair::generate().unwrap();
-        let middle = CertifiedIssuer::signed_by(ca_params(), key, &root).unwrap();
+        let middle = CertifiedIssuer::signed_by(ca_params("middle"), key, &root).unwrap();
         let chain = [middle.der().clone(), root.der().clone()];
         pin.check(&leaf(&middle, SERVER), &chain, now()).unwrap();
     }
@@ -279,7 +281,7 @@ mod tests {
 
         // The same key, under a certificate that somebody else signed.
         let (mine, other) = (root(&PKCS_ECDSA_P256_SHA256), root(&PKCS_ECDSA_P256_SHA256));
-        let cross = ca_params().signed_by(mine.key(), &other).unwrap();
+        let cross = ca_params("root").signed_by(mine.key(), &other).unwrap();
         let refused = pin(&mine).check(&leaf(&mine, SERVER), &[cross.der().clone()], now());
         assert!(
             matches!(

@@ -149,13 +149,12 @@ fn runtime(
 
 /// `NAME=VALUE`, or `NAME` with the value that it has here.
 fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, value.to_owned()),
-        None => {
-            let value = std::env::var(text)
-                .map_err(|_| format!("`{text}` is not set here: write `{text}=VALUE`"))?;
-            (text, value)
-        }
+    let (name, value) = if let Some((name, value)) = text.split_once('=') {
+        (name, value.to_owned())
+    } else {
+        let value = std::env::var(text)
+            .map_err(|_| format!("`{text}` is not set here: write `{text}=VALUE`"))?;
+        (text, value)
     };
     if name.is_empty() {
         return Err("write `NAME=VALUE`".to_owned());
