@@ -17,8 +17,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const MAX_CHAIN: usize = 6;
 /// A certificate is at most this long.
 const MAX_CERTIFICATE: usize = 16 * 1024;
-/// id-kp-serverAuth (RFC 5280), the value of the DER encoding.
-const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 /// What stands before the 65 bytes of the point in every `SubjectPublicKeyInfo` of a P-256 key.
 const P256: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
@@ -53,6 +51,7 @@ impl PinnedRoot {
         }
         let (root, intermediates) = behind.split_last().ok_or(IdentityError::NoRoot)?;
         self.check_root(root)?;
+        check_purpose(server)?;
         let anchor = anchor_from_trusted_cert(root).map_err(IdentityError::Root)?;
         EndEntityCert::try_from(server)
             .and_then(|server| {
@@ -62,7 +61,7 @@ impl PinnedRoot {
                         &[anchor],
                         intermediates,
                         now,
-                        KeyUsage::required(SERVER_AUTH),
+                        KeyUsage::server_auth(),
                         None,
                         None,
                     )
@@ -103,6 +102,17 @@ impl PinnedRoot {
                 )
             })
             .map_err(IdentityError::Root)
+    }
+}
+
+/// The server's own certificate must say that it is for servers; of those above it, none that says
+/// for what it is may say otherwise.
+fn check_purpose(server: &CertificateDer<'_>) -> Result<(), IdentityError> {
+    let (_, server) =
+        X509Certificate::from_der(server).map_err(|_| IdentityError::NotACertificate)?;
+    match server.extended_key_usage() {
+        Ok(Some(usage)) if usage.value.server_auth => Ok(()),
+        _ => Err(IdentityError::Purpose),
     }
 }
 
@@ -153,7 +163,7 @@ pub(crate) enum IdentityError {
     TooLarge,
     #[error("it sent no root certificate behind its own")]
     NoRoot,
-    #[error("the last certificate that it sent is none")]
+    #[error("something that it sent as a certificate is none")]
     NotACertificate,
     #[error("its root has the key `{found}`, and the measured one is `{expected}`")]
     OtherKey { found: CasKey, expected: CasKey },
@@ -163,7 +173,9 @@ pub(crate) enum IdentityError {
     NotARoot,
     #[error("its root cannot be used: {0}")]
     Root(webpki::Error),
-    #[error("its certificate is not one of the root's for servers, or not valid now: {0}")]
+    #[error("its certificate is not for servers")]
+    Purpose,
+    #[error("its certificate is not one of the root's, or not valid now: {0}")]
     Chain(webpki::Error),
 }
 
@@ -225,6 +237,14 @@ mod tests {
         let middle = CertifiedIssuer::signed_by(ca_params("middle"), key, &root).unwrap();
         let chain = [middle.der().clone(), root.der().clone()];
         pin.check(&leaf(&middle, SERVER), &chain, now()).unwrap();
+
+        let mut clients_only = ca_params("clients");
+        clients_only.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let middle = CertifiedIssuer::signed_by(clients_only, key, &root).unwrap();
+        let chain = [middle.der().clone(), root.der().clone()];
+        let refused = pin.check(&leaf(&middle, SERVER), &chain, now());
+        assert!(matches!(refused, Err(IdentityError::Chain(_))));
     }
 
     #[test]
@@ -259,7 +279,7 @@ mod tests {
         let chain = [root.der().clone()];
         for purpose in [None, Some(ExtendedKeyUsagePurpose::ClientAuth)] {
             let refused = pin.check(&leaf(&root, purpose), &chain, now());
-            assert!(matches!(refused, Err(IdentityError::Chain(_))));
+            assert!(matches!(refused, Err(IdentityError::Purpose)));
         }
         let mut params = CertificateParams::new(vec!["cas".to_owned()]).unwrap();
         params.extended_key_usages = SERVER.into_iter().collect();
