@@ -7,3 +7,4 @@ pub mod operator;
 pub mod platform;
 pub mod programs;
 pub mod rest;
+pub mod services;

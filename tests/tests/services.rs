@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use mse_tests::cas::{FakeCas, Lie, SERVICE, SESSION, Service, ServiceMachine};
+use mse_tests::cas::{FakeCas, Lie, SERVICE, SESSION};
 use mse_tests::programs::program;
+use mse_tests::services::{Service, ServiceMachine};
 use mse_workload::launch::{ServiceCheck, ServiceEnd};
 use mse_workload::{Measurement, ServiceWorkload};
 use nix::sys::signal::{Signal, kill};
@@ -127,6 +128,25 @@ async fn one_changed_byte_of_the_tree_has_another_measurement_and_gets_nothing()
         "{service:#?}"
     );
     assert_eq!(machine.cas.log().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_changes_between_check_and_start_does_not_run() {
+    let machine = machine().await;
+    machine.cas.policies().script("cat main.txt");
+    machine.cas.policies().tampered = Some(machine.tree().join("main.txt"));
+    let service = machine.run().await;
+    refused(&service, ServiceCheck::Tree);
+    assert!(
+        service.reason().contains("changed after it was checked"),
+        "{service:#?}"
+    );
+    assert!(
+        machine
+            .cas
+            .log()
+            .contains(&"/v1/release released".to_owned())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -588,6 +588,83 @@ mod tests {
     }
 
     #[test]
+    fn released_files_have_places_of_their_own() {
+        let path = |path: &str| SandboxPath::try_from(path).unwrap();
+        let private = |target: &str| PrivateDir {
+            target: path(target),
+            max_bytes: 1,
+        };
+        let check = |places: &[&str]| {
+            let tree = TreePlan {
+                app_uid: AppUid::nth(0),
+                code: private("/app"),
+                code_access: CodeAccess::ReadOnly,
+                secrets: private("/run/mse"),
+                home: private("/root"),
+                tmp_bytes: 1,
+                shm_bytes: 1,
+                read_only: vec![ReadOnlyBind {
+                    source: "/opt/python".into(),
+                    target: path("/opt/python"),
+                }],
+                socket_dir: None,
+                released: places.iter().map(|place| path(place)).collect(),
+            };
+            tree.check_released()
+        };
+        check(&[
+            "/etc/a",
+            "/etc/ab",
+            "/etc/hosts",
+            "/root/.netrc",
+            "/tmp/x",
+            "/run/secrets/x",
+        ])
+        .unwrap();
+        for bad in [
+            "/app",
+            "/app/x",
+            "/run/mse/x",
+            "/run",
+            "/root",
+            "/tmp",
+            "/usr/x",
+            "/lib64/x",
+            "/opt",
+            "/opt/python/x",
+            "/etc",
+            "/etc/ssl",
+            "/etc/ssl/certs/x",
+            "/proc/x",
+            "/dev/null",
+            "/dev",
+        ] {
+            assert!(
+                matches!(check(&[bad]), Err(InvalidPlan::Occupied(_))),
+                "{bad}"
+            );
+        }
+        assert!(matches!(
+            check(&["/a/b", "/x", "/a/b"]),
+            Err(InvalidPlan::SameTarget(_))
+        ));
+        for above in [&["/a", "/a/b"], &["/a/b/c", "/a"]] {
+            assert!(matches!(check(above), Err(InvalidPlan::BelowFile(_))));
+        }
+    }
+
+    #[test]
+    fn a_program_may_start_in_the_root_directory() {
+        for good in ["/", "/app", "/srv/x"] {
+            let dir = StartDir::try_from(PathBuf::from(good)).unwrap();
+            assert_eq!(dir.as_path(), Path::new(good));
+        }
+        for bad in ["", "app", "/app/..", "//", "/app/"] {
+            assert!(StartDir::try_from(PathBuf::from(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn modes_lose_set_id_bits() {
         assert_eq!(FileMode::from(0o6755).bits(), 0o755);
     }

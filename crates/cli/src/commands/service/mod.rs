@@ -67,10 +67,25 @@ struct Measured {
 }
 
 impl Measured {
+    /// The folder itself: the one that is named may be a link to it.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        self.folder.canonicalize().map_err(|error| {
+            Failure::new(
+                Exit::NotFound,
+                format!(
+                    "the folder `{}` cannot be read: {error}",
+                    self.folder.display()
+                ),
+            )
+            .with_hint("name the folder with the program")
+        })
+    }
+
     /// Reads the whole folder.
     fn workload(&self) -> Result<(ServiceWorkload, usize), Failure> {
         let invalid = |error: String| Failure::new(Exit::InvalidConfiguration, error);
-        let tree = CodeTree::collect(&self.folder).map_err(|error| invalid(error.to_string()))?;
+        let tree =
+            CodeTree::collect(&self.folder()?).map_err(|error| invalid(error.to_string()))?;
         let digest = tree_digest(&tree).map_err(|error| invalid(error.to_string()))?;
         let workload = ServiceWorkload {
             format: SERVICE_FORMAT,

@@ -110,8 +110,7 @@ impl Run {
     }
 
     fn spec(self, workload: ServiceWorkload) -> Result<ServiceSpec, Failure> {
-        let tree = std::path::absolute(&self.measured.folder)
-            .map_err(|error| Failure::file("find", &self.measured.folder, &error))?;
+        let tree = self.measured.folder()?;
         Ok(ServiceSpec {
             workload,
             tree,
