@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -98,6 +99,28 @@ async fn the_program_s_tree_is_there_read_only_and_its_exit_code_is_reported() {
     assert_eq!(service.end, Some(ServiceEnd::Program { code: 7 }));
     assert_eq!(service.how.as_deref(), Some("exit status: 7"));
     assert_eq!(service.reason(), "the program ended with exit code 7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_is_found_in_the_tree_and_without_a_path() {
+    let machine = machine().await;
+    let run = machine.tree().join("run");
+    fs::write(&run, "#!/bin/sh\necho from the tree\n").unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.cas.policies().measurement = Some(machine.measure(&machine.workload()));
+    for (command, says) in [
+        (&["./run"][..], "from the tree"),
+        (&["/app/run"], "from the tree"),
+        (&["sh", "-c", "echo from the base"], "from the base"),
+    ] {
+        machine.cas.policies().arguments = command.iter().map(ToString::to_string).collect();
+        let service = machine.run().await;
+        assert_eq!(service.lines, [says], "{service:#?}");
+    }
+    // A start in the root directory is one that sessions ask for.
+    machine.cas.policies().directory = Some("/".into());
+    machine.cas.policies().script("pwd");
+    assert_eq!(machine.run().await.lines, ["/"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

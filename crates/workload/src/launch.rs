@@ -365,6 +365,33 @@ mod tests {
         format!("{:?}", decode::<T>(json).unwrap())
     }
 
+    /// They are part of the interface: scripts and units of operators know them.
+    #[test]
+    fn every_check_keeps_its_name_and_its_exit_code() {
+        use ServiceCheck::{
+            Answer, CasIdentity, CasReachable, Configuration, Launch, Machine, Release, Renewal,
+            Revocation, Tree,
+        };
+        let known = [
+            (Launch, "launch", 64),
+            (Tree, "tree", 65),
+            (CasReachable, "cas-reachable", 66),
+            (CasIdentity, "cas-identity", 67),
+            (Release, "release", 68),
+            (Answer, "answer", 69),
+            (Configuration, "configuration", 70),
+            (Machine, "machine", 71),
+            (Renewal, "renewal", 72),
+            (Revocation, "revocation", 73),
+        ];
+        for (check, name, code) in known {
+            assert_eq!(check.to_string(), name);
+            assert_eq!(serde_json::to_value(check).unwrap(), name);
+            assert_eq!(ServiceEnd::Refused { check }.exit_code(), code);
+        }
+        assert_eq!(ServiceEnd::Program { code: 3 }.exit_code(), 3);
+    }
+
     #[test]
     fn oversized_frames_are_refused_by_their_prefix() {
         assert!(frame_length([0xff; 4]).is_err());
