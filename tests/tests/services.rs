@@ -740,6 +740,22 @@ async fn the_command_says_which_check_failed_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_command_tells_that_it_waits_for_the_cas() {
+    let mut machine = machine().await;
+    let mut command = run_at(&machine, &machine.cas.address);
+    command.args(["--wait", "3"]);
+    machine.cas.shut_down().await;
+    let waited = output(command).await;
+    assert_eq!(waited.status.code(), Some(5), "{waited:?}");
+    let shown = text(&waited.stderr);
+    assert!(
+        shown.contains("enclave: WARN no release yet; asking again"),
+        "{shown}"
+    );
+    assert!(shown.contains("check `cas-reachable` failed"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_ends_the_program_in_order() {
     let machine = machine().await;
     machine

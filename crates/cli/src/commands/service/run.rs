@@ -31,8 +31,9 @@ const LAST_LINES: usize = 10;
 /// Run a service on this machine's simulated TEE
 ///
 /// The enclave reads the program, proves to the CAS what it is, gets arguments, environment and
-/// files, and only then starts the program. What the program writes comes out here. `--json`
-/// prints one JSON document per line: what happens, and each line of output.
+/// files, and only then starts the program. What the program writes comes out here, warnings of
+/// the enclave on standard error. `--json` prints one JSON document per line: what happens, and
+/// each line of output.
 ///
 /// The TEE is SIMULATED: no hardware protects the service from this machine's owner. A CAS
 /// accepts it only if it was told to trust this machine's anchor, `trust-anchor.toml` in the
@@ -218,6 +219,10 @@ impl<'a> Follower<'a> {
         if stream == LogStream::App {
             return print(&text);
         }
+        // A renewal that fails, or a change that waits for the next start, is the operator's to know.
+        if is_warning(&text) {
+            eprintln!("enclave: {}", text.trim_start());
+        }
         if self.last_lines.len() == LAST_LINES {
             self.last_lines.remove(0);
         }
@@ -273,6 +278,12 @@ impl<'a> Follower<'a> {
             None => Err(Failure::other(reason)),
         }
     }
+}
+
+/// Whether a line of the enclave's log is more than information.
+fn is_warning(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("WARN ") || line.starts_with("ERROR ")
 }
 
 /// The exit code of a failed check, and what to do.
@@ -340,6 +351,14 @@ impl Report for Launched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_warnings_are_passed_on() {
+        assert!(is_warning(" WARN no release yet; asking again"));
+        assert!(is_warning("ERROR x"));
+        assert!(!is_warning(" INFO the release was renewed"));
+        assert!(!is_warning("WARNING"));
+    }
 
     #[test]
     fn variables_have_a_name_and_a_value() {
