@@ -1,8 +1,10 @@
 //! What the end-to-end tests and the benchmarks share: the real programs, started over real sockets.
 
 pub mod bench;
+pub mod cas;
 pub mod enclave;
 pub mod operator;
 pub mod platform;
 pub mod programs;
 pub mod rest;
+pub mod services;

@@ -313,7 +313,7 @@ fn certificate(
             None => KeySource::Fresh(KeyType::default()),
         },
         issuer: request.issuer.as_ref().map(ToString::to_string),
-        common_name: Some(request.common_name.clone()),
+        common_name: request.common_name.clone(),
         valid_for: request
             .valid_for
             .map(|lifetime| validity(secret, lifetime.seconds()))

@@ -35,6 +35,11 @@ impl ConfDir {
         self.0.join("trust")
     }
 
+    /// The folder of this machine's simulated platform, which runs services.
+    pub(crate) fn simulated_platform(&self) -> PathBuf {
+        self.0.join("simulated-platform")
+    }
+
     /// Makes sure that the folder exists.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         if self.0.is_dir() {

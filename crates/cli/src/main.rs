@@ -41,6 +41,10 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // `mse service run` starts enclaves through this very program.
+    if let Some(code) = mse_runtime::process::guard::intercept() {
+        return code;
+    }
     // Several crates speak TLS here, all with this provider. An error means that it is installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     start_tracing();

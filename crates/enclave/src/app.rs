@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use tokio_util::io::StreamReader;
 
 use crate::app_socket::{AppSocket, AppSocketError};
 use crate::health::{self, Health};
+use crate::output;
 use crate::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan, LogLine,
+    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
     PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
-    SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned, State,
+    SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned,
     TreePlan,
 };
 
@@ -71,7 +72,7 @@ impl App {
             mut files,
             logs,
         } = Sandbox::new().spawn(&plan).await?;
-        std::thread::spawn(move || print(logs));
+        std::thread::spawn(move || output::print(logs));
         let unsealed = decrypt_into(&mut files, &launch.bundle, payload).await?;
         if unsealed.digest != workload.bundle || unsealed.commitment != workload.source_commitment {
             return Err(AppError::Changed);
@@ -101,15 +102,7 @@ impl App {
     /// What confines the app.
     pub(crate) async fn confinement(&self) -> Result<Vec<Confinement>, AppError> {
         let report = self.handle.report().await?;
-        Ok(report
-            .entries
-            .into_iter()
-            .map(|entry| Confinement {
-                name: entry.name,
-                applied: entry.state == State::Applied,
-                detail: entry.detail,
-            })
-            .collect())
+        Ok(output::confinement(report))
     }
 
     /// Waits until the health endpoint answers well.
@@ -170,20 +163,6 @@ fn check_image(python: &Python, workload: &Workload) -> Result<(), AppError> {
         Ok(())
     } else {
         Err(AppError::Image(found))
-    }
-}
-
-/// Passes the app's output on: standard output of this process is the app's log. It has a thread
-/// of its own, since a launcher that reads slowly must hold up nothing but the app.
-fn print(mut logs: mpsc::Receiver<LogLine>) {
-    let mut output = io::stdout().lock();
-    while let Some(LogLine { text, .. }) = logs.blocking_recv() {
-        if writeln!(output, "{text}")
-            .and_then(|()| output.flush())
-            .is_err()
-        {
-            return;
-        }
     }
 }
 
@@ -304,6 +283,7 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
             source: launch.run_dir.clone(),
             target: RUN.try_into()?,
         }),
+        released: Vec::new(),
     };
     let command = |args: &[&str]| -> Result<AppCommand, AppError> {
         let serve = format!("{SECRETS}/{SERVE_FILE}");
@@ -314,7 +294,7 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
             program: launch.python.interpreter.to_string_lossy().into_owned(),
             args: all.into_iter().map(str::to_owned).collect(),
             env: environment(workload),
-            cwd: SandboxPath::try_from(CODE)?,
+            cwd: SandboxPath::try_from(CODE)?.into(),
         })
     };
     let socket = format!("{RUN}/{SOCKET}");

@@ -8,6 +8,9 @@
 //! host (launch socket) → lifecycle → attester, front (TLS, challenge) → provisioning
 //!                                  → app (decrypt, sandbox, health)   → front (requests)
 //! ```
+//!
+//! A service has no owner to wait for: [`service`] checks its program, gets everything else
+//! released by a CAS, and runs it in the same sandbox.
 
 mod app;
 mod app_socket;
@@ -15,8 +18,10 @@ mod arguments;
 mod front;
 mod health;
 mod lifecycle;
+mod output;
 mod provisioning;
 pub mod sandbox;
+mod service;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -20,8 +20,9 @@ use tokio::time::{sleep, timeout};
 use crate::app::{App, AppError};
 use crate::front::{self, AppProxy, Certificates, Enclave};
 use crate::provisioning::{Provisioned, Provisioning};
+use crate::service;
 use mse_tee::attester::{AttesterError, Machine, Wish};
-use mse_tee::host::{HostError, HostLink, Order};
+use mse_tee::host::{HostError, HostLink, Job, Order};
 
 /// The certificate of an app without expiry lives a year.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -33,14 +34,28 @@ const MAX_GRACE: Duration = Duration::from_secs(300);
 /// Runs the enclave that standard input's launcher asks for, to its end. `wish` is for its
 /// attester.
 pub(crate) async fn run(wish: Wish) -> ExitCode {
-    let (host, launch, orders) = match HostLink::accept().await {
+    let (host, job, orders) = match HostLink::accept().await {
         Ok(accepted) => accepted,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let (phase, code) = match live(&host, launch, orders, wish).await {
+    let code = match job {
+        Job::App(launch) => run_app(&host, *launch, orders, wish).await,
+        Job::Service(launch) => service::run(&host, *launch, orders, wish).await,
+    };
+    host.flush().await;
+    code
+}
+
+async fn run_app(
+    host: &HostLink,
+    launch: Launch,
+    orders: watch::Receiver<Order>,
+    wish: Wish,
+) -> ExitCode {
+    let (phase, code) = match live(host, launch, orders, wish).await {
         Ok(end) => (
             Phase::Stopped {
                 reason: end.reason().to_owned(),
@@ -55,19 +70,22 @@ pub(crate) async fn run(wish: Wish) -> ExitCode {
         ),
     };
     host.phase(phase);
-    host.flush().await;
     code
 }
 
 /// How an enclave ends when nothing went wrong.
-enum End {
+pub(crate) enum End {
+    /// By the launcher.
     Asked,
+    /// Its time is over.
     Expired,
+    /// There is nobody to run for.
     LauncherGone,
 }
 
 impl End {
-    fn reason(&self) -> &'static str {
+    /// For people.
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Asked => "stopped as asked",
             Self::Expired => "expired",
@@ -154,11 +172,7 @@ async fn serve(
         end = ordered_end(&mut orders) => end,
         () = expiry(workload) => End::Expired,
     };
-    let grace = match *orders.borrow() {
-        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
-        Order::Run => EXPIRY_GRACE,
-        Order::LauncherGone => Duration::ZERO,
-    };
+    let grace = grace(*orders.borrow());
     tokio::select! {
         () = app.stop(grace) => {}
         () = launcher_gone(&mut orders) => app.stop(Duration::ZERO).await,
@@ -241,11 +255,22 @@ fn read_workload(launch: &Launch) -> Result<Workload, EnclaveError> {
     Ok(workload)
 }
 
-async fn launcher_gone(orders: &mut watch::Receiver<Order>) {
+/// How long what runs may take to stop.
+pub(crate) fn grace(order: Order) -> Duration {
+    match order {
+        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
+        Order::Run => EXPIRY_GRACE,
+        Order::LauncherGone => Duration::ZERO,
+    }
+}
+
+/// Returns when the launcher is gone.
+pub(crate) async fn launcher_gone(orders: &mut watch::Receiver<Order>) {
     let _ = orders.wait_for(|order| *order == Order::LauncherGone).await;
 }
 
-async fn ordered_end(orders: &mut watch::Receiver<Order>) -> End {
+/// Returns when the launcher wants the enclave to end, or is gone.
+pub(crate) async fn ordered_end(orders: &mut watch::Receiver<Order>) -> End {
     let ordered = orders.wait_for(|order| *order != Order::Run).await;
     match ordered.as_deref() {
         Ok(Order::Stop { .. } | Order::Run) => End::Asked,

@@ -213,7 +213,7 @@ async fn the_environment_is_exactly_the_plan_s() {
         env: [("PATH", "/usr/bin"), ("ONE", "1=one two")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
-        cwd: path("/app"),
+        cwd: path("/app").into(),
     };
     let mut seen = run(&plan).await.stdout;
     seen.sort();
@@ -611,7 +611,7 @@ async fn private_directories_hold_no_more_than_planned() {
         .await
         .map(drop);
     if result.is_ok() {
-        result = files.finish().await;
+        result = files.finish().await.map(drop);
     }
     let error = match result {
         Err(error) => error,
@@ -672,7 +672,7 @@ async fn the_report_names_every_measure() {
         "read-only system",
         "host's files hidden",
         "private storage",
-        "read-only code and secrets",
+        "read-only code",
         "no capabilities",
         "no new privileges",
         "seccomp",
@@ -802,7 +802,7 @@ fn command(script: &str) -> AppCommand {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
-        cwd: path("/app"),
+        cwd: path("/app").into(),
     }
 }
 
@@ -823,6 +823,7 @@ fn plan(serve: AppCommand) -> SandboxPlan {
             shm_bytes: 16 * MIB,
             read_only: Vec::new(),
             socket_dir: None,
+            released: Vec::new(),
         },
         launch: LaunchPlan {
             prepare: Vec::new(),

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! <data>/enclaves/<sha256>/mse-enclave   the program, 0755
-//! <data>/instances/<app id>/run/         one enclave's own folder, 0700, gone with it
+//! <data>/instances/<id>/run/             one enclave's own folder, 0700, gone with it
 //! ```
 //!
 //! Nothing outlives the process that launched it: an enclave ends when its socket closes, and
@@ -20,6 +20,7 @@ mod program;
 mod socket;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,9 +29,11 @@ use std::{io, os::fd::OwnedFd};
 
 use mse_api::LogStream;
 use mse_simtee::Platform;
-use mse_workload::launch::{self, Confinement, Launch, Phase, ToEnclave};
+use mse_workload::launch::{
+    self, Confinement, Launch, Phase, ServiceEnd, ServiceLaunch, ToEnclave,
+};
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
-use mse_workload::{AppId, Workload};
+use mse_workload::{AppId, Resources, ServiceWorkload, Workload, WorkloadDigest};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
@@ -87,8 +90,31 @@ impl ProcessRuntime {
 
     /// Starts an enclave. What it does from then on is told by [`RunningEnclave::next`].
     pub async fn launch(&self, spec: LaunchSpec) -> Result<RunningEnclave, LaunchError> {
-        let app_id = spec.workload.app_id;
-        let measurement = measurement::simulated(&self.program.digest, &spec.workload.digest());
+        let (app_id, resources) = (spec.workload.app_id, spec.workload.resources);
+        let digest = spec.workload.digest();
+        self.start(app_id, &digest, resources, |instance| {
+            spec.into_frame(instance)
+        })
+        .await
+    }
+
+    /// Starts the enclave of a service. What it does from then on is told by
+    /// [`RunningEnclave::next`].
+    pub async fn launch_service(&self, spec: ServiceSpec) -> Result<RunningEnclave, LaunchError> {
+        let (id, resources) = (AppId::generate(), spec.workload.resources);
+        let digest = spec.workload.digest();
+        self.start(id, &digest, resources, |instance| spec.into_frame(instance))
+            .await
+    }
+
+    async fn start(
+        &self,
+        app_id: AppId,
+        workload: &WorkloadDigest,
+        resources: Resources,
+        first: impl FnOnce(&Instance) -> ToEnclave,
+    ) -> Result<RunningEnclave, LaunchError> {
+        let measurement = measurement::simulated(&self.program.digest, workload);
         let instance = Instance::create(&self.instances, app_id, &self.slots)
             .map_err(|source| LaunchError::Instance { app_id, source })?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(LaunchError::Socket)?;
@@ -99,8 +125,8 @@ impl ProcessRuntime {
                 source,
             })?;
         // The enclave waits for the first frame, so it is within its limits before it works.
-        let limits = confine(app_id, child.id(), &spec.workload).await;
-        let first = spec.into_frame(&instance);
+        let limits = confine(app_id, child.id(), resources).await;
+        let first = first(&instance);
         supervisor::start(supervisor::Parts {
             child,
             socket: ours,
@@ -166,6 +192,40 @@ impl LaunchSpec {
     }
 }
 
+/// Which service to launch. Only the workload is measured.
+#[derive(Debug)]
+pub struct ServiceSpec {
+    /// What runs; its canonical form is what is sent and measured.
+    pub workload: ServiceWorkload,
+    /// The folder with the program's tree.
+    pub tree: PathBuf,
+    /// `host:port` of the CAS.
+    pub cas: String,
+    /// The host's arguments.
+    pub arguments: Vec<String>,
+    /// The host's environment, for what the session takes from it.
+    pub environment: BTreeMap<String, String>,
+    /// Six digits, if the session asks for them.
+    pub one_time_password: Option<String>,
+    /// How long the enclave tries to get its release.
+    pub release_timeout: Duration,
+}
+
+impl ServiceSpec {
+    fn into_frame(self, instance: &Instance) -> ToEnclave {
+        ToEnclave::LaunchService(Box::new(ServiceLaunch {
+            workload: String::from_utf8_lossy(&self.workload.canonical()).into_owned(),
+            tree: self.tree,
+            cas: self.cas,
+            arguments: self.arguments,
+            environment: self.environment,
+            one_time_password: self.one_time_password,
+            release_seconds: self.release_timeout.as_secs(),
+            app_uid: instance.app_uid(),
+        }))
+    }
+}
+
 /// An enclave that was started. Dropping it kills the enclave.
 pub struct RunningEnclave {
     measurement: Measurement,
@@ -213,6 +273,8 @@ pub enum EnclaveEvent {
     },
     /// How far it is.
     Phase(Phase),
+    /// How a service ended by itself.
+    ServiceEnded(ServiceEnd),
     /// Everything known by now of what confines it: the launcher's limits and its own report.
     Confinement(Vec<Confinement>),
     /// A line of output, at most 16 KiB.
@@ -277,13 +339,13 @@ pub enum LaunchError {
 }
 
 /// Puts the process under the workload's limits, and says what came of it.
-async fn confine(app_id: AppId, pid: Option<u32>, workload: &Workload) -> Vec<Confinement> {
+async fn confine(app_id: AppId, pid: Option<u32>, resources: Resources) -> Vec<Confinement> {
     let Some(pid) = pid else {
         return Vec::new();
     };
     let limits = Limits {
-        memory_bytes: u64::from(workload.resources.memory_mib) * 1024 * 1024,
-        cores: f64::from(workload.resources.millicores) / 1000.0,
+        memory_bytes: u64::from(resources.memory_mib) * 1024 * 1024,
+        cores: f64::from(resources.millicores) / 1000.0,
         pids: MAX_PROCESSES,
     };
     // Control groups are files of the kernel: quick, but blocking.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use mse_crypto::Zeroizing;
 use mse_crypto::sealing::SealingKey;
 use mse_workload::launch::{
-    Confinement, FrameError, FromEnclave, Launch, Phase, SealPolicy, ToEnclave, decode, encode,
-    frame_length,
+    Confinement, FrameError, FromEnclave, Launch, Phase, SealPolicy, ServiceEnd, ServiceLaunch,
+    ToEnclave, decode, encode, frame_length,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -26,6 +26,14 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A launcher that does not read is not waited for longer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the launcher wants to be run.
+pub enum Job {
+    /// An app of an owner.
+    App(Box<Launch>),
+    /// A service of a CAS.
+    Service(Box<ServiceLaunch>),
+}
 
 /// Why the enclave shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +76,7 @@ type Answer = Result<Zeroizing<String>, String>;
 
 impl HostLink {
     /// Takes standard input for the launch socket and waits for the launch order on it.
-    pub async fn accept() -> Result<(Self, Launch, watch::Receiver<Order>), HostError> {
+    pub async fn accept() -> Result<(Self, Job, watch::Receiver<Order>), HostError> {
         let descriptor = io::stdin()
             .as_fd()
             .try_clone_to_owned()
@@ -78,8 +86,12 @@ impl HostLink {
         let stream = UnixStream::from_std(stream).map_err(HostError::Socket)?;
         let (mut incoming, mut writer) = stream.into_split();
 
-        let ToEnclave::Launch(launch) = read_frame(&mut incoming).await? else {
-            return Err(HostError::NotLaunched);
+        let job = match read_frame(&mut incoming).await? {
+            ToEnclave::Launch(launch) => Job::App(launch),
+            ToEnclave::LaunchService(launch) => Job::Service(launch),
+            ToEnclave::Quote { .. } | ToEnclave::SealKey { .. } | ToEnclave::Stop { .. } => {
+                return Err(HostError::NotLaunched);
+            }
         };
         let (outgoing, mut queue) = mpsc::unbounded_channel::<Outgoing>();
         tokio::spawn(async move {
@@ -109,7 +121,7 @@ impl HostLink {
         };
         let (order, orders) = watch::channel(Order::Run);
         tokio::spawn(link.clone().listen(incoming, order));
-        Ok((link, *launch, orders))
+        Ok((link, job, orders))
     }
 
     /// A quote over `report_data` from the launcher's quoting service.
@@ -178,6 +190,11 @@ impl HostLink {
         self.tell(FromEnclave::Confinement { entries });
     }
 
+    /// Tells the launcher how the service ended.
+    pub fn service_ended(&self, end: ServiceEnd) {
+        self.tell(FromEnclave::ServiceEnded(end));
+    }
+
     /// Waits until everything that was told has left, before the process ends.
     pub async fn flush(&self) {
         let (done, left) = oneshot::channel();
@@ -201,7 +218,9 @@ impl HostLink {
                 Ok(ToEnclave::Stop { grace_seconds }) => {
                     order.send_replace(Order::Stop { grace_seconds });
                 }
-                Ok(ToEnclave::Launch(_)) => tracing::warn!("a second launch order is ignored"),
+                Ok(ToEnclave::Launch(_) | ToEnclave::LaunchService(_)) => {
+                    tracing::warn!("a second launch order is ignored");
+                }
                 Err(error) => {
                     tracing::info!(%error, "the launch socket is closed");
                     let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,9 +6,13 @@
 //! in a quote is the launcher's own, never a claim of the enclave. When the socket closes, the
 //! enclave ends: no enclave outlives its launcher.
 //!
+//! The first frame is a launch order of one of two kinds: an app that its owner provisions, or a
+//! service that a CAS does.
+//!
 //! The launcher is the operator's and not trusted: the enclave checks what it is told (the
 //! workload is measured, the bundle has its digest), and tells nothing that is secret.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,6 +28,8 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 pub enum ToEnclave {
     /// The first frame: what to run and with what.
     Launch(Box<Launch>),
+    /// The first frame for a service: what to run and which CAS to ask.
+    LaunchService(Box<ServiceLaunch>),
     /// The answer to [`FromEnclave::GetQuote`].
     Quote {
         /// The request's id.
@@ -86,6 +92,29 @@ pub struct Launch {
     pub app_uid: Option<u32>,
 }
 
+/// What the launcher puts at a service's disposal. All of it but the workload is unmeasured: the
+/// tree is checked against the workload, the CAS proves who it is, and the rest is taken for what
+/// it is, a value of the host's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceLaunch {
+    /// The JSON of a [`crate::ServiceWorkload`], exactly the bytes that were measured.
+    pub workload: String,
+    /// The folder with the program's tree.
+    pub tree: PathBuf,
+    /// `host:port` of the CAS. Which CAS it must be, the workload says.
+    pub cas: String,
+    /// Values for `@@1`, `@@2`… in the arguments that the CAS releases.
+    pub arguments: Vec<String>,
+    /// Values for `\@\@NAME` in the environment that the CAS releases.
+    pub environment: BTreeMap<String, String>,
+    /// Six digits, if the session asks for a one-time password.
+    pub one_time_password: Option<String>,
+    /// How long to try to get the release before giving up.
+    pub release_seconds: u64,
+    /// The uid the program runs as outside its user namespace, when the launcher is root.
+    pub app_uid: Option<u32>,
+}
+
 /// Where the curated Python environment lies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Python {
@@ -133,6 +162,96 @@ pub enum FromEnclave {
     },
     /// How far it is.
     Phase(Phase),
+    /// How a service ended, unless it was stopped. The phase says the same for people.
+    ServiceEnded(ServiceEnd),
+}
+
+/// How a service ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum ServiceEnd {
+    /// Its program ended.
+    Program {
+        /// Its exit code; 128 and the signal's number if a signal ended it.
+        code: u8,
+    },
+    /// A check failed: the program did not start, or was ended.
+    Refused {
+        /// Which.
+        check: ServiceCheck,
+    },
+}
+
+impl ServiceEnd {
+    /// The exit code of `mse-enclave` that goes with it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Program { code } => code,
+            Self::Refused { check } => check.exit_code(),
+        }
+    }
+}
+
+/// What is checked before a service runs, and while it does. Each has an exit code of
+/// `mse-enclave`, which never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceCheck {
+    /// 64: the workload and the launch order are of the right shape.
+    Launch,
+    /// 65: the tree has the measured digest.
+    Tree,
+    /// 66: the CAS answers in time.
+    CasReachable,
+    /// 67: the server is the measured CAS.
+    CasIdentity,
+    /// 68: the CAS releases to this enclave.
+    Release,
+    /// 69: what the CAS sent can be read, and opens for this enclave and connection.
+    Answer,
+    /// 70: what it released can be put into effect here.
+    Configuration,
+    /// 71: the machine gives evidence and a sandbox.
+    Machine,
+    /// 72: the release has not lapsed while the CAS was out of reach.
+    Renewal,
+    /// 73: the session was not revoked, and still releases to this enclave.
+    Revocation,
+}
+
+impl fmt::Display for ServiceCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Launch => "launch",
+            Self::Tree => "tree",
+            Self::CasReachable => "cas-reachable",
+            Self::CasIdentity => "cas-identity",
+            Self::Release => "release",
+            Self::Answer => "answer",
+            Self::Configuration => "configuration",
+            Self::Machine => "machine",
+            Self::Renewal => "renewal",
+            Self::Revocation => "revocation",
+        })
+    }
+}
+
+impl ServiceCheck {
+    /// The exit code of `mse-enclave` when it fails.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Launch => 64,
+            Self::Tree => 65,
+            Self::CasReachable => 66,
+            Self::CasIdentity => 67,
+            Self::Release => 68,
+            Self::Answer => 69,
+            Self::Configuration => 70,
+            Self::Machine => 71,
+            Self::Renewal => 72,
+            Self::Revocation => 73,
+        }
+    }
 }
 
 /// One means of confinement, and whether this machine allowed it.
@@ -234,6 +353,10 @@ mod tests {
             FromEnclave::Phase(Phase::Failed {
                 reason: "because".into(),
             }),
+            FromEnclave::ServiceEnded(ServiceEnd::Program { code: 3 }),
+            FromEnclave::ServiceEnded(ServiceEnd::Refused {
+                check: ServiceCheck::CasIdentity,
+            }),
         ];
         for message in from_enclave {
             assert_eq!(again(&message), format!("{message:?}"));
@@ -264,6 +387,16 @@ mod tests {
                 provisioning_seconds: 1,
                 app_uid: Some(61184),
             })),
+            ToEnclave::LaunchService(Box::new(ServiceLaunch {
+                workload: "{}".into(),
+                tree: "/t".into(),
+                cas: "cas.example:18765".into(),
+                arguments: vec!["one".into()],
+                environment: [("ZONE".into(), "a".into())].into(),
+                one_time_password: Some("123456".into()),
+                release_seconds: 60,
+                app_uid: None,
+            })),
         ];
         for message in to_enclave {
             assert_eq!(again(&message), format!("{message:?}"));
@@ -275,6 +408,33 @@ mod tests {
         let (prefix, json) = frame.split_first_chunk().unwrap();
         assert_eq!(frame_length(*prefix).unwrap(), json.len());
         format!("{:?}", decode::<T>(json).unwrap())
+    }
+
+    /// They are part of the interface: scripts and units of operators know them.
+    #[test]
+    fn every_check_keeps_its_name_and_its_exit_code() {
+        use ServiceCheck::{
+            Answer, CasIdentity, CasReachable, Configuration, Launch, Machine, Release, Renewal,
+            Revocation, Tree,
+        };
+        let known = [
+            (Launch, "launch", 64),
+            (Tree, "tree", 65),
+            (CasReachable, "cas-reachable", 66),
+            (CasIdentity, "cas-identity", 67),
+            (Release, "release", 68),
+            (Answer, "answer", 69),
+            (Configuration, "configuration", 70),
+            (Machine, "machine", 71),
+            (Renewal, "renewal", 72),
+            (Revocation, "revocation", 73),
+        ];
+        for (check, name, code) in known {
+            assert_eq!(check.to_string(), name);
+            assert_eq!(serde_json::to_value(check).unwrap(), name);
+            assert_eq!(ServiceEnd::Refused { check }.exit_code(), code);
+        }
+        assert_eq!(ServiceEnd::Program { code: 3 }.exit_code(), 3);
     }
 
     #[test]

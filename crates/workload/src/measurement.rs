@@ -44,7 +44,8 @@ digest_newtype!(
     EnclaveDigest
 );
 digest_newtype!(
-    /// SHA-256 of a workload's canonical form, with its domain (see [`crate::Workload::digest`]).
+    /// SHA-256 of a workload's canonical form, with its domain (see [`crate::Workload::digest`]
+    /// and [`crate::ServiceWorkload::digest`]).
     WorkloadDigest
 );
 digest_newtype!(

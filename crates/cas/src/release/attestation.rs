@@ -37,14 +37,14 @@ impl Requirements {
         let mut rules = Vec::new();
         for entry in &service.attestation {
             match entry {
-                AttestationEntry::Rule(rule) => rules.push(resolved(rule.clone(), fragments)?),
+                AttestationEntry::Rule(rule) => rules.push(resolved((**rule).clone(), fragments)?),
                 AttestationEntry::Fragment(reference) => {
                     let value = look_up(reference, fragments)?;
                     let entries = AttestationEntry::list_from_fragment(&value)
                         .map_err(|faults| Unresolved::fragment(reference, &faults))?;
                     for entry in entries {
                         if let AttestationEntry::Rule(rule) = entry {
-                            rules.push(resolved(rule, fragments)?);
+                            rules.push(resolved(*rule, fragments)?);
                         }
                     }
                 }

@@ -15,6 +15,7 @@ pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;
+pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod stop;

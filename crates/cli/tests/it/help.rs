@@ -23,6 +23,7 @@ fn every_command_has_a_help_with_an_example() {
         "verify",
         "measure",
         "proxy",
+        "service",
         "context",
         "trust",
         "policy",

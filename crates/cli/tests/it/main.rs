@@ -16,6 +16,7 @@ mod measuring;
 mod policies;
 mod proxying;
 mod refusals;
+mod services;
 mod sessions;
 mod support;
 mod trusting;

@@ -1,10 +1,9 @@
 //! Private files: sent by `mse-enclave`, unpacked by stage 1.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -13,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::failure::{Doing, StageError};
 use super::launcher::{Progress, SandboxError};
-use super::plan::{Area, FileMode, PrivatePath, TreePlan};
+use super::plan::{Area, FileMode, PrivatePath, SandboxPath, TreePlan};
+use super::released::{self, ReleasedFiles};
 use super::wire::{self, CHUNK, FileHeader, FrameReader, Kind, Launch, WireError};
 
 /// Sends the app's private files into a sandbox, which runs nothing before
@@ -86,15 +86,25 @@ impl PrivateFilesWriter {
         Ok(written)
     }
 
-    /// All files are there: the sandbox seals them and starts the app.
-    pub async fn finish(mut self) -> Result<(), SandboxError> {
+    /// Writes `content` where the app expects it: `place` is one of [`TreePlan::released`].
+    pub async fn release(
+        &mut self,
+        place: &SandboxPath,
+        mode: FileMode,
+        content: &[u8],
+    ) -> Result<(), SandboxError> {
+        let path = released::first(place)?;
+        self.put(Area::Secrets, &path, mode, content).await?;
+        Ok(())
+    }
+
+    /// All files are there: the sandbox seals them and starts the app. What is returned can
+    /// replace the released ones.
+    pub async fn finish(mut self) -> Result<ReleasedFiles, SandboxError> {
         self.send(Kind::EndFiles, &[]).await?;
         let launch = std::mem::take(&mut self.launch);
         self.send(Kind::Launch, &launch).await?;
-        // The channel's end tells the sandbox that mse-enclave is gone, so it
-        // stays open as long as the handle reads events from it.
-        self.channel.forget();
-        Ok(())
+        Ok(ReleasedFiles::new(self.channel, self.progress))
     }
 
     async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SandboxError> {
@@ -112,7 +122,6 @@ pub(super) fn unpack<R: Read>(
     frames: &mut FrameReader<R>,
     plan: &TreePlan,
 ) -> Result<(), StageError> {
-    let mut made = BTreeSet::new();
     loop {
         let frame = frames.read()?;
         match frame.kind {
@@ -122,7 +131,7 @@ pub(super) fn unpack<R: Read>(
                     Area::Code => plan.code.target.as_path(),
                     Area::Secrets => plan.secrets.target.as_path(),
                 };
-                unpack_file(frames, root, &header, &mut made)?;
+                unpack_file(frames, root, &header)?;
             }
             Kind::EndFiles => return Ok(()),
             got => return Err(unexpected(Kind::File, got)),
@@ -134,13 +143,26 @@ fn unpack_file<R: Read>(
     frames: &mut FrameReader<R>,
     root: &Path,
     header: &FileHeader,
-    made: &mut BTreeSet<PathBuf>,
 ) -> Result<(), StageError> {
+    let action = || format!("write the private file `{}`", header.path);
+    let mut file = create(root, header)?;
+    loop {
+        let frame = frames.read()?;
+        match frame.kind {
+            Kind::Chunk => append(&mut file, frame.payload, action)?,
+            Kind::EndFile => break,
+            got => return Err(unexpected(Kind::Chunk, got)),
+        }
+    }
+    let permissions = fs::Permissions::from_mode(header.mode.bits());
+    file.set_permissions(permissions).doing(action)
+}
+
+/// Makes the file of `header` below `root`, and its directories. It must not exist.
+pub(super) fn create(root: &Path, header: &FileHeader) -> Result<File, StageError> {
     let path = root.join(header.path.as_path());
     let action = || format!("write the private file `{}`", header.path);
-    if let Some(parent) = path.parent()
-        && made.insert(parent.to_owned())
-    {
+    if let Some(parent) = path.parent() {
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
@@ -152,25 +174,23 @@ fn unpack_file<R: Read>(
         .create_new(true)
         .mode(0o600)
         .open(&path);
-    let mut file = match opened {
+    match opened {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(StageError::DuplicateFile(header.path.to_string()));
+            Err(StageError::DuplicateFile(header.path.to_string()))
         }
-        opened => opened.doing(action)?,
-    };
-    loop {
-        let frame = frames.read()?;
-        match frame.kind {
-            Kind::Chunk => file
-                .write_all(frame.payload)
-                .doing(action)
-                .map_err(with_size_advice)?,
-            Kind::EndFile => break,
-            got => return Err(unexpected(Kind::Chunk, got)),
-        }
+        opened => opened.doing(action),
     }
-    let permissions = fs::Permissions::from_mode(header.mode.bits());
-    file.set_permissions(permissions).doing(action)
+}
+
+/// Writes the next piece of a private file; `action` completes "cannot …".
+pub(super) fn append(
+    file: &mut File,
+    piece: &[u8],
+    action: impl FnOnce() -> String,
+) -> Result<(), StageError> {
+    file.write_all(piece)
+        .doing(action)
+        .map_err(with_size_advice)
 }
 
 fn unexpected(expected: Kind, got: Kind) -> StageError {
@@ -292,6 +312,7 @@ mod tests {
             shm_bytes: 1 << 20,
             read_only: Vec::new(),
             socket_dir: None,
+            released: Vec::new(),
         };
         (dir, plan)
     }

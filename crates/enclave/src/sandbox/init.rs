@@ -9,12 +9,13 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::mpsc;
 
 use super::confine;
 use super::failure::{Doing, StageError};
 use super::plan::{AppCommand, LaunchPlan};
+use super::released::{self, Update};
 use super::report::{ExitCause, Step};
 use super::stage1::{self, FAILED};
 use super::wire::{self, Event, FrameReader, Kind, Launch};
@@ -29,13 +30,13 @@ pub(super) fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    match prepare(&mut channel).and_then(|plan| run(&plan, &channel)) {
+    match prepare(&mut channel).and_then(|launch| run(launch, &channel)) {
         Ok(cause) => ExitCode::from(cause.shell_code()),
         Err(error) => stage1::fail(&mut channel, error),
     }
 }
 
-fn prepare(channel: &mut UnixStream) -> Result<LaunchPlan, StageError> {
+fn prepare(channel: &mut UnixStream) -> Result<Launch, StageError> {
     // Should stage 1 be gone before this, mse-enclave notices and closes the
     // channel, which ends this process too.
     prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "be tied to mse-enclave".into())?;
@@ -50,11 +51,11 @@ fn prepare(channel: &mut UnixStream) -> Result<LaunchPlan, StageError> {
         launch.sockets.as_deref(),
     )?;
     send(channel, &Event::Confined { entries })?;
-    Ok(launch.plan)
+    Ok(launch)
 }
 
 /// One thread: what it may do was given up by thread.
-fn run(plan: &LaunchPlan, channel: &UnixStream) -> Result<ExitCause, StageError> {
+fn run(launch: Launch, channel: &UnixStream) -> Result<ExitCause, StageError> {
     let watched = channel
         .try_clone()
         .doing(|| "watch the channel to mse-enclave".into())?;
@@ -72,24 +73,27 @@ fn run(plan: &LaunchPlan, channel: &UnixStream) -> Result<ExitCause, StageError>
                 .doing(|| "watch the channel to mse-enclave".into())?
                 .into_split();
             write_half.forget();
-            Init::new(channel_end)?.run_all(plan, channel).await
+            let (sender, updates) = mpsc::channel(1);
+            tokio::spawn(released::receive(channel_end, launch.released, sender));
+            Init::new(updates)?.run_all(&launch.plan, channel).await
         })
 }
 
 struct Init {
     children: unix::Signal,
     stop: unix::Signal,
-    channel_end: OwnedReadHalf,
+    /// Its end is the end of mse-enclave.
+    updates: mpsc::Receiver<Update>,
     stopping: bool,
 }
 
 impl Init {
-    fn new(channel_end: OwnedReadHalf) -> Result<Self, StageError> {
+    fn new(updates: mpsc::Receiver<Update>) -> Result<Self, StageError> {
         let listen = |kind| unix::signal(kind).doing(|| "receive signals".into());
         Ok(Self {
             children: listen(SignalKind::child())?,
             stop: listen(SignalKind::terminate())?,
-            channel_end,
+            updates,
             stopping: false,
         })
     }
@@ -102,19 +106,18 @@ impl Init {
     ) -> Result<ExitCause, StageError> {
         for (index, command) in plan.prepare.iter().enumerate() {
             let step = Step::Prepare(index);
-            let cause = self.wait(start(step, command)?).await?;
+            let cause = self.wait(start(step, command)?, channel).await?;
             if cause != ExitCause::Code(0) || self.stopping {
                 return end(channel, step, cause);
             }
         }
         let server = start(Step::Serve, &plan.serve)?;
         send(channel, &Event::Serving)?;
-        let cause = self.wait(server).await?;
+        let cause = self.wait(server, channel).await?;
         end(channel, Step::Serve, cause)
     }
 
-    async fn wait(&mut self, pid: Pid) -> Result<ExitCause, StageError> {
-        let mut unexpected = [0];
+    async fn wait(&mut self, pid: Pid, channel: &UnixStream) -> Result<ExitCause, StageError> {
         loop {
             tokio::select! {
                 _ = self.children.recv() => {
@@ -128,10 +131,10 @@ impl Init {
                     // the child's.
                     kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?;
                 }
-                // Nothing more is ever sent: this is the end of mse-enclave.
-                _ = tokio::io::AsyncReadExt::read(&mut self.channel_end, &mut unexpected) => {
-                    return Err(StageError::Orphaned);
-                }
+                update = self.updates.recv() => match update {
+                    Some(update) => send(channel, &released::event(update, pid))?,
+                    None => return Err(StageError::Orphaned),
+                },
             }
         }
     }

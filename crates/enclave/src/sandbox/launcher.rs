@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use super::STAGE1;
 use super::files::PrivateFilesWriter;
 use super::logs::{self, LogLine, LogStream};
-use super::plan::{InvalidPlan, PrivatePath, SandboxPlan};
+use super::plan::{InvalidPath, InvalidPlan, PrivatePath, SandboxPlan};
+use super::released::Notice;
 use super::report::{SandboxExit, SandboxReport};
 use super::wire::{Event, FrameReader, Launch};
 
@@ -75,6 +76,10 @@ impl Sandbox {
             plan: plan.launch.clone(),
             writable: plan.tree.writable(),
             sockets: plan.tree.sockets(),
+            released: plan
+                .tree
+                .has_released()
+                .then(|| plan.tree.secrets.target.as_path().to_owned()),
         };
         let files =
             PrivateFilesWriter::begin(channel, &plan.tree, &launch, progress.clone()).await?;
@@ -229,6 +234,12 @@ pub enum SandboxError {
     /// The plan contradicts itself.
     #[error(transparent)]
     InvalidPlan(#[from] InvalidPlan),
+    /// A file has no place.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// Released files could not be replaced: those from before are in force.
+    #[error("the released files could not be replaced: {0}")]
+    NotReplaced(String),
     /// The plan cannot be sent.
     #[error("the sandbox's plan cannot be sent: {0}")]
     Plan(String),
@@ -290,6 +301,17 @@ impl Progress {
         self.until(|_| false).await.error()
     }
 
+    /// What became of the replacement of this number, counted from 1.
+    pub(super) async fn replacement(&self, number: u64) -> Result<Notice, SandboxError> {
+        let status = self.until(|status| status.replacements >= number).await;
+        match status.last_replacement {
+            Some(outcome) if status.replacements >= number => {
+                outcome.map_err(SandboxError::NotReplaced)
+            }
+            _ => Err(status.error()),
+        }
+    }
+
     /// The status once `reached`, or the last one.
     async fn until(&self, reached: impl Fn(&Status) -> bool) -> Status {
         let mut progress = self.0.clone();
@@ -309,6 +331,8 @@ struct Status {
     report: SandboxReport,
     confined: bool,
     serving: bool,
+    replacements: u64,
+    last_replacement: Option<Result<Notice, String>>,
     failure: Option<Failure>,
     exit: SandboxExit,
     ended: bool,
@@ -320,6 +344,8 @@ impl Default for Status {
             report: SandboxReport::default(),
             confined: false,
             serving: false,
+            replacements: 0,
+            last_replacement: None,
             failure: None,
             // Until the sandbox says otherwise.
             exit: SandboxExit::Killed,
@@ -336,6 +362,11 @@ impl Status {
         }
     }
 
+    fn replaced(&mut self, outcome: Result<Notice, String>) {
+        self.replacements += 1;
+        self.last_replacement = Some(outcome);
+    }
+
     fn apply(&mut self, event: Event) {
         match event {
             Event::Built { entries } => self.report.entries.extend(entries),
@@ -344,6 +375,8 @@ impl Status {
                 self.confined = true;
             }
             Event::Serving => self.serving = true,
+            Event::Replaced { notice } => self.replaced(Ok(notice)),
+            Event::NotReplaced { message } => self.replaced(Err(message)),
             Event::Exited { step, cause } => self.exit = SandboxExit::Command { step, cause },
             Event::Failed { message, fix } => self.failure = Some(Failure { message, fix }),
         }

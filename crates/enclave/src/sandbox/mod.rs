@@ -35,6 +35,7 @@ mod launcher;
 mod logs;
 mod namespaces;
 mod plan;
+mod released;
 mod report;
 mod seccomp;
 mod stage1;
@@ -49,8 +50,9 @@ pub use logs::{LogLine, LogStream, MAX_LOG_LINE};
 pub use plan::{
     AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
     PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, SandboxPath, SandboxPlan, SocketDir,
-    TreePlan,
+    StartDir, TreePlan,
 };
+pub use released::{Notice, ReleasedFile, ReleasedFiles};
 pub use report::{ExitCause, SandboxEntry, SandboxExit, SandboxReport, State, Step};
 
 /// The hidden subcommand that builds the namespaces and the root directory.

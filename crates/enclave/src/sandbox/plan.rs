@@ -32,7 +32,7 @@ impl SandboxPlan {
                 return Err(InvalidPlan::Reserved(target.clone()));
             }
         }
-        Ok(())
+        self.tree.check_released()
     }
 }
 
@@ -41,6 +41,19 @@ const RESERVED: &[&str] = &["/proc", "/dev", "/sys"];
 /// Directories that the plan may not replace.
 const SYSTEM: &[&str] = &[
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/run", "/tmp",
+];
+
+/// Directories of the system that are mounted read-only: nothing can be put into them.
+const READ_ONLY: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/ssl/certs",
+    "/etc/alternatives",
 ];
 
 /// The root directory that the app sees. Sizes are in bytes and are limits, not
@@ -66,7 +79,16 @@ pub struct TreePlan {
     pub read_only: Vec<ReadOnlyBind>,
     /// The directory through which the app's socket is reached.
     pub socket_dir: Option<SocketDir>,
+    /// Where the app expects released files. Each place is a link to the file of the same path
+    /// below [`RELEASED`] of `secrets`, where [`super::ReleasedFiles`] can replace all of them at
+    /// once while the app runs. If there is one, the app may write to `secrets`, which is its own;
+    /// if there is none, `secrets` is sealed.
+    pub released: Vec<SandboxPath>,
 }
+
+/// The link, in the directory of the secrets, to the generation of released files that is in
+/// force.
+pub(super) const RELEASED: &str = "current";
 
 impl TreePlan {
     /// Directories that the app may write to.
@@ -79,7 +101,66 @@ impl TreePlan {
         if self.code_access == CodeAccess::ReadWrite {
             writable.push(self.code.target.0.clone());
         }
+        if self.has_released() {
+            writable.push(self.secrets.target.0.clone());
+        }
         writable
+    }
+
+    /// Whether released files can be replaced.
+    pub(super) fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// The links to make: place, and what it points to.
+    pub(super) fn released_links(&self) -> impl Iterator<Item = (&Path, PathBuf)> {
+        let current = self.secrets.target.0.join(RELEASED);
+        self.released.iter().map(move |place| {
+            let below = place.0.strip_prefix("/").unwrap_or(&place.0);
+            (place.as_path(), current.join(below))
+        })
+    }
+
+    /// Refuses released files that hide each other, or lie where nothing can be put.
+    fn check_released(&self) -> Result<(), InvalidPlan> {
+        let places: BTreeSet<&Path> = self.released.iter().map(SandboxPath::as_path).collect();
+        if places.len() < self.released.len() {
+            let mut seen = BTreeSet::new();
+            let twice = self.released.iter().find(|place| !seen.insert(*place));
+            return twice.map_or(Ok(()), |place| Err(InvalidPlan::SameTarget(place.clone())));
+        }
+        let own = [&self.code.target, &self.secrets.target];
+        let binds = self.read_only.iter().map(|bind| &bind.target);
+        let sockets = self.socket_dir.iter().map(|dir| &dir.target);
+        let closed: Vec<&Path> = own
+            .into_iter()
+            .chain(binds)
+            .chain(sockets)
+            .map(SandboxPath::as_path)
+            .chain(RESERVED.iter().chain(READ_ONLY).map(Path::new))
+            .collect();
+        let kept: Vec<&Path> = SYSTEM
+            .iter()
+            .map(Path::new)
+            .chain([self.home.target.as_path()])
+            .collect();
+        for place in &self.released {
+            let path = place.as_path();
+            if closed.iter().any(|closed| path.starts_with(closed))
+                // A directory of the sandbox's own would be below the file.
+                || closed.iter().chain(&kept).any(|kept| kept.starts_with(path))
+            {
+                return Err(InvalidPlan::Occupied(place.clone()));
+            }
+            let above = path
+                .ancestors()
+                .skip(1)
+                .find(|above| places.contains(above));
+            if above.is_some() {
+                return Err(InvalidPlan::BelowFile(place.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// The directory in which the app may make its socket, and nothing else.
@@ -110,6 +191,8 @@ pub struct LaunchPlan {
 
 /// A program of the app with exactly the environment given: nothing of the
 /// host's is inherited.
+///
+/// No `Debug`, as [`LaunchPlan`].
 #[derive(Clone, Serialize, Deserialize)]
 pub struct AppCommand {
     /// An absolute path in the sandbox, or a name looked up in `PATH` of `env`.
@@ -119,7 +202,51 @@ pub struct AppCommand {
     /// The whole environment.
     pub env: BTreeMap<String, String>,
     /// The working directory.
-    pub cwd: SandboxPath,
+    pub cwd: StartDir,
+}
+
+/// The working directory that a program starts in: [`SandboxPath`]s, and the root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "PathBuf", into = "PathBuf")]
+pub enum StartDir {
+    /// `/`.
+    Root,
+    /// Another one.
+    At(SandboxPath),
+}
+
+impl StartDir {
+    /// The absolute path.
+    pub fn as_path(&self) -> &Path {
+        match self {
+            Self::Root => Path::new("/"),
+            Self::At(path) => path.as_path(),
+        }
+    }
+}
+
+impl TryFrom<PathBuf> for StartDir {
+    type Error = InvalidPath;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        if path.as_os_str() == "/" {
+            Ok(Self::Root)
+        } else {
+            path.try_into().map(Self::At)
+        }
+    }
+}
+
+impl From<StartDir> for PathBuf {
+    fn from(dir: StartDir) -> Self {
+        dir.as_path().to_owned()
+    }
+}
+
+impl From<SandboxPath> for StartDir {
+    fn from(path: SandboxPath) -> Self {
+        Self::At(path)
+    }
 }
 
 /// Limits set with `setrlimit`. Core dumps are always off.
@@ -405,6 +532,14 @@ pub enum InvalidPlan {
         "the sandbox plan puts a directory at `{0}`, which the sandbox makes itself; choose another place"
     )]
     Reserved(SandboxPath),
+    /// A released file where nothing can be put.
+    #[error(
+        "a released file cannot be put at `{0}`: the program's tree, the system's directories and `/proc`, `/dev`, `/sys` are closed to it; choose another place, such as below `/etc` or `/run/secrets`"
+    )]
+    Occupied(SandboxPath),
+    /// A released file is another's directory.
+    #[error("a released file cannot be put at `{0}`: another one is where its directory should be")]
+    BelowFile(SandboxPath),
     /// A user id that may belong to somebody.
     #[error("the user id `{0}` may belong to an account; choose one from 61184 to 65519")]
     Uid(u32),
@@ -449,6 +584,83 @@ mod tests {
         assert!(SandboxPath::try_from("/run/mse").is_ok());
         for bad in ["/", "app", "/app/", "/app/../etc", "/app//x"] {
             assert!(SandboxPath::try_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn released_files_have_places_of_their_own() {
+        let path = |path: &str| SandboxPath::try_from(path).unwrap();
+        let private = |target: &str| PrivateDir {
+            target: path(target),
+            max_bytes: 1,
+        };
+        let check = |places: &[&str]| {
+            let tree = TreePlan {
+                app_uid: AppUid::nth(0),
+                code: private("/app"),
+                code_access: CodeAccess::ReadOnly,
+                secrets: private("/run/mse"),
+                home: private("/root"),
+                tmp_bytes: 1,
+                shm_bytes: 1,
+                read_only: vec![ReadOnlyBind {
+                    source: "/opt/python".into(),
+                    target: path("/opt/python"),
+                }],
+                socket_dir: None,
+                released: places.iter().map(|place| path(place)).collect(),
+            };
+            tree.check_released()
+        };
+        check(&[
+            "/etc/a",
+            "/etc/ab",
+            "/etc/hosts",
+            "/root/.netrc",
+            "/tmp/x",
+            "/run/secrets/x",
+        ])
+        .unwrap();
+        for bad in [
+            "/app",
+            "/app/x",
+            "/run/mse/x",
+            "/run",
+            "/root",
+            "/tmp",
+            "/usr/x",
+            "/lib64/x",
+            "/opt",
+            "/opt/python/x",
+            "/etc",
+            "/etc/ssl",
+            "/etc/ssl/certs/x",
+            "/proc/x",
+            "/dev/null",
+            "/dev",
+        ] {
+            assert!(
+                matches!(check(&[bad]), Err(InvalidPlan::Occupied(_))),
+                "{bad}"
+            );
+        }
+        assert!(matches!(
+            check(&["/a/b", "/x", "/a/b"]),
+            Err(InvalidPlan::SameTarget(_))
+        ));
+        for above in [&["/a", "/a/b"], &["/a/b/c", "/a"]] {
+            assert!(matches!(check(above), Err(InvalidPlan::BelowFile(_))));
+        }
+    }
+
+    #[test]
+    fn a_program_may_start_in_the_root_directory() {
+        for good in ["/", "/app", "/srv/x"] {
+            let dir = StartDir::try_from(PathBuf::from(good)).unwrap();
+            assert_eq!(dir.as_path(), Path::new(good));
+        }
+        for bad in ["", "app", "/app/..", "//", "/app/"] {
+            assert!(StartDir::try_from(PathBuf::from(bad)).is_err(), "{bad:?}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::namespaces::{self, Maker};
 use super::plan::TreePlan;
 use super::report::ExitCause;
 use super::wire::{self, Event, FrameReader, Kind};
-use super::{INIT, files, tree};
+use super::{INIT, files, released, tree};
 
 /// The exit code of a stage that failed; the reason went up the channel.
 pub(super) const FAILED: u8 = 70;
@@ -107,6 +107,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
     die_with(parent)?;
 
     files::unpack(&mut frames, &plan)?;
+    released::enact_first(&plan)?;
     entries.extend(tree::seal(&plan)?);
     wire::write_frame(
         channel,

@@ -65,6 +65,7 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
         }
     }
     site.write_etc(&host.etc, plan.home.target.as_path())?;
+    site.write_released(plan)?;
     site.write_links(&host.links)?;
     let base = site.base;
     remount(
@@ -101,26 +102,32 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
     ])
 }
 
-/// Makes code (if the plan says so) and secrets unchangeable, once unpacked.
+const SEALED: &str = "sealed after unpacking";
+
+/// Makes code and secrets unchangeable once unpacked, unless the plan says otherwise.
 pub(super) fn seal(plan: &TreePlan) -> Result<Vec<SandboxEntry>, StageError> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    remount(plan.secrets.target.as_path(), flags)?;
-    match plan.code_access {
+    let mut entries = Vec::new();
+    if plan.has_released() {
+        entries.push(SandboxEntry::not_applied(
+            "read-only secrets",
+            "the plan lets released files be replaced while the app runs",
+        ));
+    } else {
+        remount(plan.secrets.target.as_path(), flags)?;
+        entries.push(SandboxEntry::applied("read-only secrets", SEALED));
+    }
+    entries.push(match plan.code_access {
         CodeAccess::ReadOnly => {
             remount(plan.code.target.as_path(), flags)?;
-            Ok(vec![SandboxEntry::applied(
-                "read-only code and secrets",
-                "sealed after unpacking",
-            )])
+            SandboxEntry::applied("read-only code", SEALED)
         }
-        CodeAccess::ReadWrite => Ok(vec![
-            SandboxEntry::applied("read-only secrets", "sealed after unpacking"),
-            SandboxEntry::not_applied(
-                "read-only code",
-                "the plan lets the app write beside its code",
-            ),
-        ]),
-    }
+        CodeAccess::ReadWrite => SandboxEntry::not_applied(
+            "read-only code",
+            "the plan lets the app write beside its code",
+        ),
+    });
+    Ok(entries)
 }
 
 enum Place {
@@ -259,6 +266,22 @@ impl Site {
             fs::write(&path, content)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
                 .doing(|| format!("write `/etc/{name}` of the sandbox"))?;
+        }
+        Ok(())
+    }
+
+    /// Links where the app expects released files. One of those that the sandbox copied from the
+    /// host's `/etc` gives way.
+    fn write_released(&self, plan: &TreePlan) -> Result<(), StageError> {
+        for (place, to) in plan.released_links() {
+            let action = || format!("link the released file `{}`", place.display());
+            self.make_dirs(place.parent().unwrap_or(Path::new("/")))?;
+            let at = self.at(place);
+            match fs::remove_file(&at) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.doing(action)?,
+            }
+            symlink(to, at).doing(action)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! bytes of payload, at most [`MAX_FRAME`]. Downwards: `Tree`, then any number
 //! of files (`File`, `Chunk`…, `EndFile`), `EndFiles`, `Launch`. Stage 1 reads up
 //! to `EndFiles`, byte-exactly, and leaves `Launch` in the socket for the init.
-//! Upwards: `Event`.
+//! Later the init may be sent files again, and `Replace`. Upwards: `Event`.
 
 use std::io::{Read, Write};
 
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::plan::{Area, FileMode, LaunchPlan, PrivatePath};
+use super::released::Notice;
 use super::report::{ExitCause, SandboxEntry, Step};
 
 /// The largest payload of a frame.
@@ -41,10 +42,12 @@ pub(super) enum Kind {
     Launch = 6,
     /// An [`Event`].
     Event = 7,
+    /// The files sent since the launch replace the released ones.
+    Replace = 8,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Tree,
         Self::File,
         Self::Chunk,
@@ -52,6 +55,7 @@ impl Kind {
         Self::EndFiles,
         Self::Launch,
         Self::Event,
+        Self::Replace,
     ];
 }
 
@@ -71,6 +75,8 @@ pub(super) struct Launch {
     pub(super) writable: Vec<std::path::PathBuf>,
     /// The directory in which it may make its socket.
     pub(super) sockets: Option<std::path::PathBuf>,
+    /// The directory in which released files can be replaced.
+    pub(super) released: Option<std::path::PathBuf>,
 }
 
 /// What the stages tell `mse-enclave`, in this order.
@@ -83,6 +89,10 @@ pub(super) enum Event {
     Confined { entries: Vec<SandboxEntry> },
     /// The prepare steps succeeded and the server was started.
     Serving,
+    /// Released files were replaced.
+    Replaced { notice: Notice },
+    /// They were not.
+    NotReplaced { message: String },
     /// A command ended, and with it the sandbox.
     Exited { step: Step, cause: ExitCause },
     /// The sandbox could not be made.

@@ -137,6 +137,7 @@ impl Listener {
                 }
                 FromEnclave::Listening { port } => EnclaveEvent::Listening { port },
                 FromEnclave::Phase(phase) => EnclaveEvent::Phase(phase),
+                FromEnclave::ServiceEnded(end) => EnclaveEvent::ServiceEnded(end),
                 FromEnclave::Confinement { entries: own } => {
                     EnclaveEvent::Confinement(self.limits.iter().cloned().chain(own).collect())
                 }

@@ -246,6 +246,8 @@ impl Life<'_> {
                         .await?;
                 }
                 EnclaveEvent::Log { stream, text } => self.log(stream, text),
+                // An app is no service.
+                EnclaveEvent::ServiceEnded(_) => {}
                 EnclaveEvent::Exited { how } => {
                     self.enclave = None;
                     return Err(Ending::failed(format!(

@@ -12,7 +12,7 @@ use super::FileMode;
 
 /// 32 random bytes that salt every leaf. Known to the owner, the verifiers and the enclave.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SourceSalt(Zeroizing<[u8; 32]>);
+pub struct SourceSalt(pub(super) Zeroizing<[u8; 32]>);
 
 impl SourceSalt {
     /// A fresh salt.

@@ -12,6 +12,7 @@
 
 mod commitment;
 mod layout;
+mod public_tree;
 mod seal;
 mod tree;
 mod unseal;
@@ -20,6 +21,7 @@ use mse_crypto::Digest;
 use mse_crypto::digest::Hasher;
 
 pub use commitment::{InvalidSalt, SourceSalt};
+pub use public_tree::{TreeHasher, tree_digest};
 pub use seal::{NonceSource, SealError, SealedBundle, seal, source_commitment};
 pub use tree::{CodeTree, CollectError, FileMode, IGNORE_FILE, SourceFile};
 pub use unseal::{FileSink, NoSink, UnsealError, Unsealed, digest_of, unseal};

@@ -1,0 +1,139 @@
+//! `mse service`
+
+mod measure;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use mse_workload::bundle::{CodeTree, tree_digest};
+use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT, ServiceWorkload};
+
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Run a program whose arguments, environment and files a CAS releases
+///
+/// A service is a folder with a program, measured as it is, and the name of a session of a CAS.
+/// Everything that the program is told comes from that session, after the enclave has proven what
+/// it is: nothing of this machine's environment does.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse service measure ./web --cas-key $KEY --session team/shop --service web
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web")]
+pub(crate) struct Service {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Run(Box<run::Run>),
+    Measure(measure::MeasureService),
+}
+
+impl Service {
+    pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        match self.what {
+            What::Run(command) => Box::pin(command.run(scene)).await,
+            What::Measure(command) => command.run(scene),
+        }
+    }
+}
+
+/// What of a service is measured.
+#[derive(Args)]
+struct Measured {
+    /// The folder with the program and all that belongs to it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the CAS's root certificate
+    #[arg(long, value_name = "HEX")]
+    cas_key: CasKey,
+    /// The session, with its namespaces
+    #[arg(long, value_name = "NAME")]
+    session: String,
+    /// The service in the session
+    #[arg(long, value_name = "NAME")]
+    service: String,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    memory: u32,
+    /// Cores, as in `2` or `0.5`
+    #[arg(long, value_name = "CORES", default_value = "1", value_parser = millicores)]
+    cores: u32,
+}
+
+impl Measured {
+    /// The folder itself: the one that is named may be a link to it.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        self.folder.canonicalize().map_err(|error| {
+            Failure::new(
+                Exit::NotFound,
+                format!(
+                    "the folder `{}` cannot be read: {error}",
+                    self.folder.display()
+                ),
+            )
+            .with_hint("name the folder with the program")
+        })
+    }
+
+    /// Reads the whole folder.
+    fn workload(&self) -> Result<(ServiceWorkload, usize), Failure> {
+        let invalid = |error: String| Failure::new(Exit::InvalidConfiguration, error);
+        let tree =
+            CodeTree::collect(&self.folder()?).map_err(|error| invalid(error.to_string()))?;
+        let digest = tree_digest(&tree).map_err(|error| invalid(error.to_string()))?;
+        let workload = ServiceWorkload {
+            format: SERVICE_FORMAT,
+            tree: digest,
+            base: Base::Machine {},
+            cas_key: self.cas_key,
+            session: self.session.clone(),
+            service: self.service.clone(),
+            resources: Resources {
+                memory_mib: self.memory,
+                millicores: self.cores,
+            },
+        };
+        workload
+            .check()
+            .map_err(|error| invalid(error.to_string()))?;
+        Ok((workload, tree.files().len()))
+    }
+}
+
+/// Reads a number of cores with at most three decimals.
+fn millicores(text: &str) -> Result<u32, String> {
+    let wrong = || "write a number of cores from 0.001 to 1024, such as `2` or `0.5`".to_owned();
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || decimals.len() > 3 || whole.len() > 4 {
+        return Err(wrong());
+    }
+    let thousandths: u32 = format!("{decimals:0<3}").parse().map_err(|_| wrong())?;
+    let whole: u32 = whole.parse().map_err(|_| wrong())?;
+    Some(whole * 1000 + thousandths)
+        .filter(|found| (1..=1_024_000).contains(found))
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_have_three_decimals() {
+        for (text, expected) in [("1", 1000), ("0.5", 500), ("2.25", 2250), ("0.001", 1)] {
+            assert_eq!(millicores(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "", "0", "0.0", "1.", ".5", "-1", "1e3", "0.0001", "9999", "1,5",
+        ] {
+            assert!(millicores(text).is_err(), "{text}");
+        }
+    }
+}

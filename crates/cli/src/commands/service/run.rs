@@ -1,0 +1,371 @@
+//! `mse service run`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use mse_api::LogStream;
+use mse_runtime::process::guard::Guard;
+use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
+use mse_simtee::Platform;
+use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
+use mse_workload::{Measurement, ServiceWorkload};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Measured;
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::interrupted;
+use crate::reference::ReferenceSource;
+use crate::ui::{Report, Ui, counted, print};
+
+/// How long a program may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many of the enclave's last lines explain a failure.
+const LAST_LINES: usize = 10;
+
+/// Run a service on this machine's simulated TEE
+///
+/// The enclave reads the program, proves to the CAS what it is, gets arguments, environment and
+/// files, and only then starts the program. What the program writes comes out here, warnings of
+/// the enclave on standard error. `--json` prints one JSON document per line: what happens, and
+/// each line of output.
+///
+/// The TEE is SIMULATED: no hardware protects the service from this machine's owner. A CAS
+/// accepts it only if it was told to trust this machine's anchor, `trust-anchor.toml` in the
+/// folder of the platform.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
+  mse service run ./job --cas localhost:18765 --cas-key $KEY --session jobs --service nightly -- 2026-11-26
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a")]
+pub(super) struct Run {
+    #[command(flatten)]
+    measured: Measured,
+    /// Where the CAS is. Whether it is the right one, the enclave checks by its key
+    #[arg(long, value_name = "HOST:PORT")]
+    cas: String,
+    /// A variable for a session that takes it from the host; without a value, this shell's own
+    #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
+    environment: Vec<(String, String)>,
+    /// The one-time password, if the session asks for one
+    #[arg(long, value_name = "DIGITS")]
+    otp: Option<String>,
+    /// How many seconds to wait for the CAS
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// The folder of the simulated platform; made if it is not there [default: in the
+    /// configuration folder]
+    #[arg(long, value_name = "DIR")]
+    platform: Option<PathBuf>,
+    /// Arguments for a session that takes them from the host
+    #[arg(last = true, value_name = "ARGS")]
+    arguments: Vec<String>,
+}
+
+impl Run {
+    pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let ui = scene.ui;
+        ui.warn(
+            "SIMULATED: no hardware protects this service; whoever owns this machine can read everything it is told",
+        );
+        let step = ui.step("Reading the program");
+        let (workload, files) = self.measured.workload()?;
+        step.done(&format!(
+            "Read the program: {}",
+            counted(files, "file", "files")
+        ));
+        let folder = self
+            .platform
+            .clone()
+            .unwrap_or_else(|| scene.conf.simulated_platform());
+        // Its own for each run: a launcher ends whatever else was launched from the same folder.
+        let data = tempfile::Builder::new()
+            .prefix("mse-service-")
+            .tempdir()
+            .map_err(|error| Failure::other(format!("no temporary folder can be made: {error}")))?;
+        let runtime = runtime(scene, &folder, data.path())?;
+        let spec = self.spec(workload.clone())?;
+        let step = ui.step("Starting the enclave");
+        let enclave = runtime
+            .launch_service(spec)
+            .await
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let launched = Launched {
+            event: "launched",
+            tee: "simulated",
+            measurement: enclave.measurement(),
+            trust_anchor: folder.join("trust-anchor.toml"),
+            workload,
+        };
+        step.done(&launched.text());
+        if ui.is_json() {
+            ui.report(&launched)?;
+        }
+        Follower::new(ui, enclave).follow().await
+    }
+
+    fn spec(self, workload: ServiceWorkload) -> Result<ServiceSpec, Failure> {
+        let tree = self.measured.folder()?;
+        Ok(ServiceSpec {
+            workload,
+            tree,
+            cas: self.cas,
+            arguments: self.arguments,
+            environment: BTreeMap::from_iter(self.environment),
+            one_time_password: self.otp,
+            release_timeout: Duration::from_secs(self.wait),
+        })
+    }
+}
+
+fn runtime(
+    scene: &Scene<'_>,
+    platform: &std::path::Path,
+    data: &std::path::Path,
+) -> Result<ProcessRuntime, Failure> {
+    let program = match scene.enclave_reference()?.source {
+        ReferenceSource::Program(program) => program,
+        ReferenceSource::Given => {
+            return Err(Failure::new(
+                Exit::InvalidConfiguration,
+                "`--enclave` names a digest, and a digest cannot be run",
+            )
+            .with_hint("name the `mse-enclave` program: `--enclave FILE`"));
+        }
+    };
+    scene.conf.create()?;
+    let platform = Platform::open_or_create(platform, SystemTime::now())
+        .map_err(|error| Failure::other(error.to_string()))?;
+    let runtime = ProcessRuntime::open(data, &program, Arc::new(platform))
+        .map_err(|error| Failure::other(error.to_string()))?;
+    Ok(runtime.with_guard(Guard::OwnProgram))
+}
+
+/// `NAME=VALUE`, or `NAME` with the value that it has here.
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = if let Some((name, value)) = text.split_once('=') {
+        (name, value.to_owned())
+    } else {
+        let value = std::env::var(text)
+            .map_err(|_| format!("`{text}` is not set here: write `{text}=VALUE`"))?;
+        (text, value)
+    };
+    if name.is_empty() {
+        return Err("write `NAME=VALUE`".to_owned());
+    }
+    Ok((name.to_owned(), value))
+}
+
+/// Shows what an enclave does until it ends.
+struct Follower<'a> {
+    ui: &'a Ui,
+    enclave: RunningEnclave,
+    /// What the enclave wrote last.
+    last_lines: Vec<String>,
+    reason: Option<String>,
+    end: Option<ServiceEnd>,
+}
+
+impl<'a> Follower<'a> {
+    fn new(ui: &'a Ui, enclave: RunningEnclave) -> Self {
+        Self {
+            ui,
+            enclave,
+            last_lines: Vec::new(),
+            reason: None,
+            end: None,
+        }
+    }
+
+    async fn follow(mut self) -> Result<(), Failure> {
+        let mut step = Some(self.ui.step("Asking the CAS"));
+        let mut is_stopping = false;
+        let interruption = interrupted();
+        tokio::pin!(interruption);
+        loop {
+            let event = tokio::select! {
+                event = self.enclave.next() => event,
+                _ = &mut interruption, if !is_stopping => {
+                    is_stopping = true;
+                    self.enclave.stop(GRACE);
+                    continue;
+                }
+            };
+            match event {
+                Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text)?,
+                Some(EnclaveEvent::Phase(phase)) => self.phase(phase, &mut step)?,
+                Some(EnclaveEvent::ServiceEnded(end)) => self.end = Some(end),
+                Some(EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. }) => {}
+                Some(EnclaveEvent::Exited { how }) => return self.ended(&how),
+                None => return self.ended("no word of how"),
+            }
+        }
+    }
+
+    fn line(&mut self, stream: LogStream, text: String) -> Result<(), Failure> {
+        let name = match stream {
+            LogStream::App => "program",
+            _ => "enclave",
+        };
+        if self.ui.is_json() {
+            return print(&json!({"event": "log", "of": name, "text": text}).to_string());
+        }
+        if stream == LogStream::App {
+            return print(&text);
+        }
+        // A renewal that fails, or a change that waits for the next start, is the operator's to know.
+        if is_warning(&text) {
+            eprintln!("enclave: {}", text.trim_start());
+        }
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.remove(0);
+        }
+        self.last_lines.push(text);
+        Ok(())
+    }
+
+    fn phase(&mut self, phase: Phase, step: &mut Option<crate::ui::Step>) -> Result<(), Failure> {
+        if self.ui.is_json() {
+            let mut event = json!(phase);
+            event["event"] = "phase".into();
+            print(&event.to_string())?;
+        }
+        match phase {
+            Phase::Running => {
+                if let Some(step) = step.take() {
+                    step.done("The CAS released the configuration; the program runs");
+                }
+            }
+            Phase::Failed { reason } | Phase::Stopped { reason } => {
+                *step = None;
+                self.reason = Some(reason);
+            }
+            Phase::AwaitingProvisioning | Phase::Starting => {}
+        }
+        Ok(())
+    }
+
+    fn ended(self, how: &str) -> Result<(), Failure> {
+        let reason = self.reason.unwrap_or_else(|| {
+            let mut reason = format!("the enclave ended: {how}");
+            for line in &self.last_lines {
+                reason.push('\n');
+                reason.push_str(line);
+            }
+            reason
+        });
+        if self.ui.is_json() {
+            print(&json!({"event": "ended", "reason": reason, "end": self.end}).to_string())?;
+        }
+        match self.end {
+            Some(ServiceEnd::Program { code: 0 }) => Ok(()),
+            Some(ServiceEnd::Program { code }) => {
+                Err(Failure::other(reason).details(json!({"program_exit_code": code})))
+            }
+            Some(ServiceEnd::Refused { check }) => {
+                let (exit, hint) = explained(check);
+                Err(Failure::new(exit, reason)
+                    .with_hint(hint)
+                    .details(json!({"check": check})))
+            }
+            None if how == "exit status: 0" => Ok(()),
+            None => Err(Failure::other(reason)),
+        }
+    }
+}
+
+/// Whether a line of the enclave's log is more than information.
+fn is_warning(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("WARN ") || line.starts_with("ERROR ")
+}
+
+/// The exit code of a failed check, and what to do.
+fn explained(check: ServiceCheck) -> (Exit, &'static str) {
+    match check {
+        ServiceCheck::Launch => (
+            Exit::InvalidConfiguration,
+            "compare the options with `mse service run --help`",
+        ),
+        ServiceCheck::Tree => (
+            Exit::Refused,
+            "something writes to the folder while it is read: start again when it is at rest",
+        ),
+        ServiceCheck::CasReachable => (
+            Exit::Platform,
+            "does the CAS run, and is `--cas HOST:PORT` its address?",
+        ),
+        ServiceCheck::CasIdentity => (
+            Exit::Refused,
+            "`--cas` leads to another CAS than `--cas-key` names: one of the two is wrong, or somebody is in between",
+        ),
+        ServiceCheck::Release => (
+            Exit::Refused,
+            "compare the session with what `mse service measure` prints for the same folder and options, and see that the CAS trusts this platform's anchor",
+        ),
+        ServiceCheck::Answer => (
+            Exit::Refused,
+            "is a CAS of the same version at `--cas HOST:PORT`?",
+        ),
+        ServiceCheck::Configuration => (
+            Exit::InvalidConfiguration,
+            "the session's author can change it; values of the host are given with `--env` and behind `--`",
+        ),
+        ServiceCheck::Machine => (
+            Exit::Other,
+            "the program's name must be an absolute path or be found in the session's `PATH`, and the working directory must exist",
+        ),
+        ServiceCheck::Renewal => (
+            Exit::Platform,
+            "start the service again when the CAS can be reached",
+        ),
+        ServiceCheck::Revocation => (Exit::Refused, "ask the session's owner"),
+    }
+}
+
+#[derive(Serialize)]
+struct Launched {
+    event: &'static str,
+    tee: &'static str,
+    measurement: Measurement,
+    trust_anchor: PathBuf,
+    workload: ServiceWorkload,
+}
+
+impl Report for Launched {
+    fn text(&self) -> String {
+        format!(
+            "Started the enclave: measurement {}, trust anchor `{}`",
+            self.measurement,
+            self.trust_anchor.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_warnings_are_passed_on() {
+        assert!(is_warning(" WARN no release yet; asking again"));
+        assert!(is_warning("ERROR x"));
+        assert!(!is_warning(" INFO the release was renewed"));
+        assert!(!is_warning("WARNING"));
+    }
+
+    #[test]
+    fn variables_have_a_name_and_a_value() {
+        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(variable("A="), Ok(("A".into(), String::new())));
+        assert!(variable("=b").is_err());
+        assert!(variable("MSE_NOT_SET_ANYWHERE").is_err());
+        assert!(variable("PATH").is_ok());
+    }
+}

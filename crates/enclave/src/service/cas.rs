@@ -1,0 +1,338 @@
+//! The client of the CAS: shows evidence, gets the configuration.
+
+mod error;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use mse_crypto::hpke::KeyPair;
+use mse_ratls::ChannelBinding;
+use mse_ratls::binding::Nonce;
+use mse_ratls::release::{
+    self, Configuration, ReleaseChallenge, ReleaseRefusal, ReleaseRequest, RenewalRequest,
+    SealedRelease, Target, release_report_data,
+};
+use mse_workload::ServiceWorkload;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls_pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+pub(super) use self::error::CasError;
+use super::root::PinnedRoot;
+use mse_tee::attester::Attester;
+
+/// How long reaching the CAS and the handshake may each take.
+const CONNECTING: Duration = Duration::from_secs(20);
+/// How long the CAS may take for an answer.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// A challenge or a refusal is at most this long.
+const MAX_SMALL: usize = 16 * 1024;
+/// A release is at most this long: base64 of the sealed configuration, and the ticket.
+const MAX_SEALED: usize = release::MAX_RELEASE / 3 * 4 + 64 * 1024;
+/// How much of a refusal's own words is passed on.
+const MAX_WORDS: usize = 300;
+
+/// A release is renewed at least this often, whatever the CAS says: a revocation is noticed.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// And not more often than this.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Where the CAS is, and which it must be.
+pub(super) struct Cas {
+    address: String,
+    host: HeaderValue,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    target: Target,
+}
+
+/// What was released, and what renews it.
+pub(super) struct Lease {
+    pub(super) configuration: Configuration,
+    /// Until when to ask again.
+    pub(super) renew_in: Duration,
+    key: Arc<KeyPair>,
+    ticket: String,
+}
+
+impl Cas {
+    /// The CAS of `workload`, at `address` as the host says.
+    pub(super) fn new(address: &str, workload: &ServiceWorkload) -> Result<Self, CasError> {
+        let no_address = || CasError::Address(address.chars().take(200).collect());
+        let (host, port) = address.rsplit_once(':').ok_or_else(no_address)?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        port.parse::<u16>().map_err(|_| no_address())?;
+        Ok(Self {
+            address: address.to_owned(),
+            host: HeaderValue::from_str(address).map_err(|_| no_address())?,
+            name: ServerName::try_from(host.to_owned()).map_err(|_| no_address())?,
+            tls: TlsConnector::from(Arc::new(client_config(workload))),
+            target: Target {
+                session: workload.session.clone(),
+                service: workload.service.clone(),
+            },
+        })
+    }
+
+    /// Shows fresh evidence on a new connection, and gets what is released to it.
+    pub(super) async fn release(
+        &self,
+        attester: &Attester,
+        one_time_password: Option<&str>,
+    ) -> Result<Lease, CasError> {
+        let mut connection = self.connect().await?;
+        let challenge: ReleaseChallenge = connection
+            .post(release::CHALLENGE, Bytes::new(), MAX_SMALL)
+            .await?;
+        let mut nonce = Nonce([0; 32]);
+        hex::decode_to_slice(&challenge.nonce, &mut nonce.0)
+            .map_err(|_| CasError::Answer("its nonce is not 32 bytes in hex"))?;
+        let key = Arc::new(KeyPair::generate());
+        let report_data =
+            release_report_data(&nonce, &connection.binding, &key.public(), &self.target);
+        let attested = attester.evidence(&report_data).await?;
+        let request = ReleaseRequest {
+            target: self.target.clone(),
+            nonce: challenge.nonce,
+            x25519: hex::encode(key.public().0),
+            evidence: BASE64.encode(attested.evidence.as_bytes()),
+            certificates: attested
+                .certificates
+                .iter()
+                .map(|one| BASE64.encode(one))
+                .collect(),
+            one_time_password: one_time_password.map(str::to_owned),
+            access_token_proof: None,
+        };
+        let sealed = connection
+            .post(release::RELEASE, json(&request)?, MAX_SEALED)
+            .await?;
+        self.open(sealed, key, &connection.binding)
+    }
+
+    /// Gets the configuration as it is now, on a new connection, by the ticket of `lease`.
+    pub(super) async fn renew(&self, lease: &Lease) -> Result<Lease, CasError> {
+        let mut connection = self.connect().await?;
+        let request = RenewalRequest {
+            ticket: lease.ticket.clone(),
+        };
+        let sealed = connection
+            .post(release::RENEW, json(&request)?, MAX_SEALED)
+            .await?;
+        self.open(sealed, Arc::clone(&lease.key), &connection.binding)
+    }
+
+    fn open(
+        &self,
+        sealed: SealedRelease,
+        key: Arc<KeyPair>,
+        binding: &ChannelBinding,
+    ) -> Result<Lease, CasError> {
+        let bytes = BASE64
+            .decode(&sealed.sealed)
+            .map_err(|_| CasError::Answer("the sealed configuration is not base64"))?;
+        let configuration = Configuration::open(&bytes, &self.target, &key, binding)?;
+        Ok(Lease {
+            configuration,
+            renew_in: Duration::from_secs(sealed.renew_in).clamp(SHORTEST, LONGEST),
+            key,
+            ticket: sealed.ticket,
+        })
+    }
+
+    async fn connect(&self) -> Result<Connection, CasError> {
+        let stream = within(CONNECTING, "connecting", TcpStream::connect(&self.address))
+            .await?
+            .map_err(|error| CasError::Unreachable(self.address.clone(), error))?;
+        // Few and small requests, each awaited.
+        let _ = stream.set_nodelay(true);
+        let handshake = self.tls.connect(self.name.clone(), stream);
+        let stream = within(CONNECTING, "the TLS handshake", handshake)
+            .await?
+            .map_err(CasError::from_handshake)?;
+        let binding = ChannelBinding::of(stream.get_ref().1).map_err(CasError::Exporter)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection to the CAS ended");
+            }
+        });
+        Ok(Connection {
+            sender,
+            host: self.host.clone(),
+            binding,
+        })
+    }
+}
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: HeaderValue,
+    binding: ChannelBinding,
+}
+
+impl Connection {
+    /// Posts `body` and reads the answer, of at most `limit` bytes.
+    async fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &'static str,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<T, CasError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = http::Uri::from_static(path);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(HOST, self.host.clone());
+        within(ANSWERING, "its answer", async {
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            if status.is_success() {
+                let body = collect(response, limit).await?;
+                return serde_json::from_slice(&body)
+                    .map_err(|_| CasError::Answer("it is not JSON of the expected shape"));
+            }
+            let body = collect(response, MAX_SMALL).await?;
+            Err(match serde_json::from_slice::<ReleaseRefusal>(&body) {
+                Ok(refusal) => CasError::Refused(tamed(refusal)),
+                Err(_) => CasError::Status(status.as_u16()),
+            })
+        })
+        .await?
+    }
+}
+
+async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes, CasError> {
+    match Limited::new(response.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(error) => Err(CasError::Http(*error)),
+            Err(_) => Err(CasError::Answer("it is longer than any may be")),
+        },
+    }
+}
+
+/// A refusal whose words fit one line of a log.
+fn tamed(refusal: ReleaseRefusal) -> ReleaseRefusal {
+    let line = |text: String| -> String {
+        let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        plain.take(MAX_WORDS).collect()
+    };
+    ReleaseRefusal {
+        code: refusal.code,
+        message: line(refusal.message),
+        check: refusal.check.map(line),
+    }
+}
+
+fn json(message: &impl Serialize) -> Result<Bytes, CasError> {
+    serde_json::to_vec(message)
+        .ok()
+        .filter(|body| body.len() <= release::MAX_REQUEST)
+        .map(Bytes::from)
+        .ok_or(CasError::Request)
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    future: impl Future<Output = T>,
+) -> Result<T, CasError> {
+    timeout(limit, future)
+        .await
+        .map_err(|_| CasError::Timeout(what, limit))
+}
+
+/// TLS 1.3 only, no resumption: the exporter of each connection is its own.
+fn client_config(workload: &ServiceWorkload) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let root = PinnedRoot::new(workload.cas_key, provider.signature_verification_algorithms);
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3 cipher suites")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(root))
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use mse_crypto::Digest;
+    use mse_ratls::release::RefusalCode;
+    use mse_workload::launch::ServiceCheck;
+    use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT};
+
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        let workload = ServiceWorkload {
+            format: SERVICE_FORMAT,
+            tree: Digest::of(b""),
+            base: Base::Machine {},
+            cas_key: CasKey::of(b""),
+            session: "s".into(),
+            service: "w".into(),
+            resources: Resources {
+                memory_mib: 1,
+                millicores: 1,
+            },
+        };
+        for good in [
+            "localhost:1",
+            "127.0.0.1:18765",
+            "[::1]:1",
+            "cas.example:443",
+        ] {
+            assert!(Cas::new(good, &workload).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost",
+            "localhost:",
+            "localhost:x",
+            ":1",
+            "a b:1",
+            "h:70000",
+        ] {
+            let refused = Cas::new(bad, &workload).err().map(|error| error.check());
+            assert_eq!(refused, Some(ServiceCheck::Launch), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_fits_one_line() {
+        let refusal = tamed(ReleaseRefusal {
+            code: RefusalCode::Attestation,
+            message: format!("a\nb\u{1b}{}", "x".repeat(1000)),
+            check: Some("mr\nenclave".into()),
+        });
+        let line = CasError::Refused(refusal).to_string();
+        assert!(!line.chars().any(char::is_control), "{line}");
+        assert!(line.starts_with("the CAS refused: a b x"), "{line}");
+        assert!(line.ends_with("(check `mr enclave`)"), "{line}");
+        assert!(line.len() < 400);
+    }
+}

@@ -1,0 +1,363 @@
+//! A service: a program whose arguments, environment and files come only from a CAS.
+//!
+//! ```text
+//! launch ─▶ tree (measured digest) ─▶ cas (root, evidence, release) ─▶ configuration ─▶ sandbox
+//!                                      └────────── renewal, while the program runs ──────┘
+//! ```
+//!
+//! Nothing is asked of the CAS before the tree has the measured digest, and nothing runs before
+//! the CAS has released. `docs/services.md` is the operator's page.
+
+mod cas;
+mod configuration;
+mod renewal;
+mod root;
+mod tree;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd, ServiceLaunch};
+use mse_workload::{InvalidServiceWorkload, ServiceWorkload};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use self::cas::{Cas, CasError, Lease};
+use self::configuration::{ConfigurationError, Program};
+use self::renewal::{Backoff, EndOfLease, Renewal};
+use self::tree::{CheckedTree, TreeError};
+use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
+use crate::output;
+use crate::sandbox::{
+    AppCommand, AppUid, CodeAccess, InvalidPath, InvalidPlan, LaunchPlan, PrivateDir,
+    PrivateFilesWriter, ProcessLimits, ReleasedFiles, Sandbox, SandboxError, SandboxExit,
+    SandboxHandle, SandboxPlan, Spawned, TreePlan,
+};
+use mse_tee::attester::{Attester, AttesterError, Machine, Wish};
+use mse_tee::host::{HostLink, Order};
+
+/// Where the program's tree lies in the sandbox.
+const TREE: &str = "/app";
+/// Where released files lie; the places where the program expects them are links.
+const RELEASED: &str = "/run/mse";
+/// An empty folder for the program to write to.
+const HOME: &str = "/root";
+/// Two generations of released files, each in whole pages.
+const RELEASED_BYTES: u64 = 6 * mse_ratls::release::MAX_RELEASE as u64;
+/// How long a program may take to stop when its release has ended.
+const END_OF_LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How long the end of the program's output is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What a sandbox that was killed counts as: 128 and SIGKILL.
+const KILLED: u8 = 137;
+
+/// Runs the service that the launcher asks for, to its end.
+pub(crate) async fn run(
+    host: &HostLink,
+    launch: ServiceLaunch,
+    orders: watch::Receiver<Order>,
+    wish: Wish,
+) -> ExitCode {
+    let (end, phase) = match live(host, &launch, orders, wish).await {
+        Ok(Ended::Ordered(end)) => {
+            let reason = end.reason().to_owned();
+            (None, Phase::Stopped { reason })
+        }
+        Ok(Ended::Program(exit)) => program_ended(exit),
+        Err(error) => {
+            let check = error.check();
+            let reason = format!("check `{check}` failed: {error}");
+            (
+                Some(ServiceEnd::Refused { check }),
+                Phase::Failed { reason },
+            )
+        }
+    };
+    if let Some(end) = end {
+        host.service_ended(end);
+    }
+    host.phase(phase);
+    ExitCode::from(end.map_or(0, ServiceEnd::exit_code))
+}
+
+fn program_ended(exit: SandboxExit) -> (Option<ServiceEnd>, Phase) {
+    let code = match exit {
+        SandboxExit::Command { cause, .. } => cause.shell_code(),
+        SandboxExit::Killed => KILLED,
+    };
+    let phase = match code {
+        0 => Phase::Stopped {
+            reason: "the program ended with exit code 0".into(),
+        },
+        code => Phase::Failed {
+            reason: format!("the program ended with exit code {code}"),
+        },
+    };
+    (Some(ServiceEnd::Program { code }), phase)
+}
+
+/// How a service ends when no check fails.
+enum Ended {
+    Ordered(End),
+    Program(SandboxExit),
+}
+
+async fn live(
+    host: &HostLink,
+    launch: &ServiceLaunch,
+    mut orders: watch::Receiver<Order>,
+    wish: Wish,
+) -> Result<Ended, ServiceError> {
+    let prepared = tokio::select! {
+        prepared = Prepared::from_cas(host, launch, wish) => prepared?,
+        end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
+    };
+    host.phase(Phase::Starting);
+    let Spawned {
+        handle,
+        files,
+        logs,
+    } = Sandbox::new().spawn(&prepared.plan()?).await?;
+    let printing = tokio::task::spawn_blocking(move || output::print(logs));
+    let ended = prepared.attend(host, handle, files, orders).await;
+    // No process of the sandbox is left, but what it wrote last may be on its way.
+    let _ = timeout(LAST_WORDS, printing).await;
+    ended
+}
+
+async fn stop(handle: &SandboxHandle, grace: Duration) {
+    match handle.stop(grace).await {
+        Ok(exit) => tracing::info!(%exit, "the program was stopped"),
+        Err(error) => tracing::warn!(%error, "the program could not be stopped"),
+    }
+}
+
+/// A service whose tree was checked, and to which the CAS has released.
+struct Prepared<'a> {
+    launch: &'a ServiceLaunch,
+    workload: ServiceWorkload,
+    tree: CheckedTree,
+    cas: Cas,
+    attester: Attester,
+    lease: Lease,
+    program: Program,
+}
+
+impl<'a> Prepared<'a> {
+    /// Everything before the sandbox: first the tree, then the CAS, then what it released.
+    async fn from_cas(
+        host: &HostLink,
+        launch: &'a ServiceLaunch,
+        wish: Wish,
+    ) -> Result<Self, ServiceError> {
+        let workload = ServiceWorkload::from_json(launch.workload.as_bytes())?;
+        let tree = CheckedTree::read(&launch.tree, workload.tree).await?;
+        let attester = Machine::at(Path::new("/"))
+            .attester(wish, Some(host.clone()))
+            .await
+            .map_err(AttesterError::from)?;
+        tracing::info!(
+            attester = attester.name(),
+            session = workload.session,
+            service = workload.service,
+            "the program's tree is the measured one; asking the CAS"
+        );
+        let cas = Cas::new(&launch.cas, &workload)?;
+        host.phase(Phase::AwaitingProvisioning);
+        let lease = first_release(&cas, &attester, launch).await?;
+        let program = Program::of(&lease.configuration, launch)?;
+        tracing::info!(
+            session_hash = lease.configuration.session_hash,
+            "the CAS released the configuration"
+        );
+        Ok(Self {
+            launch,
+            workload,
+            tree,
+            cas,
+            attester,
+            lease,
+            program,
+        })
+    }
+
+    /// Fills the sandbox, starts the program, and stays with it to its end.
+    async fn attend(
+        self,
+        host: &HostLink,
+        handle: SandboxHandle,
+        files: PrivateFilesWriter,
+        mut orders: watch::Receiver<Order>,
+    ) -> Result<Ended, ServiceError> {
+        let released = tokio::select! {
+            released = self.start(host, &handle, files) => released?,
+            end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
+        };
+        host.phase(Phase::Running);
+        let renewal = Renewal {
+            cas: &self.cas,
+            attester: &self.attester,
+            host: self.launch,
+            program: self.program,
+            released,
+        };
+        tokio::select! {
+            exit = handle.wait() => Ok(Ended::Program(exit?)),
+            end = ordered_end(&mut orders) => {
+                let grace = grace(*orders.borrow());
+                tokio::select! {
+                    () = stop(&handle, grace) => {}
+                    () = launcher_gone(&mut orders) => stop(&handle, Duration::ZERO).await,
+                }
+                Ok(Ended::Ordered(end))
+            }
+            end = renewal.keep_up(self.lease) => {
+                stop(&handle, END_OF_LEASE_GRACE).await;
+                Err(end.into())
+            }
+        }
+    }
+
+    /// Returns when the program was started.
+    async fn start(
+        &self,
+        host: &HostLink,
+        handle: &SandboxHandle,
+        mut files: PrivateFilesWriter,
+    ) -> Result<ReleasedFiles, ServiceError> {
+        self.tree.copy_into(&mut files).await?;
+        for file in self.program.files.iter() {
+            files.release(file.place, file.mode, file.content).await?;
+        }
+        let released = files.finish().await?;
+        host.confinement(output::confinement(handle.report().await?));
+        handle.serving().await?;
+        Ok(released)
+    }
+
+    fn plan(&self) -> Result<SandboxPlan, ServiceError> {
+        let program = &self.program;
+        let memory = u64::from(self.workload.resources.memory_mib) << 20;
+        let private = |target: &str, max_bytes| -> Result<PrivateDir, ServiceError> {
+            Ok(PrivateDir {
+                target: target.try_into()?,
+                max_bytes,
+            })
+        };
+        let plan = SandboxPlan {
+            tree: TreePlan {
+                app_uid: match self.launch.app_uid {
+                    Some(uid) => uid.try_into()?,
+                    None => AppUid::nth(0),
+                },
+                code: private(TREE, memory)?,
+                code_access: CodeAccess::ReadOnly,
+                secrets: private(RELEASED, RELEASED_BYTES)?,
+                home: private(HOME, memory)?,
+                tmp_bytes: memory / 4,
+                shm_bytes: memory / 4,
+                read_only: Vec::new(),
+                socket_dir: None,
+                released: program.files.places().cloned().collect(),
+            },
+            launch: LaunchPlan {
+                prepare: Vec::new(),
+                serve: AppCommand {
+                    program: program.name.clone(),
+                    args: program
+                        .arguments
+                        .iter()
+                        .map(|one| one.as_str().to_owned())
+                        .collect(),
+                    env: program
+                        .environment
+                        .iter()
+                        .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
+                        .collect(),
+                    cwd: program.directory.clone(),
+                },
+                limits: ProcessLimits {
+                    open_files: 16 * 1024,
+                    processes: 1024,
+                },
+            },
+        };
+        plan.validate()?;
+        Ok(plan)
+    }
+}
+
+/// Asks until the CAS answers, at most as long as the launcher wants to wait.
+async fn first_release(
+    cas: &Cas,
+    attester: &Attester,
+    launch: &ServiceLaunch,
+) -> Result<Lease, ServiceError> {
+    let patience = Duration::from_secs(launch.release_seconds);
+    let deadline = Instant::now() + patience.min(LONGEST_PATIENCE);
+    let mut backoff = Backoff::new();
+    let mut last = None;
+    loop {
+        let asked = cas.release(attester, launch.one_time_password.as_deref());
+        match timeout_at(deadline, asked).await {
+            Ok(Ok(lease)) => return Ok(lease),
+            Ok(Err(error)) if !error.is_transient() => return Err(error.into()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no release yet; asking again");
+                last = Some(error);
+            }
+            Err(_) => {}
+        }
+        let pause = backoff.next();
+        if Instant::now() + pause >= deadline {
+            return Err(last.map_or(ServiceError::NoAnswer(launch.release_seconds), Into::into));
+        }
+        sleep(pause).await;
+    }
+}
+
+/// Longer than a day nobody waits; a launcher's number must not overflow a clock.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a service does not run, or runs no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error(transparent)]
+    Workload(#[from] InvalidServiceWorkload),
+    #[error("the program's tree: {0}")]
+    Tree(#[from] TreeError),
+    #[error("no evidence: {0}")]
+    Attester(#[from] AttesterError),
+    #[error(transparent)]
+    Cas(#[from] CasError),
+    #[error("the CAS did not answer within {0} seconds")]
+    NoAnswer(u64),
+    #[error("the released configuration: {0}")]
+    Configuration(#[from] ConfigurationError),
+    #[error("the released configuration: {0}")]
+    Plan(#[from] InvalidPlan),
+    #[error("the released configuration: {0}")]
+    Path(#[from] InvalidPath),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    EndOfLease(#[from] EndOfLease),
+}
+
+impl ServiceError {
+    fn check(&self) -> ServiceCheck {
+        match self {
+            Self::Workload(_) => ServiceCheck::Launch,
+            Self::Tree(TreeError::Sandbox(_)) | Self::Attester(_) | Self::Sandbox(_) => {
+                ServiceCheck::Machine
+            }
+            Self::Tree(_) => ServiceCheck::Tree,
+            Self::Cas(error) => error.check(),
+            Self::NoAnswer(_) => ServiceCheck::CasReachable,
+            Self::Configuration(_) | Self::Plan(_) | Self::Path(_) => ServiceCheck::Configuration,
+            Self::EndOfLease(EndOfLease::Refused(_)) => ServiceCheck::Revocation,
+            Self::EndOfLease(EndOfLease::Lapsed { .. }) => ServiceCheck::Renewal,
+        }
+    }
+}
