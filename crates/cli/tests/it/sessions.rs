@@ -22,7 +22,7 @@ const SECRETS: [&str; 6] = [SALT, ASCII, BINARY, FILE_SYSTEM_KEY, CREDENTIAL, FR
 
 fn text() -> String {
     format!(
-        r#"# What the shop's API may be told.
+        r"# What the shop's API may be told.
 name: shop/api
 version: 0.3.12
 salt: {SALT}
@@ -43,7 +43,7 @@ secrets:
 - {{name: rules, kind: config-fragment, value: {{what: {FRAGMENT}}}}}
 - {{name: vault, kind: aad-token, tenant_id: 11111111-2222-3333-4444-555555555555, client_id: 11111111-2222-3333-4444-555555555556, application_secret: {CREDENTIAL}}}
 - {{name: size, kind: ascii, size: 32}}
-"#
+"
     )
 }
 
@@ -691,7 +691,6 @@ fn what_is_wrong_with_a_secret_value_does_not_show_it() {
             short_key,
             "bad-value",
         ),
-        (text().replace(SALT, &SALT[2..]), &SALT[2..], "bad-value"),
     ] {
         let wrong = if wrong.contains("name: shop/api") {
             wrong
