@@ -89,7 +89,7 @@ impl Report for Difference {
             ("New", format!("{} {}", self.new.name, self.new.hash)),
         ])];
         lines.extend(self.changes.iter().map(text));
-        let count = |what| self.changes.iter().filter(|one| one.change == what).count();
+        let count = |what| self.changes.iter().filter(|one| one.what == what).count();
         lines.push(format!(
             "{}: {} added, {} removed, {} changed",
             counted(self.changes.len(), "change", "changes"),
@@ -103,7 +103,7 @@ impl Report for Difference {
 
 fn text(change: &Change) -> String {
     let path = printable(&change.path);
-    let mut lines = vec![match change.change {
+    let mut lines = vec![match change.what {
         What::Added => good(format!("+ {path}")),
         What::Removed => bad(format!("- {path}")),
         What::Changed => caution(format!("~ {path}")),

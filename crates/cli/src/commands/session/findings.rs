@@ -138,30 +138,37 @@ impl From<Diagnostic> for Finding {
 
 impl Finding {
     fn text(&self, file: &Path, severity: &str) -> String {
-        let mut text = shown_path(file);
-        for place in [self.line, self.column].into_iter().flatten() {
-            text.push_str(&format!(":{place}"));
-        }
-        text.push_str(&format!(": {severity}[{}] ", self.code));
-        if !self.field.is_empty() {
-            text.push_str(&format!("{}: ", printable(&self.field)));
-        }
-        text.push_str(&printable(&self.message));
-        if let Some(help) = &self.help {
-            text.push_str(&format!("\n    help: {}", printable(help)));
-        }
-        text
+        let mut place = vec![shown_path(file)];
+        place.extend(
+            [self.line, self.column]
+                .into_iter()
+                .flatten()
+                .map(|number| number.to_string()),
+        );
+        let help = self.help.as_ref().map_or_else(String::new, |help| {
+            format!("\n    help: {}", printable(help))
+        });
+        format!(
+            "{}: {severity}[{}] {}{help}",
+            place.join(":"),
+            self.code,
+            self.problem()
+        )
     }
 
     /// One line, for a warning of a command that has another result.
     pub(super) fn line(&self) -> String {
-        let mut text = printable(&self.message);
-        if !self.field.is_empty() {
-            text = format!("{}: {text}", printable(&self.field));
-        }
         match &self.help {
-            Some(help) => format!("{text}; {}", printable(help)),
-            None => text,
+            Some(help) => format!("{}; {}", self.problem(), printable(help)),
+            None => self.problem(),
+        }
+    }
+
+    fn problem(&self) -> String {
+        let message = printable(&self.message);
+        match self.field.as_str() {
+            "" => message,
+            field => format!("{}: {message}", printable(field)),
         }
     }
 }
@@ -188,7 +195,7 @@ pub(super) fn printable_json(json: &str) -> String {
             shown.push(character);
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                shown.push_str(&format!("\\u{unit:04x}"));
+                shown.extend(["\\u", &hex::encode(unit.to_be_bytes())]);
             }
         }
     }

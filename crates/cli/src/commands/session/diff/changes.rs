@@ -12,7 +12,8 @@ use crate::commands::session::secrecy::Documents;
 pub(super) struct Change {
     /// `services[api].environment.PATH`
     pub(super) path: String,
-    pub(super) change: What,
+    #[serde(rename = "change")]
+    pub(super) what: What,
     /// What was there, as it may be shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) old: Option<Value>,
@@ -95,7 +96,7 @@ fn compare(path: &str, old: Option<Side<'_>>, new: Option<Side<'_>>, found: &mut
     };
     found.push(Change {
         path: path.to_owned(),
-        change: what,
+        what,
         old,
         new,
     });
@@ -158,7 +159,7 @@ fn compare_named(
     if old != new {
         found.push(Change {
             path: format!("{path} (order)"),
-            change: What::Changed,
+            what: What::Changed,
             old: Some(old.into()),
             new: Some(new.into()),
         });
@@ -201,7 +202,7 @@ mod tests {
     fn paths(old: &Value, new: &Value) -> Vec<(String, What)> {
         between(old, new)
             .into_iter()
-            .map(|change| (change.path, change.change))
+            .map(|change| (change.path, change.what))
             .collect()
     }
 
@@ -255,7 +256,7 @@ mod tests {
             found,
             [Change {
                 path: "v".to_owned(),
-                change: What::Changed,
+                what: What::Changed,
                 old: Some("hidden".into()),
                 new: Some("hidden".into()),
             }]
