@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Field, Reader};
 use crate::diagnostic::{Code, shown};
 use crate::model::{AccessPolicy, AccessRule, Acl, Feature, Identity, KeyHash, Operation};
-use crate::read::field::optional;
+use crate::read::fields::optional;
 
 /// How deep rules may stand in each other.
 pub(crate) const MAX_RULE_DEPTH: usize = 8;

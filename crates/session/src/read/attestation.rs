@@ -7,7 +7,7 @@ use crate::diagnostic::{Code, shown};
 use crate::model::{
     AttestationEntry, EvidenceRule, Feature, Hex, OrReference, SecurityVersion, SgxSigner, TeeKind,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 
 /// A map (one way), a reference, or a list of both.
 pub(crate) fn entries(r: &mut Reader, field: &Field<'_>) -> Option<Vec<AttestationEntry>> {

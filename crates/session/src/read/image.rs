@@ -8,7 +8,7 @@ use crate::model::{
     Feature, Hex, Image, ImageName, InjectedFile, MountedVolume, OrReference, Permission,
     SecretName, VolumeName,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 use crate::template::HostArguments;
 
 /// What images of version 0.2 say about the programs that may use them.

@@ -3,6 +3,7 @@
 mod access;
 mod attestation;
 mod field;
+mod fields;
 mod image;
 mod secret;
 mod security;
@@ -22,7 +23,8 @@ use crate::reference::{Escape, Reference};
 
 pub(crate) use self::access::{acl, policy};
 pub(crate) use self::attestation::entries as attestation_entries;
-pub(crate) use self::field::{Field, Fields};
+pub(crate) use self::field::Field;
+pub(crate) use self::fields::Fields;
 pub(crate) use self::security::{security, settings};
 pub(crate) use self::session::session;
 

@@ -12,7 +12,7 @@ use mse_secrets::{KeyType, Kind};
 use super::{Field, Fields, Reader, sharing};
 use crate::diagnostic::{Code, Spot, did_you_mean};
 use crate::model::{Feature, Generated, Secret, SecretName, SecretSource};
-use crate::read::field::or_default;
+use crate::read::fields::or_default;
 use crate::reference::LEGACY_SUFFIXES;
 
 pub(super) use self::circles::check as check_circles;

@@ -7,7 +7,7 @@ use crate::model::{
     Advisories, Advisory, AttestationMode, AttestationSettings, Feature, OrReference, Security,
     Terms, Tolerance, Tolerated,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(crate) fn security(r: &mut Reader, field: &Field<'_>) -> Option<Security> {

@@ -10,7 +10,7 @@ use crate::model::{
     FileSystem, FileSystemUpdatePolicy, Hex, ImageName, OrReference, PlatformId, Service,
     ServiceName,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(super) fn service(

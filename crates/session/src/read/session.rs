@@ -11,7 +11,7 @@ use crate::model::{
     AccessPolicy, AttestationMode, Feature, Hex, Identity, KeyHash, LanguageVersion, OrReference,
     Secret, SecretStore, Security, Session, SessionHash, SessionName,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 use crate::yaml::{Content, Node};
 
 /// Reads a session; None: the report says why.

@@ -5,7 +5,7 @@ use crate::diagnostic::Code;
 use crate::model::{
     Feature, FileProtection, UpdatePolicy, Volume, VolumeExport, VolumeName, VolumeOrigin,
 };
-use crate::read::field::or_default;
+use crate::read::fields::or_default;
 use crate::read::sharing;
 
 pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {

@@ -1,9 +1,9 @@
 //! Texts that are made to cost time and memory. That these tests end at all is what they show; that
 //! few diagnostics come out is what they check.
 
-use mse_session::{Code, MAX_BYTES};
+use mse_session::{Code, Compatibility, MAX_BYTES, Variables, check_text};
 
-use crate::{check, errors, with};
+use crate::{check, errors, session, with};
 
 /// Less than a session may have, for the sake of unoptimised tests; what is quadratic shows in it.
 const BYTES: usize = MAX_BYTES / 8;
@@ -96,4 +96,26 @@ fn circles_of_many_secrets_are_found() {
     let secrets = secrets.join("\n");
     let outcome = check(&with(&format!("secrets:\n{secrets}")));
     assert_eq!(errors(&outcome)[0].0, Code::Circular);
+}
+
+#[test]
+fn large_values_come_back() {
+    let line = "all of it: \\t\\\\ {[\u{e9}]} # 'x' \\\"y\\\"\\n";
+    let content = line.repeat(8_000);
+    let read = session(&format!(
+        "secrets: [{{name: x, kind: ascii, value: \"{}\"}}]\nimages: [{{name: i, injection_files: [{{path: /f, content: \"{content}\"}}, /g]}}]",
+        line.repeat(1_000)
+    ));
+    assert!(read.to_text().len() > 300_000);
+    let again = check_text(
+        &read.to_text(),
+        &Variables::replaced(),
+        Compatibility::Strict,
+    );
+    assert_eq!(
+        again.session.as_ref(),
+        Some(&read),
+        "{:?}",
+        again.diagnostics
+    );
 }

@@ -6,7 +6,7 @@ use super::{Parameters, named};
 use crate::diagnostic::{Code, shown};
 use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, SecretName};
 use crate::read::Reader;
-use crate::read::field::optional;
+use crate::read::fields::optional;
 
 /// RFC 5280: `ub-common-name`.
 const MAX_COMMON_NAME: usize = 64;

@@ -9,7 +9,7 @@ use crate::diagnostic::{Code, Spot, shown};
 use crate::model::{
     AadCredential, AadToken, Feature, JwtRequest, Lifetime, SecretName, VaultImport,
 };
-use crate::read::field::{optional, or_default};
+use crate::read::fields::{optional, or_default};
 use crate::read::{Field, Reader};
 use crate::template::{HostArguments, Template};
 
