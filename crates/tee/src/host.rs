@@ -157,14 +157,12 @@ impl HostLink {
             id
         };
         self.tell(request(id));
-        match timeout(PATIENCE, answer).await {
-            Ok(answer) => answer.map_err(|_| HostError::LauncherGone),
-            Err(_) => {
-                let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-                pending.waiting.remove(&id);
-                Ok(Err("the launcher does not answer".into()))
-            }
+        if let Ok(answer) = timeout(PATIENCE, answer).await {
+            return answer.map_err(|_| HostError::LauncherGone);
         }
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.waiting.remove(&id);
+        Ok(Err("the launcher does not answer".into()))
     }
 
     fn answered(&self, id: u64, answer: Answer) {
