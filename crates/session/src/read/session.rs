@@ -40,7 +40,10 @@ pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {
     });
     let salt = optional(fields.get("salt"), |field| {
         r.uses(Feature::Salt, &field.spot);
-        field.parse::<Hex<16>>(r, Code::BadValue)
+        let text = field.text(r)?;
+        // A salt that was cut short is still most of a salt: it is not repeated.
+        let salt = text.parse::<Hex<16>>().map_err(|_| SALT_FORM);
+        field.or_report(r, Code::BadValue, salt)
     });
     if matches!(salt, Some(None)) {
         r.report.warn(
@@ -161,6 +164,8 @@ impl<'n> Sections<'n> {
         secrets
     }
 }
+
+const SALT_FORM: &str = "this is no salt: write 32 random hex digits (the value is not shown)";
 
 fn whole<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
     items.into_iter().collect()

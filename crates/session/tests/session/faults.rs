@@ -611,6 +611,15 @@ fn no_value_of_a_secret_is_in_a_diagnostic() {
 }
 
 #[test]
+fn a_salt_that_was_cut_short_is_not_repeated() {
+    let salt = "3f9a".repeat(7);
+    let outcome = check(&format!("name: a\nversion: '0.3.12'\nsalt: {salt}\n"));
+    let messages = serde_json::to_string(&outcome.diagnostics).unwrap();
+    assert!(messages.contains("this is no salt"), "{messages}");
+    assert!(!messages.contains(&salt), "{messages}");
+}
+
+#[test]
 fn no_value_of_a_secret_is_in_a_session_that_is_shown() {
     let canary = "6361";
     let key = canary.repeat(16);
