@@ -103,6 +103,7 @@ pub(crate) enum Command {
     Collateral(Box<commands::collateral::CollateralCommand>),
     Policy(commands::policy::Policy),
     Session(Box<commands::session::SessionCommand>),
+    Cas(commands::cas::Cas),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -143,6 +144,7 @@ impl Invocation {
             Command::Collateral(command) => command.run(&scene).await,
             Command::Policy(command) => command.run(&scene),
             Command::Session(command) => command.run(&scene),
+            Command::Cas(command) => command.run(&scene),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }

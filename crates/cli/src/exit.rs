@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use mse_audit::verify::Verdict;
+
 /// How a command ends that does not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -23,6 +25,8 @@ pub(crate) enum Exit {
     TestsFailed,
     /// 9: the user said no, or interrupted.
     Cancelled,
+    /// 14 to 23: an audit log is not in order.
+    Audit(Verdict),
     /// 10: anything else, mostly files that cannot be read or written.
     Other,
 }
@@ -40,6 +44,7 @@ impl Exit {
             Self::TimedOut => 7,
             Self::TestsFailed => 8,
             Self::Cancelled => 9,
+            Self::Audit(verdict) => verdict.code(),
             Self::Other => 10,
         }
     }
@@ -56,6 +61,7 @@ impl Exit {
             Self::TimedOut => "timed-out",
             Self::TestsFailed => "tests-failed",
             Self::Cancelled => "cancelled",
+            Self::Audit(verdict) => verdict.name(),
             Self::Other => "other",
         }
     }
@@ -80,4 +86,5 @@ Exit codes:
   7  took too long
   8  the app's tests failed
   9  cancelled
-  10 anything else, such as a file that cannot be written";
+  10 anything else, such as a file that cannot be written
+  14 to 23: an audit log is not in order (`mse cas audit verify --help`)";

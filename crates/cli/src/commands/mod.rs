@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, what it does, its result.
 
+pub(crate) mod cas;
 pub(crate) mod collateral;
 pub(crate) mod completions;
 pub(crate) mod context;

@@ -1,6 +1,7 @@
 //! Tests that drive the real `mse` against a platform and enclaves that are made here: honest
 //! ones, and ones that lie.
 
+mod auditing;
 mod collateral;
 mod confidentiality;
 mod contexts;

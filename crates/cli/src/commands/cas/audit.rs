@@ -1,0 +1,179 @@
+//! `mse cas audit verify`
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mse_audit::verify::{Report as Audited, Verdict, audit};
+use mse_audit::witness::Witness;
+use mse_crypto::signing::VerifyingKey;
+use serde::Serialize;
+
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::ui::{Report, bad, good, pairs};
+
+/// Verify an exported audit log: whole, unchanged, and no older than what was seen before
+///
+/// The log's key is to come from where the CAS was attested, not from the export. Without a witness
+/// file, a log that was set back as a whole, signatures and all, looks like one that was never
+/// larger.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse cas audit verify log.jsonl --key log.pub.pem
+  mse cas audit verify log.jsonl --key log.pub.pem --witness seen.json --json
+
+Exit codes, besides those of every command: 14 cut at its recent end, 15 its old entries are missing,
+16 cannot rule out that it was, 17 gap, 18 set back, 19 another log, 20 bad signature, 21 two histories,
+22 not an export of a log, 23 entries were changed.")]
+pub(super) struct Verify {
+    /// The export: one entry a line
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The log's public key (PEM)
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// What earlier verifications have seen; written if the log is in order, and made if it is
+    /// not there
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(super) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let pem = fs::read_to_string(&self.key).map_err(|error| unreadable(&self.key, &error))?;
+        let key = VerifyingKey::from_pem(&pem).map_err(|error| {
+            Failure::new(
+                Exit::InvalidConfiguration,
+                format!("`{}`: {error}", self.key.display()),
+            )
+            .with_hint("give the log's public key, as the CAS shows it")
+        })?;
+        let mut witness = self.read_witness(&key)?;
+        let file = File::open(&self.file).map_err(|error| unreadable(&self.file, &error))?;
+        let audited = audit(&mut BufReader::new(file), &key, witness.as_ref())
+            .map_err(|error| unreadable(&self.file, &error))?;
+        scene.ui.report(&Shown(&audited))?;
+        if audited.verdict != Verdict::Ok {
+            return Err(Failure::new(
+                Exit::Audit(audited.verdict),
+                format!("`{}`: {}", self.file.display(), audited.detail),
+            )
+            .with_hint(audited.sentence));
+        }
+        match (&self.witness, &mut witness) {
+            (Some(path), known) => self.record(path, known, &key, &audited),
+            (None, _) => {
+                scene.ui.warn("without `--witness FILE`, a log that was set back as a whole looks like one that was never larger");
+                Ok(())
+            }
+        }
+    }
+
+    fn read_witness(&self, key: &VerifyingKey) -> Result<Option<Witness>, Failure> {
+        let Some(path) = &self.witness else {
+            return Ok(None);
+        };
+        Witness::read(path, key).map_err(|error| of_witness(path, &error))
+    }
+
+    fn record(
+        &self,
+        path: &Path,
+        known: &mut Option<Witness>,
+        key: &VerifyingKey,
+        audited: &Audited,
+    ) -> Result<(), Failure> {
+        let witness = match known {
+            Some(witness) => {
+                witness
+                    .record(audited)
+                    .map_err(|error| of_witness(path, &error))?;
+                witness
+            }
+            None => {
+                // What a new witness sees first it has to take: it is audited once more with it.
+                let log = audited.head.as_ref().map(|head| head.log_id);
+                let log = log.ok_or_else(|| Failure::other("the log has no head"))?;
+                let fresh = Witness::new(log);
+                let file =
+                    File::open(&self.file).map_err(|error| unreadable(&self.file, &error))?;
+                let again = audit(&mut BufReader::new(file), key, Some(&fresh))
+                    .map_err(|error| unreadable(&self.file, &error))?;
+                let fresh = known.insert(fresh);
+                fresh
+                    .record(&again)
+                    .map_err(|error| of_witness(path, &error))?;
+                fresh
+            }
+        };
+        witness
+            .save(path, key)
+            .map_err(|error| of_witness(path, &error))
+    }
+}
+
+fn of_witness(path: &Path, error: &impl ToString) -> Failure {
+    Failure::new(
+        Exit::InvalidConfiguration,
+        format!("the witness `{}`: {}", path.display(), error.to_string()),
+    )
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::NotFound => Exit::NotFound,
+        _ => Exit::Other,
+    };
+    Failure::new(
+        exit,
+        format!("`{}` cannot be read: {error}", path.display()),
+    )
+}
+
+/// The report, with a text for people.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown<'a>(&'a Audited);
+
+impl Report for Shown<'_> {
+    fn text(&self) -> String {
+        let Audited {
+            verdict,
+            sentence,
+            start,
+            entries,
+            checkpoints,
+            witnessed,
+            head,
+            ..
+        } = self.0;
+        let word = match verdict {
+            Verdict::Ok => good(*sentence),
+            _ => bad(*sentence),
+        };
+        let mut rows = vec![
+            ("Verdict", format!("{verdict}: {word}")),
+            ("Entries", format!("{entries}, from number {start}")),
+            ("Checkpoints", checkpoints.to_string()),
+        ];
+        rows.push((
+            "Witness",
+            witnessed.map_or_else(
+                || "none".to_owned(),
+                |count| format!("agrees with {count} heads that were seen before"),
+            ),
+        ));
+        if let Some(head) = head {
+            rows.push(("Log", head.log_id.to_string()));
+            rows.push((
+                "Root",
+                format!("{} of {} entries", head.root, head.tree_size),
+            ));
+        }
+        pairs(&rows)
+    }
+}
