@@ -52,10 +52,8 @@ impl Verify {
             )
             .with_hint("give the log's public key, as the CAS shows it")
         })?;
-        let mut witness = self.read_witness(&key)?;
-        let file = File::open(&self.file).map_err(|error| unreadable(&self.file, &error))?;
-        let audited = audit(&mut BufReader::new(file), &key, witness.as_ref())
-            .map_err(|error| unreadable(&self.file, &error))?;
+        let witness = self.read_witness(&key)?;
+        let audited = self.audit(&key, witness.as_ref())?;
         scene.ui.report(&Shown(&audited))?;
         if audited.verdict != Verdict::Ok {
             return Err(Failure::new(
@@ -64,13 +62,11 @@ impl Verify {
             )
             .with_hint(audited.sentence));
         }
-        match (&self.witness, &mut witness) {
-            (Some(path), known) => self.record(path, known, &key, &audited),
-            (None, _) => {
-                scene.ui.warn("without `--witness FILE`, a log that was set back as a whole looks like one that was never larger");
-                Ok(())
-            }
-        }
+        let Some(path) = &self.witness else {
+            scene.ui.warn("without `--witness FILE`, a log that was set back as a whole looks like one that was never larger");
+            return Ok(());
+        };
+        self.record(path, witness, &key, audited)
     }
 
     fn read_witness(&self, key: &VerifyingKey) -> Result<Option<Witness>, Failure> {
@@ -83,36 +79,29 @@ impl Verify {
     fn record(
         &self,
         path: &Path,
-        known: &mut Option<Witness>,
+        known: Option<Witness>,
         key: &VerifyingKey,
-        audited: &Audited,
+        audited: Audited,
     ) -> Result<(), Failure> {
-        let witness = match known {
-            Some(witness) => {
-                witness
-                    .record(audited)
-                    .map_err(|error| of_witness(path, &error))?;
-                witness
-            }
-            None => {
-                // What a new witness sees first it has to take: it is audited once more with it.
-                let log = audited.head.as_ref().map(|head| head.log_id);
-                let log = log.ok_or_else(|| Failure::other("the log has no head"))?;
-                let fresh = Witness::new(log);
-                let file =
-                    File::open(&self.file).map_err(|error| unreadable(&self.file, &error))?;
-                let again = audit(&mut BufReader::new(file), key, Some(&fresh))
-                    .map_err(|error| unreadable(&self.file, &error))?;
-                let fresh = known.insert(fresh);
-                fresh
-                    .record(&again)
-                    .map_err(|error| of_witness(path, &error))?;
-                fresh
-            }
+        let (mut witness, audited) = if let Some(witness) = known {
+            (witness, audited)
+        } else {
+            // A witness takes in only what was audited with it, a new one too.
+            let log = audited.head.as_ref().map(|head| head.log_id);
+            let fresh = Witness::new(log.ok_or_else(|| Failure::other("the log has no head"))?);
+            let again = self.audit(key, Some(&fresh))?;
+            (fresh, again)
         };
         witness
-            .save(path, key)
+            .record(&audited)
+            .and_then(|()| witness.save(path, key))
             .map_err(|error| of_witness(path, &error))
+    }
+
+    fn audit(&self, key: &VerifyingKey, witness: Option<&Witness>) -> Result<Audited, Failure> {
+        File::open(&self.file)
+            .and_then(|file| audit(&mut BufReader::new(file), key, witness))
+            .map_err(|error| unreadable(&self.file, &error))
     }
 }
 
