@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::Zeroizing;
 use mse_ratls::release::{Configuration, InjectedFile};
-use mse_session::{EnvironmentValue, RenderError, Service, Session, SessionHash, Template};
+use mse_session::{EnvironmentValue, Piece, RenderError, Service, Session, SessionHash, Template};
 
 use crate::values::{Values, ValuesError};
 
@@ -26,7 +26,13 @@ pub fn configuration(
         .ok_or_else(|| ConfigurationError::NoCommand(service.name.to_string()))?;
     let arguments = command.0.iter().enumerate().map(|(at, template)| {
         let place = || format!("argument {at} of the command");
-        text(&place, template, values)
+        let word = text(&place, template, values)?;
+        // The enclave takes whole words for the host's: none may become one, and none be in part.
+        let is_hosts = matches!(template.pieces(), [Piece::HostArgument(_)]);
+        if is_hosts != is_host_word(&word) || (!is_hosts && template.host_arguments().count() > 0) {
+            return Err(ConfigurationError::HostWord(place()));
+        }
+        Ok(word)
     });
     let mut environment = BTreeMap::new();
     for (name, value) in &service.environment {
@@ -69,6 +75,12 @@ pub fn configuration(
     })
 }
 
+/// Whether the enclave would put a word of the host's in its place: `@@1`.
+fn is_host_word(word: &str) -> bool {
+    word.strip_prefix("@@")
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Begins the name of a variable whose value the host gives.
 const FROM_HOST: &str = "\\@\\@";
 
@@ -109,6 +121,11 @@ pub enum ConfigurationError {
     /// Something in the place of a text.
     #[error("{0} would not be text: ask for the secret as `:hex` or `:base64`")]
     NotText(String),
+    /// `@@N` as a part of a word, or a value that reads like one.
+    #[error(
+        "{0} must be `@@N` and nothing else, or not read like it: words of the host stand alone"
+    )]
+    HostWord(String),
     /// A reference that stands for nothing.
     #[error(transparent)]
     Value(#[from] ValuesError),
@@ -133,7 +150,7 @@ mod tests {
 
     fn of(services: &str) -> Result<Configuration, ConfigurationError> {
         let text = format!(
-            "name: shop\nversion: '0.3.12'\nsalt: {salt}\nsecrets:\n- {{name: password, kind: ascii, size: 10}}\n- {{name: raw, kind: binary, value: 'ff00'}}\nservices:\n- name: web\n  pwd: /app\n  attestation: [{{mrenclave: [{mrenclave}]}}]\n{services}",
+            "name: shop\nversion: '0.3.12'\nsalt: {salt}\nsecrets:\n- {{name: password, kind: ascii, size: 10}}\n- {{name: raw, kind: binary, value: 'ff00'}}\n- {{name: word, kind: ascii, value: '@@1'}}\nservices:\n- name: web\n  pwd: /app\n  attestation: [{{mrenclave: [{mrenclave}]}}]\n{services}",
             salt = "ab".repeat(16),
             mrenclave = "01".repeat(32),
         );
@@ -163,6 +180,18 @@ mod tests {
         assert!(told.environment.contains_key("\\@\\@PORT"));
         assert_eq!(told.working_directory.as_deref(), Some("/app"));
         assert_eq!(told.session_hash, "07".repeat(32));
+    }
+
+    #[test]
+    fn words_of_the_host_stand_alone_and_are_meant() {
+        for command in ["run --port=@@1", "run @@1@@2", "run $$SCONE::word$$"] {
+            let error = of(&format!("  command: {command}\n")).err().unwrap();
+            assert!(
+                matches!(error, ConfigurationError::HostWord(_)),
+                "{command}"
+            );
+        }
+        assert!(of("  command: run @@1 @@ @@x\n").is_ok());
     }
 
     #[test]
