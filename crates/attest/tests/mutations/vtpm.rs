@@ -264,6 +264,24 @@ pub(crate) fn differs_in_a_needless_certificate(positive: &Positive, mutant: &Mu
         && genuine[..begin] == changed[..begin]
 }
 
+/// Whether a whole part of go-tpm-tools' message is gone, and nothing else was changed: a quote of
+/// another bank, the event log, the key's certificate. A field with another number is one that
+/// nobody knows. All that is said is said by the genuine message too.
+pub(crate) fn lacks_a_part(positive: &Positive, mutant: &Mutant) -> bool {
+    let (Some(changed), true) = (parsed(mutant), positive.id.contains("go-tpm-tools")) else {
+        return false;
+    };
+    let said = |evidence: &Evidence| -> Vec<(String, String)> {
+        mse_attest::fields(evidence)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|field| (field.name.to_string(), field.value.to_string()))
+            .collect()
+    };
+    let (genuine, changed) = (said(&positive.genuine), said(&changed));
+    !changed.is_empty() && changed.iter().all(|field| genuine.contains(field))
+}
+
 /// Whether only the number of the HCL report's header version was changed.
 pub(crate) fn differs_in_hcl_version(positive: &Positive, mutant: &Mutant) -> bool {
     differs_in_hcl_report_at(positive, mutant, |at| at == 4)
