@@ -220,7 +220,24 @@ pub(crate) fn differs_in_white_space_only(positive: &Positive, mutant: &Mutant) 
             };
             normal(&positive.collateral) == normal(changed)
         }
-        Change::EvidenceFile(_) => false,
+        // In the TD quote that is in the file; zeros pad it.
+        Change::EvidenceFile(file) => {
+            let (Evidence::Vtpm(genuine), Ok(Evidence::Vtpm(changed))) =
+                (&positive.genuine, Evidence::parse(file))
+            else {
+                return false;
+            };
+            let parts = |quote: &[u8]| -> Option<(Vec<u8>, String)> {
+                let begin = pem_begin(quote)?;
+                let text = str::from_utf8(&quote[begin..]).ok()?;
+                Some((
+                    quote[..begin].to_vec(),
+                    visible(text.trim_end_matches('\0')),
+                ))
+            };
+            let genuine = genuine.td_quote().and_then(parts);
+            genuine.is_some() && genuine == changed.td_quote().and_then(parts)
+        }
         Change::Json(json) => Collateral::from_json(json).is_ok_and(|collateral| {
             differs_in_white_space_only(
                 positive,

@@ -275,7 +275,7 @@ pub(crate) fn lacks_a_part(positive: &Positive, mutant: &Mutant) -> bool {
         mse_attest::fields(evidence)
             .unwrap_or_default()
             .into_iter()
-            .map(|field| (field.name.to_string(), field.value.to_string()))
+            .map(|field| (field.name.clone(), field.value.clone()))
             .collect()
     };
     let (genuine, changed) = (said(&positive.genuine), said(&changed));
