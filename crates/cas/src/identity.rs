@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use mse_crypto::sealing::{DoesNotOpen, SealingKey};
 use mse_crypto::signing::SigningKey;
-use mse_crypto::{Digest, Zeroizing, hpke};
+use mse_crypto::{Zeroizing, hpke};
+use mse_workload::CasKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
@@ -27,10 +28,6 @@ pub struct Identity {
     root: KeyPair,
     root_certificate: CertificateDer<'static>,
 }
-
-/// The SHA-256 of the root key's SubjectPublicKeyInfo: what services and clients pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CasKey(pub Digest);
 
 impl Identity {
     /// A new CAS.
@@ -82,7 +79,7 @@ impl Identity {
 
     /// What is pinned.
     pub fn key(&self) -> CasKey {
-        CasKey(Digest::of(&self.root.subject_public_key_info()))
+        CasKey::of(&self.root.subject_public_key_info())
     }
 
     /// The self-signed certificate of the root key.

@@ -202,7 +202,6 @@ impl Values {
 
     /// What a generated secret is to be; `None` if a claim refers to what is not there yet.
     fn spec(&self, secret: &Secret, generated: &Generated) -> Result<Option<Spec>, ValuesError> {
-        let unsupported = |what| Err(ValuesError::Unsupported(secret.name.clone(), what));
         Ok(Some(match generated {
             Generated::Ascii(size) => Spec::Ascii {
                 size: sized(secret, *size)?,
@@ -236,7 +235,10 @@ impl Values {
                     })?,
                 })
             }
-            Generated::AadToken(_) => return unsupported("the kind `aad-token`"),
+            Generated::AadToken(_) => {
+                let name = secret.name.clone();
+                return Err(ValuesError::Unsupported(name, "the kind `aad-token`"));
+            }
         }))
     }
 
