@@ -71,17 +71,22 @@ impl ChallengeAnswer {
 
     /// The certificates, or `None` if they are not base64 or over the bounds.
     pub fn certificates(&self) -> Option<Vec<Vec<u8>>> {
-        if self.certificates.len() > MAX_CERTIFICATES {
-            return None;
-        }
-        self.certificates
-            .iter()
-            .map(|certificate| {
-                let der = BASE64.decode(certificate).ok()?;
-                (der.len() <= MAX_CERTIFICATE).then_some(der)
-            })
-            .collect()
+        decode_certificates(&self.certificates)
     }
+}
+
+/// Endorsements as they are sent: DER in base64. `None` if one is not, or they are over the bounds.
+pub fn decode_certificates(certificates: &[String]) -> Option<Vec<Vec<u8>>> {
+    if certificates.len() > MAX_CERTIFICATES {
+        return None;
+    }
+    certificates
+        .iter()
+        .map(|certificate| {
+            let der = BASE64.decode(certificate).ok()?;
+            (der.len() <= MAX_CERTIFICATE).then_some(der)
+        })
+        .collect()
 }
 
 /// What the owner sends: HPKE to the attested key.

@@ -8,7 +8,7 @@ use mse_ratls::binding::Nonce;
 use mse_ratls::release::{
     MAX_REQUEST, RefusalCode, ReleaseRefusal, ReleaseRequest, RenewalRequest, Target,
 };
-use mse_ratls::wire::{MAX_CERTIFICATE, MAX_CERTIFICATES};
+use mse_ratls::wire::{MAX_CERTIFICATE, MAX_CERTIFICATES, decode_certificates};
 
 /// A request for a release.
 pub struct Asked {
@@ -48,21 +48,11 @@ impl Asked {
                 request.certificates.len()
             )));
         }
-        let certificates = request
-            .certificates
-            .iter()
-            .map(|text| {
-                BASE64
-                    .decode(text)
-                    .ok()
-                    .filter(|der| der.len() <= MAX_CERTIFICATE)
-                    .ok_or_else(|| {
-                        malformed(format!(
-                            "`certificates` has an entry that is not base64 of at most {MAX_CERTIFICATE} bytes"
-                        ))
-                    })
-            })
-            .collect::<Result<_, _>>()?;
+        let certificates = decode_certificates(&request.certificates).ok_or_else(|| {
+            malformed(format!(
+                "`certificates` has an entry that is not base64 of at most {MAX_CERTIFICATE} bytes"
+            ))
+        })?;
         let evidence = BASE64
             .decode(&request.evidence)
             .map_err(|_| malformed("`evidence` is not base64".into()))?;
