@@ -110,7 +110,7 @@ fn judge_chain(
     {
         ledger.malformed(
             CheckName::CertificateChains,
-            join(pool[..stated.len()].iter().map(Certificate::subject)),
+            join(pool.iter().take(stated.len()).map(Certificate::subject)),
             "the key's certificate, then what issued it, and so on",
             "the certificates in the evidence are not one chain, in order".into(),
         );
