@@ -71,6 +71,8 @@ pub const AUDIT_LINES: &str = "/v1/audit/lines";
 pub const POSITION: &str = "/v1/position";
 /// `POST`, no body.
 pub const BACKUP: &str = "/v1/backup";
+/// `GET`: this API as an OpenAPI document.
+pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// `sequence:head`: where the store is, in answers; what a client saw, in `seen`.
 pub const POSITION_HEADER: &str = "mse-position";
