@@ -473,13 +473,11 @@ fn board(threshold: usize) -> Board {
     let keys: Vec<_> = (0..3)
         .map(|_| SigningKey::generate(Algorithm::Ed25519))
         .collect();
-    let members: String = keys
-        .iter()
-        .map(|key| {
-            let pem = key.public().to_pem().replace('\n', "\n        ");
-            format!("    - signer: |\n        {pem}\n")
-        })
-        .collect();
+    let mut members = String::new();
+    for key in &keys {
+        let pem = key.public().to_pem().replace('\n', "\n        ");
+        members = format!("{members}    - signer: |\n        {pem}\n");
+    }
     Board {
         keys,
         policy: format!(
