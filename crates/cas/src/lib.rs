@@ -10,12 +10,14 @@
 //! | [`values`] | the values of a session's secrets |
 //! | [`listen`] | connections, bounded in number and time |
 //! | [`challenge`] | nonces that the CAS keeps nothing of |
+//! | [`program`] | the program `mse-cas`: launched, created or opened, attested, listening |
 //! | [`release`] | what a service must prove, and what it is told then |
 
 pub mod challenge;
 pub mod identity;
 pub mod keys;
 pub mod listen;
+pub mod program;
 pub mod release;
 pub mod store;
 pub mod values;
