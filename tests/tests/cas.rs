@@ -1,7 +1,10 @@
 //! The CAS: the real program, launched on a simulated platform, over real sockets.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -12,6 +15,8 @@ use mse_ratls::cas::{AttestError, CasReport, ExpectedCas};
 use mse_tests::cas_program::{CasMachine, Person, RunningCas};
 use mse_tests::programs::program;
 use mse_workload::launch::CasStart;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -348,4 +353,176 @@ fn assert_clean(bytes: &[u8], canaries: &[Vec<u8>], place: &str) {
         let is_there = bytes.windows(canary.len()).any(|part| part == canary);
         assert!(!is_there, "a key is in {place}");
     }
+}
+
+/// `mse` with a configuration folder of its own, and the machine's programs.
+fn mse(machine: &CasMachine, words: &[&str]) -> Command {
+    let mut command = Command::new(program("mse"));
+    command
+        .env("MSE_CONF_PATH", machine.folder.path().join("conf"))
+        .env("MSE_CAS", program("mse-cas"))
+        .env_remove("MSE_SIMULATED")
+        .env_remove("MSE_CAS_DATABASE")
+        .args(words);
+    command
+}
+
+fn done(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn refused(mut command: Command, code: i32, says: &str) {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(says), "`{says}` is not in: {told}");
+}
+
+/// `mse cas run`, until it runs; ends in order when asked to.
+struct Ran {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it said of itself.
+    running: Value,
+}
+
+impl Ran {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let running = lines
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+            .find(|event| event["event"] == "running" || event.get("error").is_some())
+            .expect("it runs or says why not");
+        assert_eq!(running["event"], "running", "{running}");
+        Self {
+            child,
+            lines,
+            running,
+        }
+    }
+
+    fn member(&self, name: &str) -> &str {
+        self.running[name].as_str().unwrap()
+    }
+
+    fn stop(mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let last = self.lines.by_ref().map(Result::unwrap).last().unwrap();
+        assert!(last.contains("stopped as asked"), "{last}");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_runs_attests_and_pins_a_cas() {
+    let machine = machine().await;
+    tokio::task::spawn_blocking(move || commands(&machine))
+        .await
+        .unwrap();
+}
+
+fn commands(machine: &CasMachine) {
+    let folder = machine.folder.path();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let hash = done(mse(machine, &["cas", "keygen"]));
+    let (data, tee) = (path("data"), path("tee"));
+    let run_in = |data: &str, more: &[&str]| {
+        let words = ["cas", "run", "--json", "--listen", "127.0.0.1:0", "--data"];
+        let mut command = mse(machine, &words);
+        command.args([data, "--platform", &tee]).args(more);
+        command
+    };
+    let run = |more: &[&str]| run_in(&data, more);
+    refused(run(&[]), 10, "holds no CAS");
+    let cas = Ran::start(run(&["--create"]));
+    assert_eq!(cas.member("owner"), hash);
+    let (address, pccs) = (
+        cas.member("address").to_owned(),
+        cas.member("pccs").to_owned(),
+    );
+    let anchor = path("tee/trust-anchor.toml");
+    let attest = |more: &[&str]| {
+        let words = ["cas", "attest", &address, "--pccs", &pccs, "--json"];
+        let mut command = mse(machine, &words);
+        command.args(more);
+        command
+    };
+
+    // Simulated evidence is refused unless it is asked for.
+    refused(attest(&["--name", "here"]), 1, "simulated");
+    assert_eq!(
+        done(mse(machine, &["cas", "list", "--json"])),
+        r#"{"cases":[]}"#.to_owned()
+    );
+    let trusted = ["--simulated", &anchor, "--name", "here"];
+    // Neither owner nor measurement is taken from the CAS itself.
+    let other = Person::new().hash.to_string();
+    let somebody = [&trusted[..], &["--owner", &other]].concat();
+    refused(attest(&somebody), 1, "mr-enclave");
+    let report = path("report.json");
+    let proven = done(attest(&[&trusted[..], &["--report", &report]].concat()));
+    let proven: Value = serde_json::from_str(&proven).unwrap();
+    assert_eq!(proven["verdict"], "verified");
+    for member in ["cas_key", "measurement", "owner", "audit_key"] {
+        assert_eq!(proven[member], cas.running[member], "{member}");
+    }
+    let pin = folder.join("conf/cas/here.toml");
+    assert_eq!(
+        fs::metadata(&pin).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let measured = done(mse(machine, &["cas", "measure", "--json"]));
+    let measured: Value = serde_json::from_str(&measured).unwrap();
+    assert_eq!(measured["measurement"], proven["measurement"]);
+    cas.stop();
+
+    // Offline, from the file alone.
+    let verify = ["cas", "report", "verify", &report];
+    done(mse(
+        machine,
+        &[&verify[..], &["--simulated", &anchor]].concat(),
+    ));
+    refused(mse(machine, &verify), 1, "simulated");
+    let text = fs::read_to_string(&report).unwrap();
+    let changed = text.replacen(&hash, &other, 1);
+    assert_ne!(changed, text);
+    fs::write(&report, changed).unwrap();
+    let verify = [&verify[..], &["--simulated", &anchor]].concat();
+    refused(mse(machine, &verify), 1, "report-data");
+
+    // The same CAS once more, and then another one at the same name.
+    refused(run(&["--create"]), 10, "holds a CAS already");
+    let cas = Ran::start(run(&[]));
+    assert_eq!(cas.running["cas_key"], proven["cas_key"]);
+    cas.stop();
+    let another = path("another");
+    let command = run_in(&another, &["--create"]);
+    let cas = Ran::start(command);
+    let words = [
+        "cas",
+        "attest",
+        cas.member("address"),
+        "--pccs",
+        cas.member("pccs"),
+    ];
+    let again = |more: &[&str]| mse(machine, &[&words[..], &trusted, more].concat());
+    refused(again(&[]), 1, "--replace");
+    assert_eq!(
+        fs::read_to_string(&pin)
+            .unwrap()
+            .matches(proven["cas_key"].as_str().unwrap())
+            .count(),
+        1
+    );
+    done(again(&["--replace"]));
+    let listed = done(mse(machine, &["cas", "list"]));
+    assert!(listed.contains(cas.member("cas_key")), "{listed}");
+    done(mse(machine, &["cas", "forget", "here"]));
+    assert!(!pin.exists());
+    cas.stop();
 }

@@ -24,7 +24,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use mse_crypto::Zeroizing;
 use mse_workload::CasKey;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls_pki_types::pem::PemObject;
@@ -109,6 +114,25 @@ impl Clone for ClientIdentity {
 }
 
 impl ClientIdentity {
+    /// A new P-256 key with a certificate that it signed itself, in PEM: for
+    /// [`ClientIdentity::from_pem`].
+    pub fn generate_pem() -> Result<Zeroizing<String>, rcgen::Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "a client of a CAS");
+        // It is known by its key; nobody asks how old the certificate is.
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.self_signed(&key)?;
+        let key = Zeroizing::new(key.serialize_pem());
+        Ok(Zeroizing::new([certificate.pem().as_str(), &key].concat()))
+    }
+
     /// From PEM: one private key, and its certificate.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidClientIdentity> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
