@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cas;
+pub mod cas_program;
 pub mod enclave;
 pub mod operator;
 pub mod platform;

@@ -13,6 +13,7 @@
 //! | [`sessions`] | who may store which session, what its secrets are, and who agreed |
 //! | [`listen`] | connections, bounded in number and time |
 //! | [`challenge`] | nonces that the CAS keeps nothing of |
+//! | [`program`] | the program `mse-cas`: launched, created or opened, attested, listening |
 //! | [`release`] | what a service must prove, and what it is told then |
 
 pub mod api;
@@ -21,6 +22,7 @@ pub mod challenge;
 pub mod identity;
 pub mod keys;
 pub mod listen;
+pub mod program;
 pub mod release;
 pub mod sessions;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Listening: TLS connections that are bounded in number and time, whoever opens them.
 
+mod client;
 mod crowd;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+pub use client::AnyClient;
 pub use crowd::{Crowd, Seat};
 
 /// A handshake that takes longer is dropped.
@@ -143,14 +145,15 @@ fn plain(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// TLS 1.3 for servers that are not asked for who their clients are.
+/// TLS 1.3, for clients without a certificate and for those with any ([`AnyClient`]).
 pub fn server_config(
     credentials: crate::identity::TlsCredentials,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients = AnyClient::new(&provider);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(credentials.chain, credentials.private_key)?;
     // Sessions are not resumed: each release is bound to a handshake of its own.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -11,7 +11,6 @@
 mod cas;
 mod configuration;
 mod renewal;
-mod root;
 mod tree;
 
 use std::path::Path;
