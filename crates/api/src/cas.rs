@@ -76,8 +76,8 @@ pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// `sequence:head`: where the store is, in answers; what a client saw, in `seen`.
 pub const POSITION_HEADER: &str = "mse-position";
-/// Longest body of a request: a session that is signed and encrypted.
-pub const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Longest body of a request: a session of 1 MiB, signed and encrypted.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Most lines of the audit log in one answer.
 pub const MAX_LINES: u64 = 1024;
 
