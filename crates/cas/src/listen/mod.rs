@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -19,6 +19,7 @@ use mse_ratls::ChannelBinding;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -29,6 +30,11 @@ pub use crowd::{Crowd, Seat};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Headers or a body that take longer, or a pause between requests, end the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body is no longer than this, unless its length is said beforehand.
+const SMALL: usize = 128 * 1024;
+/// So many longer bodies are read at once.
+const LARGE_AT_ONCE: usize = 8;
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -60,6 +66,7 @@ pub async fn serve<S: Service>(
     crowd: Arc<Crowd>,
     service: Arc<S>,
 ) {
+    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -71,11 +78,11 @@ pub async fn serve<S: Service>(
             }
         };
         let acceptor = TlsAcceptor::from(tls());
-        let service = Arc::clone(&service);
+        let (service, large) = (Arc::clone(&service), Arc::clone(&large));
         let (give_seat, seat) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
             if let Ok(seat) = seat.await {
-                serve_connection(stream, acceptor, Arc::new(seat), service).await;
+                serve_connection(stream, acceptor, Arc::new(seat), service, large).await;
             }
         });
         // A task that has ended already has nobody to give a seat to.
@@ -88,6 +95,7 @@ async fn serve_connection<S: Service>(
     acceptor: TlsAcceptor,
     seat: Arc<Seat>,
     service: Arc<S>,
+    large: Arc<Semaphore>,
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
@@ -104,14 +112,15 @@ async fn serve_connection<S: Service>(
         .map(|certificate| certificate.to_vec());
     let channel = Arc::new(Channel { binding, client });
     let answer = service_fn(move |request| {
-        let (seat, service, channel) = (
+        let (seat, service, channel, large) = (
             Arc::clone(&seat),
             Arc::clone(&service),
             Arc::clone(&channel),
+            Arc::clone(&large),
         );
         async move {
             seat.spoke();
-            let answer = match whole(request, service.max_body()).await {
+            let answer = match whole(request, service.max_body(), &large).await {
                 Ok(request) => service.answer(request, &channel).await,
                 Err(status) => plain(status),
             };
@@ -129,9 +138,28 @@ async fn serve_connection<S: Service>(
     }
 }
 
-/// The request with its whole body.
-async fn whole(request: Request<Incoming>, limit: usize) -> Result<Request<Bytes>, StatusCode> {
+/// The request with its whole body. One that is large says so beforehand, and waits for one of the
+/// few places that there are: memory is for those who are served, not for who announces most.
+async fn whole(
+    request: Request<Incoming>,
+    limit: usize,
+    large: &Semaphore,
+) -> Result<Request<Bytes>, StatusCode> {
     let (head, body) = request.into_parts();
+    let announced = body.size_hint().exact().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let is_large = announced > SMALL as u64;
+    let _place = if is_large {
+        let place = timeout(PATIENCE, large.acquire())
+            .await
+            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        Some(place.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?)
+    } else {
+        None
+    };
+    let limit = if is_large { limit } else { limit.min(SMALL) };
     let body = timeout(PATIENCE, Limited::new(body, limit).collect())
         .await
         .map_err(|_| StatusCode::REQUEST_TIMEOUT)?

@@ -1,5 +1,7 @@
 //! Where the endorsements of services' evidence come from. Nothing of it is trusted.
 
+use std::sync::Arc;
+
 use mse_attest::{Collateral, Evidence};
 use mse_collateral::source::InvalidBaseUrl;
 use mse_collateral::{BaseUrl, FetchError, Fetcher, Options, SetupError, Sources};
@@ -9,7 +11,8 @@ use mse_ratls::CollateralSource;
 const VENDORS: &str = "vendors";
 
 /// Services with collateral, in the order in which they are asked.
-pub struct Collaterals(Vec<Fetcher>);
+#[derive(Clone)]
+pub struct Collaterals(Arc<[Fetcher]>);
 
 impl Collaterals {
     /// Those at these base URLs, or `vendors`; without any, the vendors'.
@@ -28,8 +31,8 @@ impl Collaterals {
         let fetchers = sources
             .into_iter()
             .map(|sources| Fetcher::new(sources, Options::default()))
-            .collect::<Result<_, _>>()?;
-        Ok(Self(fetchers))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(fetchers.into()))
     }
 }
 
@@ -39,7 +42,7 @@ impl CollateralSource for Collaterals {
     /// From the first service that has it. What went wrong with the first one is told if none has.
     async fn collateral(&self, evidence: &Evidence) -> Result<Collateral, NoCollateral> {
         let mut first = None;
-        for fetcher in &self.0 {
+        for fetcher in self.0.iter() {
             match Box::pin(fetcher.collateral(evidence)).await {
                 Ok(fetched) => {
                     for warning in &fetched.warnings {

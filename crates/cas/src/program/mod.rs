@@ -19,7 +19,7 @@ pub mod routes;
 mod state;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct Cas {
     pub collateral: Collaterals,
     /// What it says of itself, and proves.
     pub attestation: Attestation,
+    /// The folder of its files.
+    pub data: PathBuf,
     /// Held as long as the CAS lives.
     _lock: File,
 }
@@ -209,6 +211,7 @@ async fn start(
         simulated,
         collateral,
         attestation,
+        data: launch.data.clone(),
         _lock: state.lock,
     };
     Ok((Arc::new(cas), listener, port.port()))

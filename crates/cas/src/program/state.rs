@@ -23,10 +23,11 @@ use mse_crypto::sealing::{DoesNotOpen, SealingKey};
 use mse_tee::attester::{Attester, AttesterError};
 use mse_workload::launch::{CasLaunch, CasStart, SealPolicy};
 
-use crate::identity::{Identity, IdentityError};
+use crate::audit_log::MerkleLog;
+use crate::identity::{Identity, IdentityError, audit_key};
 use crate::keys::{Purpose, RootKey, SealToEnclave, UnwrapError, unwrap, wrap};
 use crate::store::{
-    AuditLog, Freshness, InvalidLocation, LeavesOnly, Location, Store, StoreError, Witness, Write,
+    AuditLog, Freshness, InvalidLocation, Location, Store, StoreError, Witness, Write,
 };
 
 /// An open CAS, before it listens.
@@ -54,8 +55,8 @@ pub(super) async fn begin(launch: &CasLaunch, attester: &Attester) -> Result<Sta
 }
 
 /// How the store's audit log is kept. The root key has the log's signing key.
-fn audit_log(_: &RootKey) -> Arc<dyn AuditLog> {
-    Arc::new(LeavesOnly)
+fn audit_log(root: &RootKey) -> Arc<dyn AuditLog> {
+    MerkleLog::new(audit_key(&root.derive(Purpose::AuditSigning)))
 }
 
 /// The platform's sealing key for exactly this program and workload.

@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod attestation;
 pub mod configuration;
+pub mod desk;
 pub mod endpoint;
 pub mod proven;
 pub mod ticket;

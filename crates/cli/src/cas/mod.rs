@@ -46,10 +46,17 @@ impl From<CasError> for Failure {
             CasError::Refused {
                 status,
                 code,
-                details,
+                hint,
+                faults,
                 ..
-            } => Self::new(Exit::Platform, text)
-                .details(json!({"status": status, "code": code, "details": details})),
+            } => {
+                let failure = Self::new(Exit::Platform, text)
+                    .details(json!({"status": status, "code": code, "faults": faults}));
+                match hint {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            }
             CasError::Collateral(_) => Self::new(Exit::Platform, text).with_hint(
                 "name a service that knows the platform with `--pccs URL`, or a file that was kept with `--collateral FILE`",
             ),

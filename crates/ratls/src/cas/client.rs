@@ -225,6 +225,12 @@ impl CasClient {
         self.0.attest(expected, collateral).await
     }
 
+    /// Where the CAS's store was at its last answer, `sequence:head`; a client that keeps it can
+    /// tell later whether the store was set back.
+    pub fn position(&self) -> Option<&str> {
+        self.0.position.as_deref()
+    }
+
     /// What the CAS says of itself.
     pub async fn description(&mut self) -> Result<CasDescription, CasError> {
         self.get(DESCRIBE).await
@@ -287,6 +293,7 @@ struct Connection {
     host: HeaderValue,
     binding: ChannelBinding,
     root: CasKey,
+    position: Option<String>,
 }
 
 impl Connection {
@@ -373,6 +380,9 @@ impl Connection {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status();
+            if let Some(position) = position_of(&response) {
+                self.position = Some(position);
+            }
             if status.is_success() {
                 return collect(response, limit).await;
             }
@@ -382,6 +392,18 @@ impl Connection {
         .await?
     }
 }
+
+/// `sequence:head`, if the header has just that.
+fn position_of(response: &Response<Incoming>) -> Option<String> {
+    let text = response.headers().get(POSITION)?.to_str().ok()?;
+    let (sequence, head) = text.split_once(':')?;
+    sequence.parse::<u64>().ok()?;
+    let is_head = head.len() == 64 && head.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_head.then(|| text.to_owned())
+}
+
+/// The header with the store's position.
+const POSITION: &str = "mse-position";
 
 async fn connect(
     address: &CasAddress,
@@ -415,6 +437,7 @@ async fn connect(
         host: address.host.clone(),
         binding,
         root,
+        position: None,
     })
 }
 
@@ -468,32 +491,29 @@ async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes, Ca
     }
 }
 
-/// The form in which a CAS refuses.
+/// The form in which a CAS refuses: `mse_api::cas::CasError`, read leniently.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Problem {
-    /// What is wrong.
-    pub error: ProblemBody,
-}
-
-/// What is wrong.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ProblemBody {
     /// For programs: lower-case words with hyphens.
     pub code: String,
     /// For people; holds no secret.
     pub message: String,
-    /// More for programs, as the code says.
+    /// How to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Value>,
+    pub hint: Option<String>,
+    /// Faults of what was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<serde_json::Value>,
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> CasError {
     match serde_json::from_slice::<Problem>(body) {
-        Ok(Problem { error }) => CasError::Refused {
+        Ok(problem) => CasError::Refused {
             status: status.as_u16(),
-            code: Tame(&error.code).to_string(),
-            message: Tame(&error.message).to_string(),
-            details: error.details,
+            code: Tame(&problem.code).to_string(),
+            message: Tame(&problem.message).to_string(),
+            hint: problem.hint.map(|hint| Tame(&hint).to_string()),
+            faults: problem.faults,
         },
         Err(_) => CasError::Status(status.as_u16()),
     }
@@ -555,8 +575,10 @@ pub enum CasError {
         code: String,
         /// For people.
         message: String,
-        /// More for programs.
-        details: Option<serde_json::Value>,
+        /// How to mend it.
+        hint: Option<String>,
+        /// Faults of what was sent, as the CAS wrote them.
+        faults: Vec<serde_json::Value>,
     },
     /// Something says no.
     #[error("the CAS answered with status {0}: is something else at its address?")]
