@@ -405,7 +405,8 @@ impl Policies {
     fn configuration(&self) -> Configuration {
         let secret = |text: &String| Zeroizing::new(text.clone());
         let volume = json!({
-            "name": "data", "path": "/data", "key": "00", "update_policy": "ephemeral",
+            "name": "data", "path": "/data", "key": "00", "files": "encrypted",
+            "update_policy": "ephemeral", "sequence": 0, "may_initialise": false,
         });
         Configuration {
             session_hash: "5e".repeat(32),

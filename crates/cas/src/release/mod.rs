@@ -6,3 +6,4 @@ pub mod configuration;
 pub mod endpoint;
 pub mod proven;
 pub mod ticket;
+pub mod volumes;

@@ -376,8 +376,11 @@ mod tests {
             name: "data".into(),
             path: "/data".into(),
             key: Zeroizing::new("00".into()),
-            root: None,
+            files: "encrypted".into(),
             update_policy: "ephemeral".into(),
+            root: None,
+            sequence: 0,
+            may_initialise: false,
         });
         assert!(refusal(&with_volume).contains("not supported by this enclave yet"));
     }
