@@ -653,7 +653,7 @@ mod tests {
                 match mount {
                     Ok(_) => assert!(most <= least, "{asked} under {bound}"),
                     Err(VolumesError::Policy { .. }) => {
-                        assert!(most > least, "{asked} under {bound}")
+                        assert!(most > least, "{asked} under {bound}");
                     }
                     Err(error) => panic!("{error}"),
                 }

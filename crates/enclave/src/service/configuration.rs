@@ -45,9 +45,6 @@ impl Program {
         configuration: &Configuration,
         host: &ServiceLaunch,
     ) -> Result<Self, ConfigurationError> {
-        if !configuration.volumes.is_empty() {
-            return Err(ConfigurationError::Volumes);
-        }
         let (name, arguments) = configuration
             .arguments
             .split_first()
@@ -194,8 +191,6 @@ fn shown(name: &str) -> String {
 /// Why a configuration cannot be put into effect. Names where, and no released value.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigurationError {
-    #[error("volumes are not supported by this enclave yet: take `volumes` out of the session")]
-    Volumes,
     #[error(
         "the session names no program: the first word of `command` must be one, and not the host's choice"
     )]
@@ -226,8 +221,6 @@ pub(crate) enum ConfigurationError {
 
 #[cfg(test)]
 mod tests {
-    use mse_ratls::release::VolumeGrant;
-
     use super::*;
 
     fn host() -> ServiceLaunch {
@@ -244,6 +237,7 @@ mod tests {
             one_time_password: None,
             release_seconds: 1,
             app_uid: None,
+            volumes: BTreeMap::new(),
         }
     }
 
@@ -367,21 +361,5 @@ mod tests {
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains("canary"), "{message}");
         }
-    }
-
-    #[test]
-    fn volumes_are_refused() {
-        let mut with_volume = configuration(&["run"], &[]);
-        with_volume.volumes.push(VolumeGrant {
-            name: "data".into(),
-            path: "/data".into(),
-            key: Zeroizing::new("00".into()),
-            files: "encrypted".into(),
-            update_policy: "ephemeral".into(),
-            root: None,
-            sequence: 0,
-            may_initialise: false,
-        });
-        assert!(refusal(&with_volume).contains("not supported by this enclave yet"));
     }
 }
