@@ -306,17 +306,33 @@ async fn an_authenticated_volume_is_the_host_s_to_read_and_not_to_change() {
         .await;
 }
 
-/// Counts in two files, each replaced at once, the first one first.
-const COUNT: &str = "n=$(cat /data/a 2>/dev/null || echo 0); echo found $n $(cat /data/b 2>/dev/null || echo 0); \
-     while :; do n=$((n + 1)); for f in a b; do echo $n >/data/new; mv /data/new /data/$f; done; \
-     [ $((n % 5)) = 0 ] && kill -USR1 1; done";
+/// Counts in two files, each replaced at once, the first one first. To read what lies between them
+/// takes a while.
+const COUNT: &str = r#"
+import os, signal
+def read(name):
+    return int(open("/data/" + name).read()) if os.path.exists("/data/" + name) else 0
+n = read("a")
+print("found", n, read("b"), flush=True)
+if n == 0:
+    open("/data/ab", "wb").write(os.urandom(4 << 20))
+while True:
+    n += 1
+    for name in "a", "b":
+        with open("/data/new", "w") as file:
+            file.write(str(n))
+        os.replace("/data/new", "/data/" + name)
+    if n % 100 == 0:
+        os.kill(1, signal.SIGUSR1)
+"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_enclave_leaves_a_state_as_it_was_at_one_moment() {
     let setup = Setup::new("rollback_protected").await;
+    setup.machine.cas.policies().environment = [("COUNT".to_owned(), COUNT.to_owned())].into();
     let mut last = 0;
     for round in 0..5 {
-        let mut service = setup.launch(COUNT).await;
+        let mut service = setup.launch("exec /usr/bin/python3 -c \"$COUNT\"").await;
         while service.lines.is_empty() {
             service.until_next().await;
         }
@@ -386,6 +402,33 @@ async fn a_lost_answer_is_no_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_report_and_answer_leaves_what_the_cas_knows() {
+    let setup = Setup::new("rollback_protected").await;
+    setup.runs("echo one >/data/file").await;
+    let sequence = setup.sequence();
+    let crash = async |service: &mut Service| {
+        until_log(service, 1, "could not be recorded; asking again").await;
+        let enclave = Pid::from_raw(service.enclave.pid().cast_signed());
+        kill(enclave, Signal::SIGKILL).unwrap();
+        service.finish().await;
+    };
+    let write =
+        |text: &str| format!("echo {text} >/data/file; kill -USR1 1; while :; do sleep 1; done");
+
+    setup.machine.cas.policies().records_nothing = true;
+    crash(&mut setup.launch(&write("two")).await).await;
+    setup.machine.cas.policies().records_nothing = false;
+    assert_eq!(setup.sequence(), sequence);
+    assert_eq!(setup.runs("cat /data/file").await, ["one"]);
+
+    setup.machine.cas.policies().lost_answers = u32::MAX;
+    crash(&mut setup.launch(&write("three")).await).await;
+    setup.machine.cas.policies().lost_answers = 0;
+    assert_eq!(setup.sequence(), sequence + 1);
+    assert_eq!(setup.runs("cat /data/file").await, ["three"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_goes_on_while_the_cas_cannot_record() {
     let setup = Setup::new("rollback_protected").await;
     let mut service = setup
@@ -444,7 +487,7 @@ async fn what_the_sandbox_or_the_host_cannot_give_is_refused() {
         ("/root", "two directories"),
         ("/app", "where the program's tree has files"),
         ("/usr/share/x", "cannot be mounted"),
-        ("/run", "cannot be mounted"),
+        ("/run", "makes itself"),
         ("/proc/x", "makes itself"),
         ("data", "not absolute"),
     ] {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::Zeroizing;
-use mse_ratls::release::{Configuration, InjectedFile};
+use mse_ratls::release::{Configuration, InjectedFile, VolumeGrant};
 use mse_workload::launch::ServiceLaunch;
 
 use super::TREE;
@@ -27,7 +27,12 @@ pub(super) struct Program {
     pub(super) environment: BTreeMap<String, Zeroizing<String>>,
     pub(super) directory: StartDir,
     pub(super) files: Files,
+    pub(super) mounts: Vec<Mount>,
 }
+
+/// What the session says of a volume. Its state is none of it: that changes while the program runs.
+#[derive(PartialEq, Eq)]
+pub(super) struct Mount([String; 4]);
 
 /// Files for the program, by where it expects them.
 #[derive(Default, PartialEq, Eq)]
@@ -59,6 +64,7 @@ impl Program {
             environment: with_host_variables(&configuration.environment, &host.environment)?,
             directory: StartDir::try_from(PathBuf::from(directory))?,
             files: Files::of(&configuration.files)?,
+            mounts: configuration.volumes.iter().map(Mount::of).collect(),
         };
         program.check_text()?;
         Ok(program)
@@ -75,6 +81,19 @@ impl Program {
             }
         }
         Ok(())
+    }
+}
+
+impl Mount {
+    fn of(grant: &VolumeGrant) -> Self {
+        let VolumeGrant {
+            name,
+            path,
+            files,
+            update_policy,
+            ..
+        } = grant;
+        Self([name, path, files, update_policy].map(String::clone))
     }
 }
 

@@ -136,11 +136,12 @@ impl Renewal<'_> {
         let told_anew = next.name != self.program.name
             || next.arguments != self.program.arguments
             || next.environment != self.program.environment
-            || next.directory != self.program.directory;
+            || next.directory != self.program.directory
+            || next.mounts != self.program.mounts;
         if more > 0 || told_anew {
             tracing::warn!(
                 new_files = more,
-                command_or_environment = told_anew,
+                command_environment_or_volumes = told_anew,
                 "the session changed in what a program is told at its start: it takes effect at the next one"
             );
         }
