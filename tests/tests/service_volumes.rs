@@ -69,7 +69,7 @@ impl Setup {
     }
 
     fn set_policy(&self, policy: &str) {
-        self.machine.cas.policies().volumes[0].policy = policy.to_owned();
+        self.machine.cas.policies().volumes[0].policy = policy.into();
     }
 }
 
