@@ -86,6 +86,7 @@ impl ReleaseMachine {
             cas: self.cas.address.clone(),
             arguments: Vec::new(),
             environment: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             one_time_password: None,
             release_timeout: Duration::from_secs(20),
         }

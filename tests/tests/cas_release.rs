@@ -312,8 +312,61 @@ async fn a_restarted_cas_goes_on_and_one_that_was_set_back_is_found_out() {
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_kept_and_a_stale_copy_of_it_is_refused() {
+    const COUNTER: &str = r#"
+import pathlib
+file = pathlib.Path("/data/counter")
+count = int(file.read_text()) + 1 if file.exists() else 1
+file.write_text(str(count))
+print("count", count)
+"#;
+    let machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", COUNTER)]);
+    let rest = "  image_name: image
+images:
+- name: image
+  volumes:
+  - {name: data, path: /data}
+volumes:
+- {name: data}
+";
+    let admits = machine.admits(&tree, "shop", "api");
+    machine
+        .upload(&session("shop", &admits, rest))
+        .await
+        .unwrap();
+    let folder = machine.machine.folder.path().join("volume");
+    fs::create_dir(&folder).unwrap();
+    let run = || async {
+        let mut spec = machine.spec(&tree, "shop", "api");
+        spec.volumes = [("data".to_owned(), folder.clone())].into();
+        let mut service = machine.launch(spec).await;
+        service.finish().await;
+        service
+    };
+    assert_eq!(run().await.lines, ["count 1"]);
+    let old = machine.machine.folder.path().join("old");
+    copy(&folder, &old);
+    assert_eq!(run().await.lines, ["count 2"]);
+    fs::remove_dir_all(&folder).unwrap();
+    copy(&old, &folder);
+    let stale = run().await;
+    assert!(stale.lines.is_empty(), "{stale:#?}");
+    assert!(
+        matches!(stale.end, Some(ServiceEnd::Refused { .. })),
+        "{stale:#?}"
+    );
+    let moved = |event: &Event| matches!(event, Event::VolumeRootUpdated { .. });
+    let events = machine.audit().await;
+    assert!(events.iter().filter(|entry| moved(&entry.event)).count() >= 2);
 }
