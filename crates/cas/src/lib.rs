@@ -8,6 +8,7 @@
 //! | [`store`] | sealed, crash-safe, rollback-evident storage on SQLite or PostgreSQL |
 //! | [`audit_log`] | what happened, as a Merkle log that is kept by the store |
 //! | [`identity`] | the key that services and clients pin, and TLS certificates under it |
+//! | [`sources`] | values that a session keeps outside: key-value stores, PKCS#11 |
 //! | [`values`] | the values of a session's secrets |
 //! | [`listen`] | connections, bounded in number and time |
 //! | [`challenge`] | nonces that the CAS keeps nothing of |
@@ -19,5 +20,6 @@ pub mod identity;
 pub mod keys;
 pub mod listen;
 pub mod release;
+pub mod sources;
 pub mod store;
 pub mod values;

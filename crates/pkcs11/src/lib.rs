@@ -22,15 +22,16 @@ pub use crate::error::TokenError;
 pub use crate::signer::Signer;
 pub use crate::token::{MAX_VALUE_BYTES, OpenToken};
 
-/// A library that speaks PKCS#11, loaded and initialised.
+/// A library that speaks PKCS#11, loaded and initialised until it is dropped.
 pub struct Module {
     context: Pkcs11,
     path: PathBuf,
+    /// Another part of the process may have initialised it before, and ends it then.
+    is_ours: bool,
 }
 
 impl Module {
-    /// Loads the library at `path`, which runs its code. It stays initialised until the process
-    /// ends: others in it may use it, too.
+    /// Loads the library at `path`, which runs its code.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
         // A name without a folder would be looked for wherever the loader looks.
         if !path.is_absolute() {
@@ -41,13 +42,16 @@ impl Module {
             why: error.to_string(),
         };
         let context = Pkcs11::new(path).map_err(failed)?;
-        match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        let arguments = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+        let is_ours = match context.initialize(arguments) {
+            Ok(()) => true,
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
             Err(error) => return Err(failed(error)),
-        }
+        };
         Ok(Self {
             context,
             path: path.to_owned(),
+            is_ours,
         })
     }
 
@@ -66,7 +70,7 @@ impl Module {
     /// wants no login, is opened.
     ///
     /// The last try before a token locks itself is never used up.
-    pub fn open(&self, label: &str, pin: Option<&str>) -> Result<OpenToken, TokenError> {
+    pub fn open(&self, label: &str, pin: Option<&str>) -> Result<OpenToken<'_>, TokenError> {
         let slot = self.slot(label)?;
         OpenToken::open(&self.context, slot, label, pin)
     }
@@ -86,5 +90,14 @@ impl Module {
             }
         }
         found.ok_or_else(|| TokenError::NoToken(label.to_owned()))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // Before it is unloaded: it may have threads. A failure leaves nothing to be done.
+            let _ = self.context.clone().finalize();
+        }
     }
 }

@@ -11,13 +11,13 @@ use crate::token::OpenToken;
 
 /// A private key on a token, Ed25519 or P-384.
 pub struct Signer<'t> {
-    token: &'t OpenToken,
+    token: &'t OpenToken<'t>,
     key: ObjectHandle,
     public: VerifyingKey,
 }
 
 impl<'t> Signer<'t> {
-    pub(crate) fn find(token: &'t OpenToken, label: &str) -> Result<Self, TokenError> {
+    pub(crate) fn find(token: &'t OpenToken<'_>, label: &str) -> Result<Self, TokenError> {
         let key = token.one_of(&[ObjectClass::PRIVATE_KEY], label, "private key")?;
         let algorithm = match token.attribute(key, AttributeType::KeyType)? {
             Some(Attribute::KeyType(KeyType::EC_EDWARDS)) => Algorithm::Ed25519,
@@ -62,7 +62,7 @@ impl<'t> Signer<'t> {
 
 /// The point of the public half: of the public key with the same id, else label; some tokens keep
 /// it with the private key only.
-fn point(token: &OpenToken, key: ObjectHandle, label: &str) -> Result<Vec<u8>, TokenError> {
+fn point(token: &OpenToken<'_>, key: ObjectHandle, label: &str) -> Result<Vec<u8>, TokenError> {
     let id = match token.attribute(key, AttributeType::Id)? {
         Some(Attribute::Id(id)) if !id.is_empty() => Attribute::Id(id),
         _ => Attribute::Label(label.as_bytes().to_vec()),

@@ -1,5 +1,7 @@
 //! A token with a login.
 
+use std::marker::PhantomData;
+
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
@@ -14,14 +16,16 @@ use crate::signer::Signer;
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// A token that this program is logged in to, until it is dropped.
-pub struct OpenToken {
+pub struct OpenToken<'m> {
     pub(crate) session: Session,
     is_logged_in: bool,
+    /// The module ends all sessions when it is dropped.
+    module: PhantomData<&'m Pkcs11>,
 }
 
-impl OpenToken {
+impl<'m> OpenToken<'m> {
     pub(crate) fn open(
-        context: &Pkcs11,
+        context: &'m Pkcs11,
         slot: Slot,
         label: &str,
         pin: Option<&str>,
@@ -36,6 +40,7 @@ impl OpenToken {
         let mut token = Self {
             session: context.open_ro_session(slot)?,
             is_logged_in: false,
+            module: PhantomData,
         };
         let pin = match pin {
             Some(pin) => Some(AuthPin::new(pin.into())),
@@ -112,7 +117,7 @@ impl OpenToken {
     }
 }
 
-impl Drop for OpenToken {
+impl Drop for OpenToken<'_> {
     fn drop(&mut self) {
         if self.is_logged_in {
             // Who opens the token next must show the PIN. Nothing can be done about a failure: the
