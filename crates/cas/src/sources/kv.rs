@@ -307,3 +307,79 @@ impl<'de> Visitor<'de> for FieldVisitor {
         Ok(Field::Other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mse_session::{Compatibility, External, SecretSource, Variables, check_text};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn import() -> KvImport {
+        let text = "{name: a, version: 0.3.12, secrets: [{name: t, kind: ascii}, {name: x, kind: ascii, import_kv: {url: 'https://v', path: p, field: f, token: t}}]}";
+        let outcome = check_text(text, &Variables::new(), Compatibility::Strict);
+        match outcome.session.unwrap().secrets.remove(1).source {
+            SecretSource::External(External::Kv(import)) => import,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn picked(body: &[u8]) -> Option<Read> {
+        let answer = serde_json::from_slice(body).ok()?;
+        Kv::new(KvConfig::default()).pick(&import(), answer).ok()
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec(("[a-z]{1,3}", inner), 0..4)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_picked_out_of_whatever_is_around_it(
+            value in any::<String>(),
+            others in proptest::collection::vec(("[a-eg-z]{1,3}", any_json()), 0..6),
+            version in any::<u64>(),
+            lease in any::<u64>(),
+        ) {
+            let mut fields: serde_json::Map<_, _> = others.into_iter().collect();
+            fields.insert("f".to_owned(), value.clone().into());
+            let body = json!({
+                "lease_duration": lease, "auth": null,
+                "data": {"data": fields, "metadata": {"version": version, "destroyed": false}},
+            });
+            let read = picked(body.to_string().as_bytes()).unwrap();
+            prop_assert_eq!(&**read.text, &value);
+            prop_assert_eq!(read.version, version);
+            let refresh = read.refresh_after.unwrap();
+            prop_assert!(refresh >= SHORTEST_REFRESH && refresh <= KvConfig::default().refresh);
+        }
+
+        #[test]
+        fn what_is_not_a_text_is_not_picked(value in any_json()) {
+            let body = json!({"data": {"data": {"f": value}, "metadata": {"version": 1}}});
+            let text = value.as_str().map(str::to_owned);
+            let read = picked(body.to_string().as_bytes()).map(|read| String::clone(&read.text));
+            prop_assert_eq!(read, text);
+        }
+
+        #[test]
+        fn nothing_panics(body in any::<Vec<u8>>(), answer in any_json()) {
+            let _ = picked(&body);
+            let _ = picked(answer.to_string().as_bytes());
+        }
+    }
+}

@@ -88,6 +88,28 @@ pub struct Gathered {
     pub fetched: BTreeMap<SecretName, Freshness>,
 }
 
+/// The version of a session that another takes the place of.
+#[derive(Clone, Copy)]
+pub struct Before<'b> {
+    /// What it said.
+    pub session: &'b Session,
+    /// Its values.
+    pub values: &'b Values,
+    /// [`Gathered::fetched`] of then, or of a later [`Sources::fetch`].
+    pub fetched: &'b BTreeMap<SecretName, Freshness>,
+}
+
+impl Before<'_> {
+    /// The version of a secret that is kept in the same place as now.
+    fn version(&self, secret: &Secret) -> Option<u64> {
+        let before = self.session.secret(&secret.name)?;
+        if before.source != secret.source {
+            return None;
+        }
+        self.fetched.get(&secret.name)?.version
+    }
+}
+
 /// [`Fetched`] without the value: what is kept for the next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -107,11 +129,12 @@ impl Sources {
     }
 
     /// Makes and fetches the values of all secrets of `session` at `now`; what [`Values::make`]
-    /// does for a session that keeps nothing outside.
+    /// does for a session that keeps nothing outside. What was kept in the same place `before` must
+    /// not have become older.
     pub async fn make(
         &self,
         session: &Session,
-        before: Option<(&Session, &Values)>,
+        before: Option<Before<'_>>,
         imports: &(impl Imports + Sync),
         now: SystemTime,
     ) -> Result<Gathered, GatherError> {
@@ -119,10 +142,11 @@ impl Sources {
         if count > MAX_EXTERNALS {
             return Err(GatherError::TooMany(count));
         }
+        let made_before = before.map(|before| (before.session, before.values));
         let mut values = Values::default();
         let mut freshness = BTreeMap::new();
         loop {
-            let waiting = values.advance(session, before, imports, now)?;
+            let waiting = values.advance(session, made_before, imports, now)?;
             if waiting.is_empty() {
                 return Ok(Gathered {
                     values,
@@ -141,7 +165,10 @@ impl Sources {
                 return Err(Values::circle(&waiting).into());
             }
             let round: Vec<(SecretName, Fetched)> = stream::iter(ready)
-                .map(|wanted| self.one(&session.name, wanted, &values))
+                .map(|wanted| {
+                    let known = before.and_then(|before| before.version(wanted.secret));
+                    self.one(&session.name, wanted, &values, known)
+                })
                 .buffer_unordered(AT_ONCE)
                 .try_collect()
                 .await?;
@@ -216,9 +243,10 @@ impl Sources {
         session: &SessionName,
         wanted: Wanted<'_>,
         values: &Values,
+        known: Option<u64>,
     ) -> Result<(SecretName, Fetched), GatherError> {
         let name = &wanted.secret.name;
-        match self.fetch(session, wanted, values, None).await {
+        match self.fetch(session, wanted, values, known).await {
             Ok(fetched) => Ok((name.clone(), fetched)),
             Err(source) => Err(GatherError::Fetch {
                 secret: name.clone(),

@@ -1,9 +1,11 @@
 //! Key-value stores over HTTPS.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mse_cas::sources::{
-    Freshness, GatherError, KvConfig, SourceError, Sources, SourcesConfig, Wanted,
+    Before, Freshness, GatherError, KvConfig, SourceError, Sources, SourcesConfig, Wanted,
 };
 use mse_cas::values::{NoImports, Values, ValuesError};
 use mse_crypto::signing::{Algorithm, SigningKey};
@@ -118,6 +120,50 @@ async fn a_store_that_goes_back_is_not_believed() {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_update_keeps_what_the_cas_makes_and_does_not_go_back() {
+    let authority = Authority::new();
+    let version = Arc::new(AtomicU64::new(5));
+    let answered = Arc::clone(&version);
+    let server = Server::start(&authority, move |_| {
+        answer(&json!({"password": VALUE}), answered.load(Ordering::SeqCst))
+    })
+    .await;
+    let ca = authority.as_ca();
+    let text = format!("{}- {{name: own, kind: ascii}}\n", secrets(&server, &ca));
+    let old = session(&text);
+    let now = SystemTime::now();
+    let made = sources().make(&old, None, &NoImports, now).await.unwrap();
+    let before = Before {
+        session: &old,
+        values: &made.values,
+        fetched: &made.fetched,
+    };
+    let after = sources().make(&old, Some(before), &NoImports, now).await;
+    assert_eq!(
+        rendered(&after.unwrap().values, "$$MSE::own$$"),
+        rendered(&made.values, "$$MSE::own$$")
+    );
+    version.store(4, Ordering::SeqCst);
+    let after = sources().make(&old, Some(before), &NoImports, now).await;
+    assert!(matches!(
+        after,
+        Err(GatherError::Fetch {
+            source: SourceError::Older {
+                version: 4,
+                known: 5
+            },
+            ..
+        })
+    ));
+    // Another place has versions of its own.
+    let moved = session(&text.replace("shop/db", "shop/other"));
+    sources()
+        .make(&moved, Some(before), &NoImports, now)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

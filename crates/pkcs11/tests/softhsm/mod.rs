@@ -1,7 +1,11 @@
 //! SoftHSM: a token that is a program, in a folder of its own.
 //!
+//! Shared by the tests of several crates, not all of which need all of it.
+//!
 //! Its library takes its configuration from the environment of the process when it is first used.
 //! A test that speaks to it runs in a process of its own, therefore: [`SoftHsm::run`].
+
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +46,6 @@ impl SoftHsm {
     }
 
     /// Puts a private key (PKCS#8, PEM) and its public half on the token.
-    #[allow(dead_code)]
     pub(crate) fn import(&self, label: &str, id: &str, pem: &str) {
         let file = self.folder.path().join("key.pem");
         std::fs::write(&file, pem).unwrap();

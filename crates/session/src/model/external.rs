@@ -393,6 +393,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_read_again(text in "(?i)(https?)://[a-z0-9.:\\[\\]-]{0,20}(:[0-9]{0,6})?/?") {
+            if let Ok(url) = text.parse::<KvUrl>() {
+                proptest::prop_assert_eq!(url.to_string().parse(), Ok(url));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in proptest::prelude::any::<String>()) {
+            let _ = text.parse::<KvUrl>();
+            let _ = text.parse::<KvPath>();
+            let _ = text.parse::<ModuleName>();
+            let _ = text.parse::<TokenLabel>();
+        }
+    }
+
     #[test]
     fn paths_stay_where_they_are() {
         for good in ["a", "shop/db", "with blank/x", "é"] {
