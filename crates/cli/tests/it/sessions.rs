@@ -529,6 +529,27 @@ fn several_people_sign_one_after_the_other() {
 }
 
 #[test]
+fn where_a_value_is_kept_is_shown_and_what_opens_it_is_not() {
+    let user = user();
+    user.write(
+        "outside.yml",
+        &format!(
+            "{PLAIN}secrets:\n\
+             - {{name: token, kind: ascii, value: {ASCII}}}\n\
+             - {{name: a, kind: ascii, import_kv: {{url: 'https://vault.example', path: shop/db, field: password, token: token}}}}\n\
+             - {{name: b, kind: binary, import_pkcs11: {{module: hsm, token: shop, object: master, pin: token}}}}\n"
+        ),
+    );
+    let shown = succeeds(&user, &["show", "outside.yml", "--json"]).json();
+    assert_eq!(
+        shown["secrets"][1]["import_kv"],
+        json!({"url": "https://vault.example", "path": "shop/db", "field": "password", "token": "token"})
+    );
+    assert_eq!(shown["secrets"][2]["import_pkcs11"]["pin"], "token");
+    assert_eq!(shown["secrets"][0]["value"], "(secret value)");
+}
+
+#[test]
 fn a_key_on_a_token_signs_and_stays_there() {
     let user = user();
     let token = SoftHsm::new();

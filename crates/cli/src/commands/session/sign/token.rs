@@ -54,13 +54,13 @@ impl TokenOptions {
                 "with `--pkcs11` it is the label of a key on the token",
             )
         })?;
-        let module = Module::load(library).map_err(failure)?;
+        let module = Module::load(library).map_err(|error| failure(&error))?;
         let pin = self.pin(ui, &module, token)?;
         let open = module
             .open(token, pin.as_ref().map(|pin| pin.as_str()))
-            .map_err(failure)?;
-        let signer = open.signer(label).map_err(failure)?;
-        let signature = signer.sign(message).map_err(failure)?;
+            .map_err(|error| failure(&error))?;
+        let signer = open.signer(label).map_err(|error| failure(&error))?;
+        let signature = signer.sign(message).map_err(|error| failure(&error))?;
         Ok(Some(TokenSignature {
             public: signer.public().clone(),
             signature,
@@ -76,7 +76,7 @@ impl TokenOptions {
         if let Some(file) = &self.pin_file {
             return read_pin(file).map(Some);
         }
-        if module.has_pin_pad(token).map_err(failure)? {
+        if module.has_pin_pad(token).map_err(|error| failure(&error))? {
             return Ok(None);
         }
         if !ui.is_interactive() {
@@ -115,7 +115,7 @@ fn read_pin(file: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-fn failure(error: TokenError) -> Failure {
+fn failure(error: &TokenError) -> Failure {
     let exit = match error {
         TokenError::RelativePath(_) => Exit::Usage,
         TokenError::NoToken(_) | TokenError::NoObject { .. } => Exit::NotFound,
