@@ -51,7 +51,13 @@ impl Keeper {
             let opened = opened?;
             let bytes = opened.bytes();
             if bytes > memory {
-                return Err(failed(Problem::TooLarge { bytes, memory }));
+                // Holes count in it, and take no memory: it may fit.
+                tracing::warn!(
+                    volume = name,
+                    bytes,
+                    memory,
+                    "the volume is larger than the service's memory"
+                );
             }
             let mut sequence = order.sequence;
             if let Opened::ToWrite {
