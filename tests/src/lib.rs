@@ -2,9 +2,11 @@
 
 pub mod bench;
 pub mod cas;
+pub mod cas_program;
 pub mod enclave;
 pub mod operator;
 pub mod platform;
 pub mod programs;
+pub mod releases;
 pub mod rest;
 pub mod services;

@@ -95,15 +95,7 @@ impl ServiceMachine {
 
     /// Launches it.
     pub async fn launch(&self, spec: ServiceSpec) -> Service {
-        let enclave = self.runtime.launch_service(spec).await.unwrap();
-        Service {
-            enclave,
-            lines: Vec::new(),
-            log: Vec::new(),
-            phases: Vec::new(),
-            end: None,
-            how: None,
-        }
+        Service::of(self.runtime.launch_service(spec).await.unwrap())
     }
 
     /// Launches what [`Self::spec`] says and follows it to its end.
@@ -136,6 +128,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// One that was launched just now.
+    pub fn of(enclave: RunningEnclave) -> Self {
+        Self {
+            enclave,
+            lines: Vec::new(),
+            log: Vec::new(),
+            phases: Vec::new(),
+            end: None,
+            how: None,
+        }
+    }
+
     /// Follows it to its end.
     pub async fn finish(&mut self) {
         while self.how.is_none() {

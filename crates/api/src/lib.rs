@@ -1,10 +1,11 @@
-//! The REST types that the server, the CLI and later the CAS share.
+//! The REST types that the server, the CAS and the CLI share; those of the CAS are in [`cas`].
 //!
 //! The wire forms are those of the system we replace (`GET /apps`, `POST /apps` as multipart, …),
 //! so that its clients can be served without a second API; fields of ours are added beside
 //! theirs and documented as such. The OpenAPI document is made from these types.
 
 mod app;
+pub mod cas;
 mod error;
 mod platform;
 

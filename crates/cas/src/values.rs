@@ -9,15 +9,19 @@ use mse_secrets::{
     JwtSpec, KeySource, KeyType, Kind, RenderError, Role, Size, Spec, Validity, Value,
 };
 use mse_session::{
-    CertificateRequest, Endpoint, Explicit, Generated, ImportFrom, Reference, Secret, SecretName,
-    SecretSource, Session, Template,
+    CertificateRequest, Edition, Endpoint, Explicit, Generated, ImportFrom, Reference, Secret,
+    SecretName, SecretSource, Session, Template,
 };
 
 use crate::release::attestation::Fragments;
 
 /// Values by the secret's name.
 #[derive(Clone, Default)]
-pub struct Values(BTreeMap<SecretName, Value>);
+pub struct Values {
+    current: BTreeMap<SecretName, Value>,
+    /// Those before, where they are still accepted.
+    previous: BTreeMap<SecretName, Value>,
+}
 
 /// Gives what other sessions export.
 pub trait Imports {
@@ -61,13 +65,7 @@ impl Values {
                             .and_then(|(session, old)| old.kept(session, secret, &spec, imports));
                         let value = match kept {
                             Some(value) => value,
-                            None => {
-                                secrets::generate(&secret.name.to_string(), &spec, &values, now)
-                                    .map_err(|source| ValuesError::Generate {
-                                        secret: secret.name.clone(),
-                                        source,
-                                    })?
-                            }
+                            None => values.generated(secret, &spec, now)?,
                         };
                         values.insert(secret, value);
                     }
@@ -84,26 +82,114 @@ impl Values {
 
     /// The value of a secret.
     pub fn get(&self, name: &SecretName) -> Option<&Value> {
-        self.0.get(name)
+        self.current.get(name)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&SecretName, &Value)> {
-        self.0.iter()
+        self.current.iter()
     }
 
     /// The values of these secrets, as they were stored.
     pub fn of(values: impl IntoIterator<Item = (SecretName, Value)>) -> Self {
-        Self(values.into_iter().collect())
+        Self {
+            current: values.into_iter().collect(),
+            previous: BTreeMap::new(),
+        }
+    }
+
+    /// With a value.
+    #[must_use]
+    pub fn with(mut self, name: SecretName, value: Value) -> Self {
+        self.current.insert(name, value);
+        self
+    }
+
+    /// With a value that is still accepted after a rotation.
+    #[must_use]
+    pub fn with_previous(mut self, name: SecretName, value: Value) -> Self {
+        self.previous.insert(name, value);
+        self
+    }
+
+    /// A new value of one secret, with all others as they are: for a rotation.
+    pub fn remade(
+        &self,
+        session: &Session,
+        name: &SecretName,
+        imports: &impl Imports,
+        now: SystemTime,
+    ) -> Result<Value, ValuesError> {
+        let missing = || ValuesError::Missing(name.to_string());
+        let secret = session.secret(name).ok_or_else(missing)?;
+        match self.source(secret, imports)? {
+            Source::Spec(Spec::Explicit { .. }) | Source::Value(_) => {
+                Err(ValuesError::NotGenerated(name.clone()))
+            }
+            Source::Waits => Err(missing()),
+            Source::Spec(spec) => self.generated(secret, &spec, now),
+        }
+    }
+
+    /// New certificates and tokens for those whose time has come at `now`, issuers first.
+    pub fn renewed(
+        &self,
+        session: &Session,
+        imports: &impl Imports,
+        now: SystemTime,
+    ) -> Result<Vec<(SecretName, Value)>, ValuesError> {
+        let mut after = self.clone();
+        let mut renewed: Vec<(SecretName, Value)> = Vec::new();
+        let mut due: Vec<&SecretName> = self
+            .iter()
+            .filter(|(_, value)| value.needs_renewal(now))
+            .map(|(name, _)| name)
+            .collect();
+        while !due.is_empty() {
+            let mut still = Vec::new();
+            for name in due.iter().copied() {
+                let (Some(secret), Some(old)) = (session.secret(name), self.get(name)) else {
+                    continue;
+                };
+                let Source::Spec(spec) = after.source(secret, imports)? else {
+                    continue;
+                };
+                // What it depends on, and is due itself, comes first.
+                if spec
+                    .dependencies()
+                    .any(|needed| due.iter().any(|one| one.as_str() == needed && *one != name))
+                    && due.len() > 1
+                {
+                    still.push(name);
+                    continue;
+                }
+                let value = secrets::renew(&name.to_string(), &spec, old, &after, now).map_err(
+                    |source| ValuesError::Generate {
+                        secret: name.clone(),
+                        source,
+                    },
+                )?;
+                after.insert(secret, value.clone());
+                renewed.push((name.clone(), value));
+            }
+            if still.len() == due.len() {
+                let names = still.iter().map(ToString::to_string).collect();
+                return Err(ValuesError::Circle(names));
+            }
+            due = still;
+        }
+        Ok(renewed)
     }
 
     /// The bytes that take the place of a reference, before any escaping.
     pub fn render(&self, reference: &Reference) -> Result<Zeroizing<Vec<u8>>, ValuesError> {
         let missing = || ValuesError::Missing(reference.to_string());
-        let value = reference
-            .secret()
-            .and_then(|name| self.get(name))
-            .ok_or_else(missing)?;
+        let name = reference.secret().ok_or_else(missing)?;
+        let value = match reference.edition() {
+            Edition::Current => self.get(name),
+            Edition::Previous => self.previous.get(name).or_else(|| self.get(name)),
+        }
+        .ok_or_else(missing)?;
         let format = reference
             .format(value.kind())
             .map_err(|error| ValuesError::Format(error.to_string()))?;
@@ -115,11 +201,25 @@ impl Values {
 
     /// When the first of them is to be renewed.
     pub fn renew_at(&self) -> Option<SystemTime> {
-        self.0.values().filter_map(Value::renew_at).min()
+        self.current.values().filter_map(Value::renew_at).min()
     }
 
     fn insert(&mut self, secret: &Secret, value: Value) {
-        self.0.insert(secret.name.clone(), value);
+        self.current.insert(secret.name.clone(), value);
+    }
+
+    fn generated(
+        &self,
+        secret: &Secret,
+        spec: &Spec,
+        now: SystemTime,
+    ) -> Result<Value, ValuesError> {
+        secrets::generate(secret.name.as_str(), spec, self, now).map_err(|source| {
+            ValuesError::Generate {
+                secret: secret.name.clone(),
+                source,
+            }
+        })
     }
 
     /// The value of an old version that an update keeps.
@@ -380,6 +480,11 @@ pub enum ValuesError {
         /// The name there.
         exported: SecretName,
     },
+    /// Its value comes from somewhere else.
+    #[error(
+        "the secret `{0}` is not generated by this CAS: give it a new value where it comes from, or in the session"
+    )]
+    NotGenerated(SecretName),
     /// Not built.
     #[error("the secret `{0}`: {1} is not supported by this CAS")]
     Unsupported(SecretName, &'static str),

@@ -144,7 +144,7 @@ impl Invocation {
             Command::Collateral(command) => command.run(&scene).await,
             Command::Policy(command) => command.run(&scene),
             Command::Session(command) => command.run(&scene),
-            Command::Cas(command) => command.run(&scene),
+            Command::Cas(command) => command.run(&scene).await,
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(&scene),
         }

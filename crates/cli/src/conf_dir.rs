@@ -40,6 +40,16 @@ impl ConfDir {
         self.0.join("simulated-platform")
     }
 
+    /// The folder with a file for each CAS that was attested.
+    pub(crate) fn cas_pins(&self) -> PathBuf {
+        self.0.join("cas")
+    }
+
+    /// The file with the key that CASes know the user by.
+    pub(crate) fn cas_client(&self) -> PathBuf {
+        self.0.join("cas-client.pem")
+    }
+
     /// Makes sure that the folder exists.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         if self.0.is_dir() {

@@ -67,6 +67,25 @@ impl Failure {
         self
     }
 
+    /// `what` (some evidence) was refused.
+    pub(crate) fn of_refusal(what: &str, refusal: &mse_attest::Refusal) -> Self {
+        Self::new(
+            Exit::Refused,
+            format!(
+                "{what} was refused: {} (check `{}`: found `{}`, expected `{}`)",
+                refusal.why, refusal.failed, refusal.found, refusal.expected
+            ),
+        )
+        .with_hint(refusal_hint(refusal))
+        .details(json!({
+            "reason": refusal.reason,
+            "check": refusal.failed,
+            "found": refusal.found,
+            "expected": refusal.expected,
+            "checks": refusal.checks,
+        }))
+    }
+
     /// Says what became of the rest: "the app was stopped".
     #[must_use]
     pub(crate) fn and(mut self, aftermath: &str) -> Self {
@@ -145,21 +164,9 @@ impl From<Diagnostics> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match &error {
-            ConnectError::Refused { stage, refusal } => Self::new(
-                Exit::Refused,
-                format!(
-                    "{stage} was refused: {} (check `{}`: found `{}`, expected `{}`)",
-                    refusal.why, refusal.failed, refusal.found, refusal.expected
-                ),
-            )
-            .with_hint(refusal_hint(refusal))
-            .details(json!({
-                "reason": refusal.reason,
-                "check": refusal.failed,
-                "found": refusal.found,
-                "expected": refusal.expected,
-                "checks": refusal.checks,
-            })),
+            ConnectError::Refused { stage, refusal } => {
+                Self::of_refusal(&stage.to_string(), refusal)
+            }
             ConnectError::Timeout(_) => Self::new(Exit::TimedOut, error.to_string())
                 .with_hint("try again; `mse status APP` tells whether the app still runs"),
             ConnectError::NotAnEnclave(_) => Self::new(Exit::Refused, error.to_string()).with_hint(

@@ -16,6 +16,7 @@
 
 mod api;
 mod app_name;
+mod cas;
 mod cli;
 mod commands;
 mod conf_dir;
@@ -41,7 +42,7 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // `mse service run` starts enclaves through this very program.
+    // `mse service run` and `mse cas run` start enclaves through this very program.
     if let Some(code) = mse_runtime::process::guard::intercept() {
         return code;
     }

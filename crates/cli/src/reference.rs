@@ -11,14 +11,27 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// The program's file name.
-const PROGRAM: &str = if cfg!(windows) {
-    "mse-enclave.exe"
-} else {
-    "mse-enclave"
+/// A program that is measured, and how the user names another one than the installed.
+struct Measured {
+    /// Without what the system adds.
+    name: &'static str,
+    option: &'static str,
+    variable: &'static str,
+}
+
+const ENCLAVE: Measured = Measured {
+    name: "mse-enclave",
+    option: "--enclave",
+    variable: "MSE_ENCLAVE",
 };
 
-/// The digest of the `mse-enclave` program that enclaves are expected to run.
+const CAS: Measured = Measured {
+    name: "mse-cas",
+    option: "--program",
+    variable: "MSE_CAS",
+};
+
+/// The digest of the program that enclaves are expected to run: `mse-enclave`, or `mse-cas`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct EnclaveReference {
     /// SHA-256 of the program.
@@ -41,37 +54,50 @@ impl EnclaveReference {
     /// The reference that was `given` (64 hex digits, or a program), else the `mse-enclave` that
     /// is installed beside this program.
     pub(crate) fn find(given: Option<&str>) -> Result<Self, Failure> {
+        Self::find_program(&ENCLAVE, given)
+    }
+
+    /// The same for the program `mse-cas`.
+    pub(crate) fn find_cas(given: Option<&str>) -> Result<Self, Failure> {
+        Self::find_program(&CAS, given)
+    }
+
+    fn find_program(program: &Measured, given: Option<&str>) -> Result<Self, Failure> {
         match given {
             Some(given) => match given.parse() {
                 Ok(digest) => Ok(Self {
                     digest,
                     source: ReferenceSource::Given,
                 }),
-                Err(_) => Self::of_program(Path::new(given)),
+                Err(_) => Self::of_program(program, Path::new(given)),
             },
-            None => Self::installed(),
+            None => Self::installed(program),
         }
     }
 
-    fn installed() -> Result<Self, Failure> {
+    fn installed(measured: &Measured) -> Result<Self, Failure> {
+        let name = format!("{}{}", measured.name, std::env::consts::EXE_SUFFIX);
         // A link to this program may lie elsewhere than what was installed with it.
         let program = std::env::current_exe()
             .and_then(|program| program.canonicalize())
             .map_err(|error| {
                 Failure::other(format!("this program's own place is unknown: {error}"))
             })?
-            .with_file_name(PROGRAM);
+            .with_file_name(&name);
         if program.is_file() {
-            return Self::of_program(&program);
+            return Self::of_program(measured, &program);
         }
         Err(Failure::new(
             Exit::InvalidConfiguration,
-            format!("there is no `{PROGRAM}` at `{}` to compare enclaves with", program.display()),
+            format!("there is no `{name}` at `{}` to compare enclaves with", program.display()),
         )
-        .with_hint("name the program, or its SHA-256 as published with its release: `--enclave FILE|HEX` or the environment variable `MSE_ENCLAVE`"))
+        .with_hint(format!(
+            "name the program, or its SHA-256 as published with its release: `{} FILE|HEX` or the environment variable `{}`",
+            measured.option, measured.variable
+        )))
     }
 
-    fn of_program(program: &Path) -> Result<Self, Failure> {
+    fn of_program(measured: &Measured, program: &Path) -> Result<Self, Failure> {
         let digest = File::open(program)
             .and_then(Digest::of_reader)
             .map_err(|error| {
@@ -82,7 +108,10 @@ impl EnclaveReference {
                         program.display()
                     ),
                 )
-                .with_hint("`--enclave` takes a file, or a SHA-256 in 64 hexadecimal digits")
+                .with_hint(format!(
+                    "`{}` takes a file, or a SHA-256 in 64 hexadecimal digits",
+                    measured.option
+                ))
             })?;
         Ok(Self {
             digest: EnclaveDigest(digest),

@@ -44,6 +44,12 @@ pub(crate) async fn run(wish: Wish) -> ExitCode {
     let code = match job {
         Job::App(launch) => run_app(&host, *launch, orders, wish).await,
         Job::Service(launch) => service::run(&host, *launch, orders, wish).await,
+        Job::Cas(_) => {
+            host.phase(Phase::Failed {
+                reason: "this program is mse-enclave, and a CAS is run by mse-cas".to_owned(),
+            });
+            ExitCode::FAILURE
+        }
     };
     host.flush().await;
     code

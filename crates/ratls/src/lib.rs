@@ -19,21 +19,25 @@
 //! | [`binding`] | both | the layouts of report data |
 //! | [`forwarding`] | both | headers that end with a connection |
 //! | [`identity`] | enclave | the TLS key and the certificate with evidence |
+//! | [`cas`] | both | how a CAS proves what it is, and the client of one |
 //! | [`certificate`] | client | reading an enclave's certificate and its evidence |
 //! | [`release`] | both | what a service shows to a CAS, and what it gets |
 //! | [`tagged`] | both | the evidence extension that RA-TLS stacks share |
+//! | [`pinned`] | client | servers of a root key that is known |
 //! | [`peer`] | client | certificates of other stacks |
 //! | [`channel`] | client | connect, appraise, challenge: the result is a channel to use |
 //! | [`provisioning`] | both | sealing and opening what the owner sends |
 //! | [`wire`] | both | paths and JSON of `/.well-known/mse/…` |
 
 pub mod binding;
+pub mod cas;
 mod cbor;
 pub mod certificate;
 pub mod channel;
 pub mod forwarding;
 pub mod identity;
 pub mod peer;
+pub mod pinned;
 pub mod provisioning;
 pub mod release;
 pub mod tagged;

@@ -5,8 +5,8 @@
 //! asks for carries *that* measurement, whatever the enclave claims to be.
 //!
 //! ```text
-//! <data>/enclaves/<sha256>/mse-enclave   the program, 0755
-//! <data>/instances/<id>/run/             one enclave's own folder, 0700, gone with it
+//! <data>/enclaves/<sha256>/<name>   the program (`mse-enclave` or `mse-cas`), 0755
+//! <data>/instances/<id>/run/        one enclave's own folder, 0700, gone with it
 //! ```
 //!
 //! Nothing outlives the process that launched it: an enclave ends when its socket closes, and
@@ -30,10 +30,11 @@ use std::{io, os::fd::OwnedFd};
 use mse_api::LogStream;
 use mse_simtee::Platform;
 use mse_workload::launch::{
-    self, Confinement, Launch, Phase, ServiceEnd, ServiceLaunch, ToEnclave,
+    self, CasLaunch, CasStart, Confinement, DatabaseUrl, Launch, Phase, ServiceEnd, ServiceLaunch,
+    ToEnclave,
 };
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
-use mse_workload::{AppId, Resources, ServiceWorkload, Workload, WorkloadDigest};
+use mse_workload::{AppId, CasWorkload, Resources, ServiceWorkload, Workload, WorkloadDigest};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
@@ -54,7 +55,7 @@ pub struct ProcessRuntime {
 }
 
 impl ProcessRuntime {
-    /// Installs the program `enclave` under `data`, and ends and removes whatever enclaves an
+    /// Installs the program `enclave` (`mse-enclave`, or `mse-cas` to launch a CAS) under `data`, and ends and removes whatever enclaves an
     /// earlier run left there. `platform` signs the quotes.
     ///
     /// At most one runtime may use `data` at a time; the caller sees to that.
@@ -104,6 +105,15 @@ impl ProcessRuntime {
         let (id, resources) = (AppId::generate(), spec.workload.resources);
         let digest = spec.workload.digest();
         self.start(id, &digest, resources, |instance| spec.into_frame(instance))
+            .await
+    }
+
+    /// Starts a CAS, if the program of this runtime is `mse-cas`. What it does from then on is told
+    /// by [`RunningEnclave::next`]: where it listens, then [`Phase::Running`].
+    pub async fn launch_cas(&self, spec: CasSpec) -> Result<RunningEnclave, LaunchError> {
+        let (id, resources) = (AppId::generate(), spec.workload.resources);
+        let digest = spec.workload.digest();
+        self.start(id, &digest, resources, |_| spec.into_frame())
             .await
     }
 
@@ -229,6 +239,46 @@ impl ServiceSpec {
     }
 }
 
+/// Which CAS to launch. Only the workload is measured. Paths are absolute: a CAS works in a folder
+/// of its own.
+#[derive(Debug)]
+pub struct CasSpec {
+    /// What runs; its canonical form is what is sent and measured.
+    pub workload: CasWorkload,
+    /// The folder with its state.
+    pub data: PathBuf,
+    /// A database of its own; without one, an SQLite file in the folder.
+    pub database: Option<DatabaseUrl>,
+    /// `address:port` to listen on; port 0 is a free one.
+    pub listen: String,
+    /// DNS names and IP addresses for the TLS certificate.
+    pub names: Vec<String>,
+    /// Base URLs of services with collateral, or `vendors`.
+    pub collateral: Vec<String>,
+    /// Whether it is new.
+    pub start: CasStart,
+    /// Where the last position of the store is noted; by default a file in the folder.
+    pub witness: Option<PathBuf>,
+    /// Takes the store as it is found.
+    pub as_found: bool,
+}
+
+impl CasSpec {
+    fn into_frame(self) -> ToEnclave {
+        ToEnclave::LaunchCas(Box::new(CasLaunch {
+            workload: String::from_utf8_lossy(&self.workload.canonical()).into_owned(),
+            data: self.data,
+            database: self.database,
+            listen: self.listen,
+            names: self.names,
+            collateral: self.collateral,
+            start: self.start,
+            witness: self.witness,
+            as_found: self.as_found,
+        }))
+    }
+}
+
 /// An enclave that was started. Dropping it kills the enclave.
 pub struct RunningEnclave {
     measurement: Measurement,
@@ -269,9 +319,9 @@ impl RunningEnclave {
 /// What an enclave tells, or what is seen of it from outside.
 #[derive(Debug)]
 pub enum EnclaveEvent {
-    /// It takes TLS connections on this loopback port.
+    /// It takes TLS connections on this port.
     Listening {
-        /// TCP port on 127.0.0.1.
+        /// TCP port: on 127.0.0.1, and of a CAS on the address that it was given.
         port: u16,
     },
     /// How far it is.
@@ -299,7 +349,7 @@ pub enum EnclaveEvent {
 pub enum RuntimeError {
     /// The enclave program cannot be installed.
     #[error(
-        "the enclave program `{path}` cannot be used: {source}; build it (`cargo build -p mse-enclave`) or name it with `--enclave PATH`"
+        "the enclave program `{path}` cannot be used: {source}; build it (`cargo build --workspace --bins`), or name it: `--enclave PATH` for mse-enclave, `--program PATH` for mse-cas"
     )]
     Program {
         /// Where it was looked for, or was to be put.

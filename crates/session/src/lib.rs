@@ -63,7 +63,7 @@ pub use crate::check::{Compatibility, Faults, Outcome, check_text};
 pub use crate::diagnostic::{Code, Diagnostic, Severity};
 pub use crate::encrypted::{EncryptedSession, EncryptedSessionError};
 pub use crate::model::*;
-pub use crate::reference::{Escape, Reference, Target};
+pub use crate::reference::{Edition, Escape, Reference, Target};
 pub use crate::signed::{SignedSession, SignedSessionError, VerifiedSession};
 pub use crate::template::{HostArguments, InvalidReference, Parsed, Piece, RenderError, Template};
 pub use crate::variables::Variables;

@@ -1,4 +1,4 @@
-//! References to secrets: `$$SCONE::name[:format][|escape(json)]$$`, or `$$MSE::…$$`.
+//! References to secrets: `$$SCONE::name[:previous][:format][|escape(json)]$$`, or `$$MSE::…$$`.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use crate::model::{InvalidName, SecretName};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
     target: Target,
+    edition: Edition,
     suffix: String,
     escape: Escape,
 }
@@ -23,6 +24,17 @@ pub enum Target {
     Secret(SecretName),
     /// `self::software_identity`: what the program that asks has proven to be.
     SoftwareIdentity,
+}
+
+/// Which value of a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Edition {
+    /// The one that counts now.
+    #[default]
+    Current,
+    /// The one before, while it is still accepted after a rotation; otherwise the current one. So
+    /// a program that accepts both accepts just the one when there is just one. Ours.
+    Previous,
 }
 
 /// What happens to the value before it takes its place.
@@ -48,6 +60,11 @@ impl Reference {
         }
     }
 
+    /// Which value of the secret.
+    pub fn edition(&self) -> Edition {
+        self.edition
+    }
+
     /// The form as written, with its colon (or, in the legacy spelling, its dot): `:crt:pem`.
     pub fn suffix(&self) -> &str {
         &self.suffix
@@ -61,7 +78,10 @@ impl Reference {
     /// Name and form, as between the dollars.
     pub(crate) fn body(&self) -> String {
         match &self.target {
-            Target::Secret(name) => format!("{name}{}", self.suffix),
+            Target::Secret(name) => match self.edition {
+                Edition::Current => format!("{name}{}", self.suffix),
+                Edition::Previous => format!("{name}{PREVIOUS}{}", self.suffix),
+            },
             Target::SoftwareIdentity => SOFTWARE_IDENTITY.to_owned(),
         }
     }
@@ -88,6 +108,7 @@ impl Reference {
         let (name, suffix) = if body == SOFTWARE_IDENTITY {
             return Ok(Self {
                 target: Target::SoftwareIdentity,
+                edition: Edition::Current,
                 suffix: String::new(),
                 escape,
             });
@@ -96,8 +117,13 @@ impl Reference {
         } else {
             split_legacy(body)
         };
+        let (edition, suffix) = match suffix.strip_prefix(PREVIOUS) {
+            Some(rest) if rest.is_empty() || rest.starts_with(':') => (Edition::Previous, rest),
+            _ => (Edition::Current, suffix),
+        };
         Ok(Self {
             target: Target::Secret(name.parse()?),
+            edition,
             suffix: suffix.to_owned(),
             escape,
         })
@@ -114,6 +140,7 @@ impl fmt::Display for Reference {
     }
 }
 
+const PREVIOUS: &str = ":previous";
 const SOFTWARE_IDENTITY: &str = "self::software_identity";
 pub(crate) const ESCAPE_JSON: &str = "|escape(json)";
 /// Forms before version 0.3.5. A secret's name cannot end like one.
@@ -145,6 +172,20 @@ mod tests {
             }
             let unknown = Reference::parse_body("a:nonsense", Escape::None).unwrap();
             assert!(unknown.format(kind).is_err());
+        }
+    }
+
+    #[test]
+    fn the_value_before_is_asked_for_in_any_form() {
+        for (body, edition, suffix) in [
+            ("a:previous", Edition::Previous, ""),
+            ("a:previous:hex", Edition::Previous, ":hex"),
+            ("a:hex", Edition::Current, ":hex"),
+            ("a:previously", Edition::Current, ":previously"),
+        ] {
+            let reference = Reference::parse_body(body, Escape::None).unwrap();
+            assert_eq!((reference.edition(), reference.suffix()), (edition, suffix));
+            assert_eq!(reference.body(), body);
         }
     }
 

@@ -114,6 +114,21 @@ impl SignedSession {
         Zeroizing::new(serde_json::to_string(self).expect("texts and lists are JSON"))
     }
 
+    /// The signatures, with their keys. [`Self::verify`] says whether they hold.
+    pub fn signatures(&self) -> Result<Vec<(VerifyingKey, Vec<u8>)>, SignedSessionError> {
+        self.signatures
+            .iter()
+            .map(|Signature { signer, signature }| {
+                let key =
+                    VerifyingKey::from_pem(signer).map_err(|_| SignedSessionError::NoKey {
+                        signer: crate::diagnostic::shown(signer),
+                    })?;
+                let signature = hex::decode(signature).map_err(|_| bad(&key, BadSignature))?;
+                Ok((key, signature))
+            })
+            .collect()
+    }
+
     /// The session's text.
     pub fn text(&self) -> &str {
         &self.session

@@ -13,8 +13,8 @@ use std::time::Duration;
 use mse_crypto::Zeroizing;
 use mse_crypto::sealing::SealingKey;
 use mse_workload::launch::{
-    Confinement, FrameError, FromEnclave, Launch, Phase, SealPolicy, ServiceEnd, ServiceLaunch,
-    ToEnclave, decode, encode, frame_length,
+    CasLaunch, Confinement, FrameError, FromEnclave, Launch, Phase, SealPolicy, ServiceEnd,
+    ServiceLaunch, ToEnclave, decode, encode, frame_length,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -33,6 +33,8 @@ pub enum Job {
     App(Box<Launch>),
     /// A service of a CAS.
     Service(Box<ServiceLaunch>),
+    /// A CAS.
+    Cas(Box<CasLaunch>),
 }
 
 /// Why the enclave shall end.
@@ -89,6 +91,7 @@ impl HostLink {
         let job = match read_frame(&mut incoming).await? {
             ToEnclave::Launch(launch) => Job::App(launch),
             ToEnclave::LaunchService(launch) => Job::Service(launch),
+            ToEnclave::LaunchCas(launch) => Job::Cas(launch),
             ToEnclave::Quote { .. } | ToEnclave::SealKey { .. } | ToEnclave::Stop { .. } => {
                 return Err(HostError::NotLaunched);
             }
@@ -216,7 +219,9 @@ impl HostLink {
                 Ok(ToEnclave::Stop { grace_seconds }) => {
                     order.send_replace(Order::Stop { grace_seconds });
                 }
-                Ok(ToEnclave::Launch(_) | ToEnclave::LaunchService(_)) => {
+                Ok(
+                    ToEnclave::Launch(_) | ToEnclave::LaunchService(_) | ToEnclave::LaunchCas(_),
+                ) => {
                     tracing::warn!("a second launch order is ignored");
                 }
                 Err(error) => {
@@ -263,7 +268,7 @@ async fn read_frame(incoming: &mut OwnedReadHalf) -> Result<ToEnclave, HostError
 pub enum HostError {
     /// Standard input is no launch socket, or it broke.
     #[error(
-        "the launch socket on standard input cannot be used: {0}; mse-enclave is started by mse-server or mse, not by hand"
+        "the launch socket on standard input cannot be used: {0}; this program is started by mse-server or mse, not by hand"
     )]
     Socket(#[source] io::Error),
     /// A frame that cannot be.

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`attester`] | evidence about this very program, from the simulated platform, configfs-tsm or Gramine |
 //! | [`host`] | the socket to the launcher: quotes and orders come in, reports go out |
+//! | [`program`] | what such programs have in common before they do anything |
 
 pub mod attester;
 pub mod host;
+pub mod program;

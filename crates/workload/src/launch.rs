@@ -6,8 +6,8 @@
 //! in a quote is the launcher's own, never a claim of the enclave. When the socket closes, the
 //! enclave ends: no enclave outlives its launcher.
 //!
-//! The first frame is a launch order of one of two kinds: an app that its owner provisions, or a
-//! service that a CAS does.
+//! The first frame is a launch order of one of three kinds: an app that its owner provisions, a
+//! service that a CAS does, or a CAS itself, whose program is `mse-cas`.
 //!
 //! The launcher is the operator's and not trusted: the enclave checks what it is told (the
 //! workload is measured, the bundle has its digest), and tells nothing that is secret.
@@ -30,6 +30,8 @@ pub enum ToEnclave {
     Launch(Box<Launch>),
     /// The first frame for a service: what to run and which CAS to ask.
     LaunchService(Box<ServiceLaunch>),
+    /// The first frame for a CAS: whose it is, and where it keeps what it knows.
+    LaunchCas(Box<CasLaunch>),
     /// The answer to [`FromEnclave::GetQuote`].
     Quote {
         /// The request's id.
@@ -116,6 +118,66 @@ pub struct ServiceLaunch {
     /// Folders for the encrypted volumes of the session, by their names in it.
     #[serde(default)]
     pub volumes: BTreeMap<String, PathBuf>,
+}
+
+/// What the launcher puts at a CAS's disposal. All of it but the workload is unmeasured: what the
+/// CAS stores is sealed, whoever it listens to proves who they are, and the rest can only keep it
+/// from working.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CasLaunch {
+    /// The JSON of a [`crate::CasWorkload`], exactly the bytes that were measured.
+    pub workload: String,
+    /// The folder of this instance: its sealed root key, and by default its store and its witness.
+    pub data: PathBuf,
+    /// A database of its own; without one, an SQLite file in the folder.
+    pub database: Option<DatabaseUrl>,
+    /// `address:port` to listen on; port 0 is a free one.
+    pub listen: String,
+    /// DNS names and IP addresses for the TLS certificate.
+    pub names: Vec<String>,
+    /// Base URLs of services with collateral, asked in this order; `vendors` stands for those of
+    /// the vendors, which are asked if there is none.
+    pub collateral: Vec<String>,
+    /// Whether it is new.
+    pub start: CasStart,
+    /// Where the last position of the store is noted, against rollback; by default a file in the
+    /// folder, which goes back with the folder.
+    pub witness: Option<PathBuf>,
+    /// Takes the store as it is found, though the witness is missing or ahead of it.
+    pub as_found: bool,
+}
+
+/// How a CAS begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum CasStart {
+    /// A new CAS: refused if anything is there already.
+    Create,
+    /// The one whose state is there.
+    Open,
+    /// One more replica: gets the root key from one that runs.
+    Join {
+        /// `host:port` of the replica.
+        address: String,
+        /// Who it must be.
+        cas_key: crate::CasKey,
+    },
+    /// The root key comes from shares that people hold; they are given over the network.
+    Recover {
+        /// Which root key, 24 hexadecimal digits.
+        key_id: String,
+    },
+}
+
+/// The URL of a database; it may hold a password, and does not get into logs.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub Zeroizing<String>);
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
 }
 
 /// Where the curated Python environment lies.
@@ -414,9 +476,27 @@ mod tests {
                 app_uid: None,
                 volumes: [("data".into(), "/srv/data".into())].into(),
             })),
+            ToEnclave::LaunchCas(Box::new(CasLaunch {
+                workload: "{}".into(),
+                data: "/d".into(),
+                database: Some(DatabaseUrl(Zeroizing::new(
+                    "postgres://u:secret@h/d".into(),
+                ))),
+                listen: "127.0.0.1:0".into(),
+                names: vec!["cas.example".into()],
+                collateral: vec!["vendors".into()],
+                start: CasStart::Join {
+                    address: "h:1".into(),
+                    cas_key: crate::CasKey::of(b"key"),
+                },
+                witness: None,
+                as_found: false,
+            })),
         ];
         for message in to_enclave {
-            assert_eq!(again(&message), format!("{message:?}"));
+            let shown = format!("{message:?}");
+            assert_eq!(again(&message), shown);
+            assert!(!shown.contains("secret"), "{shown}");
         }
     }
 

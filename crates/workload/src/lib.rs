@@ -3,16 +3,19 @@
 //! - [`Workload`]: everything that decides what runs and what may be told to it. Its digest is
 //!   measured by the TEE, so whoever knows the workload knows what the enclave is.
 //! - [`ServiceWorkload`]: the same for a service, any program that a CAS tells the rest.
+//! - [`CasWorkload`]: the same for a CAS: who owns it.
 //! - [`bundle`]: the owner's code, encrypted file by file under a key only the owner has.
 //! - [`measurement`]: the measurement an enclave of a workload must have, computed natively.
 //! - [`launch`]: what the (untrusted) launcher and the enclave say to each other.
 
 pub mod bundle;
+mod cas;
 mod description;
 pub mod launch;
 pub mod measurement;
 mod service;
 
+pub use cas::{CAS_FORMAT, CasWorkload, InvalidCasWorkload, MAX_CAS_JSON};
 pub use description::{
     AppId, FORMAT, HealthEndpoint, ImageIdentity, InvalidWorkload, MAX_JSON, Provisioning,
     Resources, Tls, TlsOrigin, Workload, image_digest,

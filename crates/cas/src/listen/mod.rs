@@ -1,5 +1,6 @@
 //! Listening: TLS connections that are bounded in number and time, whoever opens them.
 
+mod client;
 mod crowd;
 
 use std::convert::Infallible;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -18,15 +19,22 @@ use mse_ratls::ChannelBinding;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+pub use client::AnyClient;
 pub use crowd::{Crowd, Seat};
 
 /// A handshake that takes longer is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Headers or a body that take longer, or a pause between requests, end the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body is no longer than this, unless its length is said beforehand.
+const SMALL: usize = 128 * 1024;
+/// So many longer bodies are read at once.
+const LARGE_AT_ONCE: usize = 8;
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -58,6 +66,7 @@ pub async fn serve<S: Service>(
     crowd: Arc<Crowd>,
     service: Arc<S>,
 ) {
+    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -69,11 +78,11 @@ pub async fn serve<S: Service>(
             }
         };
         let acceptor = TlsAcceptor::from(tls());
-        let service = Arc::clone(&service);
+        let (service, large) = (Arc::clone(&service), Arc::clone(&large));
         let (give_seat, seat) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
             if let Ok(seat) = seat.await {
-                serve_connection(stream, acceptor, Arc::new(seat), service).await;
+                serve_connection(stream, acceptor, Arc::new(seat), service, large).await;
             }
         });
         // A task that has ended already has nobody to give a seat to.
@@ -86,6 +95,7 @@ async fn serve_connection<S: Service>(
     acceptor: TlsAcceptor,
     seat: Arc<Seat>,
     service: Arc<S>,
+    large: Arc<Semaphore>,
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
@@ -102,14 +112,15 @@ async fn serve_connection<S: Service>(
         .map(|certificate| certificate.to_vec());
     let channel = Arc::new(Channel { binding, client });
     let answer = service_fn(move |request| {
-        let (seat, service, channel) = (
+        let (seat, service, channel, large) = (
             Arc::clone(&seat),
             Arc::clone(&service),
             Arc::clone(&channel),
+            Arc::clone(&large),
         );
         async move {
             seat.spoke();
-            let answer = match whole(request, service.max_body()).await {
+            let answer = match whole(request, service.max_body(), &large).await {
                 Ok(request) => service.answer(request, &channel).await,
                 Err(status) => plain(status),
             };
@@ -127,9 +138,28 @@ async fn serve_connection<S: Service>(
     }
 }
 
-/// The request with its whole body.
-async fn whole(request: Request<Incoming>, limit: usize) -> Result<Request<Bytes>, StatusCode> {
+/// The request with its whole body. One that is large says so beforehand, and waits for one of the
+/// few places that there are: memory is for those who are served, not for who announces most.
+async fn whole(
+    request: Request<Incoming>,
+    limit: usize,
+    large: &Semaphore,
+) -> Result<Request<Bytes>, StatusCode> {
     let (head, body) = request.into_parts();
+    let announced = body.size_hint().exact().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let is_large = announced > SMALL as u64;
+    let _place = if is_large {
+        let place = timeout(PATIENCE, large.acquire())
+            .await
+            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        Some(place.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?)
+    } else {
+        None
+    };
+    let limit = if is_large { limit } else { limit.min(SMALL) };
     let body = timeout(PATIENCE, Limited::new(body, limit).collect())
         .await
         .map_err(|_| StatusCode::REQUEST_TIMEOUT)?
@@ -143,14 +173,15 @@ fn plain(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// TLS 1.3 for servers that are not asked for who their clients are.
+/// TLS 1.3, for clients without a certificate and for those with any ([`AnyClient`]).
 pub fn server_config(
     credentials: crate::identity::TlsCredentials,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients = AnyClient::new(&provider);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(credentials.chain, credentials.private_key)?;
     // Sessions are not resumed: each release is bound to a handshake of its own.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -50,7 +50,14 @@ impl Requirements {
                 }
             }
         }
-        let settings = settings(session, fragments)?;
+        if !service.platforms.is_empty() {
+            return Err(Unresolved::Unsupported("platforms", "a list of machines"));
+        }
+        let settings = settings(&security(session, fragments)?, fragments)?;
+        if settings.must_be_sgx_local {
+            let field = "security.attestation.must_be_sgx_local";
+            return Err(Unresolved::Unsupported(field, "local attestation"));
+        }
         match settings.mode {
             AttestationMode::Hardware => Ok(Self { rules, settings }),
             AttestationMode::Maa => Err(Unresolved::Mode("maa")),
@@ -200,25 +207,37 @@ fn is_version(wanted: &SecurityVersion, found: u16) -> bool {
     }
 }
 
-fn settings(
-    session: &Session,
-    fragments: &impl Fragments,
-) -> Result<AttestationSettings, Unresolved> {
-    let security = match &session.security {
-        OrReference::Given(security) => security.clone(),
+/// The section `security`, wherever it stands.
+pub fn security(session: &Session, fragments: &impl Fragments) -> Result<Security, Unresolved> {
+    match &session.security {
+        OrReference::Given(security) => Ok(security.clone()),
         OrReference::From(reference) => {
             let value = look_up(reference, fragments)?;
             Security::from_fragment(&value, Compatibility::Strict)
-                .map_err(|faults| Unresolved::fragment(reference, &faults))?
+                .map_err(|faults| Unresolved::fragment(reference, &faults))
         }
-    };
-    let settings = match security.attestation {
+    }
+}
+
+/// Its part `attestation`, wherever that stands.
+pub fn settings(
+    security: &Security,
+    fragments: &impl Fragments,
+) -> Result<AttestationSettings, Unresolved> {
+    if security.singleton_enclaves {
+        let field = "security.singleton_enclaves";
+        return Err(Unresolved::Unsupported(
+            field,
+            "to attest each instance once",
+        ));
+    }
+    let settings = match &security.attestation {
         None => AttestationSettings::default(),
-        Some(OrReference::Given(settings)) => settings,
+        Some(OrReference::Given(settings)) => settings.clone(),
         Some(OrReference::From(reference)) => {
-            let value = look_up(&reference, fragments)?;
+            let value = look_up(reference, fragments)?;
             AttestationSettings::from_fragment(&value, Compatibility::Strict)
-                .map_err(|faults| Unresolved::fragment(&reference, &faults))?
+                .map_err(|faults| Unresolved::fragment(reference, &faults))?
         }
     };
     let open = settings
@@ -334,6 +353,9 @@ pub enum Unresolved {
         "attestation mode `{0}` is not served: this CAS appraises evidence itself, and releases nothing without"
     )]
     Mode(&'static str),
+    /// Something that this CAS does not do: what is asked for and not done would be taken for done.
+    #[error("`{0}`: {1} is not supported by this CAS")]
+    Unsupported(&'static str, &'static str),
 }
 
 impl Unresolved {

@@ -3,7 +3,8 @@
 //! The store keeps the log's leaves, subtree hashes and signed heads as opaque bytes, and appends
 //! them in the same transaction as the change that they describe. What they mean, and how a head is
 //! signed, is for an [`AuditLog`]; it is called while the chain is locked, once for each
-//! transaction, so that one signature covers all that is committed together.
+//! transaction, so that one signature covers all that is committed together, and leaves can say
+//! which number they have.
 
 use mse_crypto::Digest;
 
@@ -35,6 +36,8 @@ pub struct Tail {
 /// What there is to store for the leaves that were appended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
+    /// The leaves as they are to be stored: as many as there were.
+    pub leaves: Vec<Vec<u8>>,
     /// The subtrees that these leaves complete.
     pub nodes: Vec<LogNode>,
     /// The signed head of the log at its new size; empty: none is kept.
@@ -60,13 +63,23 @@ pub struct LogNode {
 pub struct LeavesOnly;
 
 impl AuditLog for LeavesOnly {
-    fn append(&self, _: &Tail, _: &[&[u8]]) -> Result<Appended, AuditError> {
-        Ok(Appended::default())
+    fn append(&self, _: &Tail, leaves: &[&[u8]]) -> Result<Appended, AuditError> {
+        Ok(Appended {
+            leaves: leaves.iter().map(|leaf| leaf.to_vec()).collect(),
+            ..Appended::default()
+        })
     }
 }
 
 /// Refuses nodes that these leaves do not complete: a node is written once.
 pub(super) fn check(appended: &Appended, before: u64, after: u64) -> Result<(), StoreError> {
+    if appended.leaves.len() as u64 != after - before {
+        return Err(StoreError::Audit(format!(
+            "it made {} leaves of {}",
+            appended.leaves.len(),
+            after - before
+        )));
+    }
     for node in &appended.nodes {
         let end = node
             .index
@@ -115,6 +128,7 @@ mod tests {
 
     fn appended(nodes: &[(u8, u64)]) -> Appended {
         Appended {
+            leaves: vec![Vec::new()],
             nodes: nodes
                 .iter()
                 .map(|&(level, index)| LogNode {

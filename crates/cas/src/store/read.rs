@@ -148,6 +148,13 @@ impl Store {
         Ok(tail.unwrap_or_default().size)
     }
 
+    /// How many leaves the audit log has, and the last [`Appended::state`](super::Appended).
+    pub async fn log_tail(&self) -> Result<(u64, Vec<u8>), StoreError> {
+        let tail = self.shared.record::<LogTail>(&audit::tail()).await?;
+        let tail = tail.unwrap_or_default();
+        Ok((tail.size, tail.state))
+    }
+
     /// Leaves of the audit log; fewer than asked for only at its end.
     pub async fn log_leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
         let end = range.end.min(self.log_size().await?);

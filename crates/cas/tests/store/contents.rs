@@ -50,6 +50,7 @@ impl AuditLog for Counting {
             hash: Digest::of(leaf),
         });
         Ok(Appended {
+            leaves: leaves.iter().map(|leaf| leaf.to_vec()).collect(),
             nodes: nodes.collect(),
             head: format!("head of {size}").into_bytes(),
             state: vec![u8::try_from(size)?],

@@ -380,6 +380,7 @@ impl AuditLog for Choosy {
             hash: Digest::of(leaves[0]),
         };
         Ok(Appended {
+            leaves: leaves.iter().map(|leaf| leaf.to_vec()).collect(),
             nodes: vec![node],
             ..Appended::default()
         })

@@ -2,6 +2,7 @@
 //! ones, and ones that lie.
 
 mod auditing;
+mod cases;
 mod collateral;
 mod confidentiality;
 mod contexts;

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use mse_crypto::hpke::KeyPair;
 use mse_ratls::ChannelBinding;
 use mse_ratls::binding::Nonce;
+use mse_ratls::pinned::PinnedRoot;
 use mse_ratls::release::{
     self, Configuration, Recorded, ReleaseChallenge, ReleaseRefusal, ReleaseRequest,
     RenewalRequest, SealedRelease, Target, VolumeReport, release_report_data,
@@ -33,7 +34,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 pub(super) use self::error::CasError;
-use super::root::PinnedRoot;
 use mse_tee::attester::Attester;
 
 /// How long reaching the CAS and the handshake may each take.

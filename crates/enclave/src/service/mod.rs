@@ -12,7 +12,6 @@
 mod cas;
 mod configuration;
 mod renewal;
-mod root;
 mod tree;
 mod volumes;
 

@@ -1,4 +1,4 @@
-//! The enclave program: copied aside, so that what was measured is what is started.
+//! The measured program, `mse-enclave` or `mse-cas`: copied aside, so that what was measured is what is started.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Copies `source` to `<programs>/<sha256>/mse-enclave`, unless it is there already.
+    /// Copies `source` to `<programs>/<sha256>/`, under its own name, unless it is there already.
     pub(super) fn install(source: &Path, programs: &Path) -> Result<Self, RuntimeError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -27,7 +27,9 @@ impl Program {
         let bytes = fs::read(source).map_err(failed(source))?;
         let digest = Digest::of(&bytes);
         let folder = programs.join(digest.to_string());
-        let path = folder.join("mse-enclave");
+        // The name is only for people who look at processes: the digest tells programs apart.
+        let name = source.file_name().unwrap_or("mse-enclave".as_ref());
+        let path = folder.join(name);
         if !holds(&path, digest) {
             write(&folder, &path, &bytes).map_err(failed(&path))?;
         }

@@ -127,8 +127,8 @@ fn append(
         let expires = None;
         pending.insert(id, Some(NewValue { expires, value }));
     };
-    for (index, leaf) in (before..after).zip(leaves) {
-        put(audit::leaf(index), Zeroizing::new(leaf.to_vec()));
+    for (index, leaf) in (before..after).zip(appended.leaves) {
+        put(audit::leaf(index), Zeroizing::new(leaf));
     }
     for node in appended.nodes {
         let hash = Zeroizing::new(node.hash.0.to_vec());

@@ -107,7 +107,7 @@ impl Measured {
 }
 
 /// Reads a number of cores with at most three decimals.
-fn millicores(text: &str) -> Result<u32, String> {
+pub(crate) fn millicores(text: &str) -> Result<u32, String> {
     let wrong = || "write a number of cores from 0.001 to 1024, such as `2` or `0.5`".to_owned();
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

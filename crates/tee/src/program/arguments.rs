@@ -1,8 +1,8 @@
-//! What `mse-enclave` was started to do.
+//! What a program inside a TEE was started to do.
 
 use std::path::PathBuf;
 
-use mse_tee::attester::{Choice, MAX_PRIVILEGE_LEVEL, UnknownChoice, Wish};
+use crate::attester::{Choice, MAX_PRIVILEGE_LEVEL, UnknownChoice, Wish};
 
 /// The environment variable that chooses the attester where there is no `--attester`.
 pub(crate) const ATTESTER: &str = "MSE_ATTESTER";

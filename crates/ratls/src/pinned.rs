@@ -1,7 +1,8 @@
-//! Who the CAS is: whoever has a certificate of the root whose key was measured.
+//! Who a CAS is: whoever has a certificate of the root whose key is known, because a service's own
+//! measurement names it or because the CAS was attested.
 //!
-//! The name of the server does not count: the host says where to connect, and is believed in
-//! nothing else.
+//! The name of the server does not count: whoever says where to connect is believed in nothing
+//! else.
 
 use std::sync::Arc;
 
@@ -13,6 +14,12 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// The key of the root that ends `chain`, as it was sent; nothing vouches for it.
+pub(crate) fn root_key(chain: &[CertificateDer<'_>]) -> Option<CasKey> {
+    let (_, root) = X509Certificate::from_der(chain.last()?).ok()?;
+    Some(CasKey::of(root.public_key().raw))
+}
+
 /// A chain has at most this many certificates behind the server's own.
 const MAX_CHAIN: usize = 6;
 /// A certificate is at most this long.
@@ -23,16 +30,30 @@ const P256: &[u8] = &[
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// Takes servers whose chain ends in the self-signed root with the measured key.
+/// Takes servers whose chain ends in a self-signed root on P-256 with the key that is known.
 #[derive(Debug)]
-pub(super) struct PinnedRoot {
-    key: CasKey,
+pub struct PinnedRoot {
+    /// `None`: any key passes, and whoever connects finds out whose it is.
+    key: Option<CasKey>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PinnedRoot {
-    pub(super) fn new(key: CasKey, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { key, algorithms }
+    /// The root must have this key.
+    pub fn new(key: CasKey, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self {
+            key: Some(key),
+            algorithms,
+        }
+    }
+
+    /// The root may have any key: for the first contact, which trusts nothing before it is
+    /// attested.
+    pub(crate) fn of_anybody(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self {
+            key: None,
+            algorithms,
+        }
     }
 
     /// Checks the chain `server`, `behind`… at `now`.
@@ -79,11 +100,10 @@ impl PinnedRoot {
         if !rest.is_empty() {
             return Err(IdentityError::NotACertificate);
         }
-        if found != self.key {
-            return Err(IdentityError::OtherKey {
-                found,
-                expected: self.key,
-            });
+        if let Some(expected) = self.key
+            && found != expected
+        {
+            return Err(IdentityError::OtherKey { found, expected });
         }
         if key.len() != P256.len() + 65 || !key.starts_with(P256) {
             return Err(IdentityError::NotP256);
@@ -156,25 +176,39 @@ impl ServerCertVerifier for PinnedRoot {
 
 /// Why a server is not the CAS.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IdentityError {
+pub enum IdentityError {
+    /// Over the bounds.
     #[error(
         "it sent more than {MAX_CHAIN} certificates behind its own, or one of more than {MAX_CERTIFICATE} bytes"
     )]
     TooLarge,
+    /// Only its own certificate.
     #[error("it sent no root certificate behind its own")]
     NoRoot,
+    /// Not DER, or more than that.
     #[error("something that it sent as a certificate is none")]
     NotACertificate,
-    #[error("its root has the key `{found}`, and the measured one is `{expected}`")]
-    OtherKey { found: CasKey, expected: CasKey },
+    /// Another CAS, or somebody in between.
+    #[error("its root has the key `{found}`, and the one to expect is `{expected}`")]
+    OtherKey {
+        /// The root's key.
+        found: CasKey,
+        /// The one to expect.
+        expected: CasKey,
+    },
+    /// A key of another kind.
     #[error("its root's key is not on P-256")]
     NotP256,
+    /// It does not vouch for itself.
     #[error("its root is not a self-signed certificate of a CA")]
     NotARoot,
+    /// Its signature or its form.
     #[error("its root cannot be used: {0}")]
     Root(webpki::Error),
+    /// Not for TLS servers.
     #[error("its certificate is not for servers")]
     Purpose,
+    /// Not vouched for, or not now.
     #[error("its certificate is not one of the root's, or not valid now: {0}")]
     Chain(webpki::Error),
 }

@@ -1,0 +1,403 @@
+//! The API for clients: `mse_api::cas` has its paths and types.
+
+mod errors;
+mod query;
+mod views;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use mse_api::cas::{
+    AUDIT_HEAD, AUDIT_LINES, AuditLines, BACKUP, BackupMade, CasError, CasErrorCode, Done,
+    GivenValue, MAX_LINES, NewProposal, POSITION, POSITION_HEADER, PROPOSAL, PROPOSAL_APPROVE,
+    PROPOSAL_DROP, PROPOSAL_WITHDRAW, PROPOSALS, PositionView, ProposalId, ProposalList,
+    Revocation, Rotation, SECRETS, SECRETS_ROTATE, SECRETS_VALUE, SESSION, SESSION_HISTORY,
+    SESSION_REVOKE, SESSIONS, SecretList, SessionHistory, SessionList, Upload, VALUE, Vote,
+};
+use mse_audit::entry::Event;
+use mse_crypto::Digest;
+use mse_session::{Operation, SessionName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::query::Query;
+use crate::audit_log;
+use crate::listen::Channel;
+use crate::sessions::{Asker, SessionError, Sessions};
+use crate::store::{Position, Store, StoreError, Write};
+
+/// Answers clients.
+pub struct ClientApi {
+    sessions: Arc<Sessions>,
+    backups: PathBuf,
+}
+
+impl ClientApi {
+    /// Answers about `sessions`; backups are written into the folder `backups`.
+    pub fn new(sessions: Arc<Sessions>, backups: PathBuf) -> Self {
+        Self { sessions, backups }
+    }
+
+    /// Whether a path is one of this API.
+    pub fn has(path: &str) -> bool {
+        ROUTES.iter().any(|(_, one)| *one == path)
+    }
+
+    /// Answers one request.
+    pub async fn answer(
+        &self,
+        request: &Request<Bytes>,
+        channel: &Channel,
+    ) -> Response<Full<Bytes>> {
+        let asker = Asker::of_certificate(channel.client.as_deref());
+        let mut response = match self.route(request, &asker).await {
+            Ok(answer) => answer.into_response(),
+            Err(error) => error_response(&error),
+        };
+        let position = self.sessions.store().position();
+        if let Ok(position) = HeaderValue::from_str(&written(&position)) {
+            response.headers_mut().insert(POSITION_HEADER, position);
+        }
+        response
+    }
+
+    async fn route(&self, request: &Request<Bytes>, asker: &Asker) -> Result<Answer, CasError> {
+        let sessions = &*self.sessions;
+        let query = Query::of(request.uri().query())?;
+        let body = request.body();
+        let path = request.uri().path();
+        Ok(match (request.method(), path) {
+            (&Method::POST, SESSIONS) => {
+                let upload: Upload = read(body)?;
+                Answer::created(&views::stored(&sessions.upload(&upload, asker).await?))
+            }
+            (&Method::GET, SESSIONS) => {
+                let within = query.name_or_root("within")?;
+                let listed = sessions.list(&within, asker).await?;
+                Answer::ok(&SessionList {
+                    sessions: listed.iter().map(views::line).collect(),
+                })
+            }
+            (&Method::GET, SESSION) => {
+                let (name, hash) = (query.name("name")?, query.hash("hash")?);
+                Answer::ok(&views::seen(
+                    &name,
+                    &sessions.read(&name, hash, asker).await?,
+                ))
+            }
+            (&Method::GET, SESSION_HISTORY) => {
+                let hashes = sessions.history(&query.name("name")?, asker).await?;
+                Answer::ok(&SessionHistory {
+                    hashes: hashes.iter().map(ToString::to_string).collect(),
+                })
+            }
+            (&Method::POST, SESSION_REVOKE) => {
+                let asked: Revocation = read(body)?;
+                let (name, hash) = (query::name("name", &asked.name)?, &asked.hash);
+                let hash = query::hash("hash", hash)?;
+                sessions.revoke(&name, hash, asker).await?;
+                Answer::ok(&Done {})
+            }
+            (_, path) if path.starts_with(PROPOSAL) => {
+                self.proposals(request.method(), path, &query, body, asker)
+                    .await?
+            }
+            (_, path) if path.starts_with(SECRETS) => {
+                self.secrets(request.method(), path, &query, body, asker)
+                    .await?
+            }
+            (&Method::GET, VALUE) => {
+                let (name, secret) = (query.name("session")?, query.secret("secret")?);
+                let value = sessions.public_value(&name, &secret).await?;
+                Answer::ok(&views::public(&value))
+            }
+            (&Method::GET, AUDIT_HEAD) => {
+                let head = audit_log::newest_head(sessions.store()).await?;
+                Answer::ok(&head.map(|head| json(&head.to_json())))
+            }
+            (&Method::GET, AUDIT_LINES) => self.audit_lines(&query, asker).await?,
+            (&Method::GET, POSITION) => {
+                if let Some(seen) = query.position("seen")? {
+                    sessions.store().confirm(seen).await?;
+                } else {
+                    sessions.store().refresh().await?;
+                }
+                Answer::ok(&self.position())
+            }
+            (&Method::POST, BACKUP) => self.backup(asker).await?,
+            (method, path) => {
+                return Err(CasError::new(
+                    CasErrorCode::NotFound,
+                    format!("there is no `{method} {path}`"),
+                ));
+            }
+        })
+    }
+
+    async fn proposals(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        body: &[u8],
+        asker: &Asker,
+    ) -> Result<Answer, CasError> {
+        let sessions = &*self.sessions;
+        Ok(match (method, path) {
+            (&Method::POST, PROPOSALS) => {
+                let new: NewProposal = read(body)?;
+                Answer::created(&views::proposal(
+                    &sessions.propose(&new, asker).await?,
+                    false,
+                ))
+            }
+            (&Method::GET, PROPOSALS) => {
+                let all = sessions.proposals(&query.name("session")?, asker).await?;
+                Answer::ok(&ProposalList {
+                    proposals: all.iter().map(|one| views::proposal(one, false)).collect(),
+                })
+            }
+            (&Method::GET, PROPOSAL) => {
+                let (name, id) = (query.name("session")?, query.digest("id")?);
+                let one = sessions.proposal(&name, id, asker).await?;
+                Answer::ok(&views::proposal(&one, true))
+            }
+            (&Method::POST, PROPOSAL_APPROVE) => {
+                let vote: Vote = read(body)?;
+                Answer::ok(&views::proposal(
+                    &sessions.approve(&vote, asker).await?,
+                    false,
+                ))
+            }
+            (&Method::POST, PROPOSAL_WITHDRAW) => {
+                let vote: Vote = read(body)?;
+                Answer::ok(&views::proposal(&sessions.withdraw(&vote).await?, false))
+            }
+            (&Method::POST, PROPOSAL_DROP) => {
+                let which: ProposalId = read(body)?;
+                let name = query::name("session", &which.session)?;
+                let id = query::digest("id", &which.id)?;
+                sessions.drop_proposal(&name, id, asker).await?;
+                Answer::ok(&Done {})
+            }
+            (method, path) => return Err(no_such(method, path)),
+        })
+    }
+
+    async fn secrets(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        body: &[u8],
+        asker: &Asker,
+    ) -> Result<Answer, CasError> {
+        let sessions = &*self.sessions;
+        let lines = match (method, path) {
+            (&Method::GET, SECRETS) => sessions.secrets(&query.name("session")?, asker).await?,
+            (&Method::POST, SECRETS_ROTATE) => {
+                let rotation: Rotation = read(body)?;
+                sessions.rotate(&rotation, asker).await?
+            }
+            (&Method::PUT, SECRETS_VALUE) => {
+                let given: GivenValue = read(body)?;
+                sessions.give(&given, asker).await?
+            }
+            (method, path) => return Err(no_such(method, path)),
+        };
+        Ok(Answer::ok(&SecretList {
+            secrets: lines.iter().map(views::secret).collect(),
+        }))
+    }
+
+    async fn audit_lines(&self, query: &Query, asker: &Asker) -> Result<Answer, CasError> {
+        self.administers(asker).await?;
+        let store = self.sessions.store();
+        let from = query.number("from")?.unwrap_or(0);
+        let limit = query
+            .number("limit")?
+            .unwrap_or(MAX_LINES)
+            .clamp(1, MAX_LINES);
+        let lines = audit_log::lines(store, from, limit).await?;
+        let head = audit_log::newest_head(store).await?;
+        let next = store.log_size().await?.min(from.saturating_add(limit));
+        Ok(Answer::ok(&AuditLines {
+            lines,
+            next,
+            head: head.map(|head| json(&head.to_json())),
+        }))
+    }
+
+    async fn backup(&self, asker: &Asker) -> Result<Answer, CasError> {
+        self.administers(asker).await?;
+        let store: &Store = self.sessions.store();
+        std::fs::create_dir_all(&self.backups).map_err(|error| errors::internal(&error))?;
+        let file = format!(
+            "{}-{}.backup",
+            store.position().sequence,
+            hex::encode(mse_crypto::random::bytes::<4>())
+        );
+        let path = self.backups.join(&file);
+        let position = store.backup(&path).await?;
+        let digested = tokio::task::spawn_blocking(move || digest_of(&path)).await;
+        let digest = digested
+            .map_err(|error| errors::internal(&error))?
+            .map_err(|error| errors::internal(&error))?;
+        let leaf = audit_log::leaf(Event::BackupMade { backup: digest }, None, asker.actor());
+        store.commit(Write::new().audit(leaf)).await?;
+        Ok(Answer::ok(&BackupMade {
+            file,
+            digest: digest.to_string(),
+            position: view(store, &position),
+        }))
+    }
+
+    /// The owner of the CAS administers it, and who may update the session `/`.
+    async fn administers(&self, asker: &Asker) -> Result<(), CasError> {
+        if asker.tls == Some(self.sessions.owner()) {
+            return Ok(());
+        }
+        let is_let = match self.sessions.load(&SessionName::root()).await {
+            Ok(root) => root.allows(Operation::Update, asker),
+            Err(SessionError::NoSession(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if is_let {
+            Ok(())
+        } else {
+            Err(CasError::new(
+                CasErrorCode::Forbidden,
+                "only the owner of this CAS may, and who may update the session `/`",
+            ))
+        }
+    }
+
+    fn position(&self) -> PositionView {
+        let store = self.sessions.store();
+        view(store, &store.position())
+    }
+}
+
+const ROUTES: [(&str, &str); 22] = [
+    ("POST", SESSIONS),
+    ("GET", SESSIONS),
+    ("GET", SESSION),
+    ("GET", SESSION_HISTORY),
+    ("POST", SESSION_REVOKE),
+    ("POST", PROPOSALS),
+    ("GET", PROPOSALS),
+    ("GET", PROPOSAL),
+    ("POST", PROPOSAL_APPROVE),
+    ("POST", PROPOSAL_WITHDRAW),
+    ("POST", PROPOSAL_DROP),
+    ("GET", SECRETS),
+    ("POST", SECRETS_ROTATE),
+    ("PUT", SECRETS_VALUE),
+    ("GET", VALUE),
+    ("GET", AUDIT_HEAD),
+    ("GET", AUDIT_LINES),
+    ("GET", POSITION),
+    ("POST", BACKUP),
+    ("GET", mse_api::cas::OPENAPI),
+    ("GET", "/v1/cas"),
+    ("POST", "/v1/attest"),
+];
+
+/// An answer that is no error.
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn ok(body: &impl Serialize) -> Self {
+        Self::with(StatusCode::OK, body)
+    }
+
+    fn created(body: &impl Serialize) -> Self {
+        Self::with(StatusCode::CREATED, body)
+    }
+
+    fn with(status: StatusCode, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self { status, body },
+            Err(_) => Self {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                body: Vec::new(),
+            },
+        }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body.into()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// The answer for an error.
+pub fn error_response(error: &CasError) -> Response<Full<Bytes>> {
+    let status =
+        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Answer::with(status, error).into_response()
+}
+
+fn no_such(method: &Method, path: &str) -> CasError {
+    CasError::new(
+        CasErrorCode::NotFound,
+        format!("there is no `{method} {path}`"),
+    )
+}
+
+/// The message of serde_json quotes no values but those of wrong types, and no body here has a
+/// secret of such a type.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, CasError> {
+    serde_json::from_slice(body).map_err(|error| {
+        CasError::new(
+            CasErrorCode::Malformed,
+            format!("the body is not as specified: {error}"),
+        )
+    })
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or(Value::Null)
+}
+
+fn written(position: &Position) -> String {
+    format!("{}:{}", position.sequence, position.head)
+}
+
+fn view(store: &Store, position: &Position) -> PositionView {
+    PositionView {
+        store: store.id().to_string(),
+        sequence: position.sequence,
+        head: position.head.to_string(),
+    }
+}
+
+fn digest_of(path: &std::path::Path) -> std::io::Result<Digest> {
+    let mut hasher = mse_crypto::digest::Hasher::new();
+    let mut file = std::fs::File::open(path)?;
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(&mut file, &mut piece)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+impl From<StoreError> for CasError {
+    fn from(error: StoreError) -> Self {
+        SessionError::Store(error).into()
+    }
+}

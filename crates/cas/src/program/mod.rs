@@ -1,0 +1,270 @@
+//! The program `mse-cas`: what a launcher starts inside a TEE.
+//!
+//! ```text
+//! launch socket ─▶ attester ─▶ state (root key, store, identity) ─▶ listen ─▶ Routes
+//! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `state` | a CAS is created, or the one that is there is opened |
+//! | [`attestation`] | what the CAS says of itself, and proves |
+//! | [`collateral`] | where the endorsements of services' evidence come from |
+//! | `certificate` | the TLS certificate, renewed at half its life |
+//! | [`routes`] | which requests go where |
+
+pub mod attestation;
+mod certificate;
+pub mod collateral;
+pub mod routes;
+mod state;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mse_attest::{TrustAnchor, TrustAnchorError};
+use mse_tee::attester::{AttesterError, Machine, Wish};
+use mse_tee::host::{HostLink, Job, Order};
+use mse_tee::program::Program;
+use mse_workload::launch::{CasLaunch, CasStart, Phase};
+use mse_workload::{CasWorkload, InvalidCasWorkload};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub use self::attestation::Attestation;
+pub use self::collateral::{Collaterals, NoCollateral};
+pub use self::routes::Routes;
+pub use self::state::StateError;
+
+use self::certificate::Certificate;
+use crate::identity::{Identity, IdentityError, check_names};
+use crate::keys::RootKey;
+use crate::listen::{self, Crowd};
+use crate::store::{Store, StoreError};
+
+const PROGRAM: Program = Program {
+    name: "mse-cas",
+    version: env!("CARGO_PKG_VERSION"),
+    launchers: "mse",
+};
+
+/// How many connections there are at once.
+const CONNECTIONS: usize = 1024;
+/// How long writes that are queued are waited for when the CAS shall end, whatever the launcher
+/// says.
+const MAX_GRACE: Duration = Duration::from_secs(60);
+
+/// Runs the program that the process's arguments ask for.
+pub fn main() -> ExitCode {
+    let given = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned());
+    mse_tee::program::run(&PROGRAM, given, run)
+}
+
+/// A CAS that runs: everything that answers to requests are made of.
+pub struct Cas {
+    /// All other keys come from it.
+    pub root: RootKey,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it keeps.
+    pub store: Store,
+    /// What was measured: its owner, among others.
+    pub workload: CasWorkload,
+    /// The simulated platforms that it may believe where a session asks for it; measured, too.
+    pub simulated: Vec<TrustAnchor>,
+    /// Endorsements for services' evidence.
+    pub collateral: Collaterals,
+    /// What it says of itself, and proves.
+    pub attestation: Attestation,
+    /// The folder of its files.
+    pub data: PathBuf,
+    /// Held as long as the CAS lives.
+    _lock: File,
+}
+
+async fn run(wish: Wish) -> ExitCode {
+    let (host, job, orders) = match HostLink::accept().await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match job {
+        Job::Cas(launch) => live(&host, *launch, orders, wish).await,
+        Job::App(_) | Job::Service(_) => Err(ProgramError::OtherJob),
+    };
+    let (phase, code) = match outcome {
+        Ok(reason) => {
+            let reason = reason.to_owned();
+            (Phase::Stopped { reason }, ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            (Phase::Failed { reason }, ExitCode::FAILURE)
+        }
+    };
+    host.phase(phase);
+    host.flush().await;
+    code
+}
+
+/// From the launch order to the end; says why it ended.
+async fn live(
+    host: &HostLink,
+    launch: CasLaunch,
+    mut orders: watch::Receiver<Order>,
+    wish: Wish,
+) -> Result<&'static str, ProgramError> {
+    host.phase(Phase::Starting);
+    let (cas, listener, port) = tokio::select! {
+        started = start(host, &launch, wish) => started?,
+        reason = ordered_end(&mut orders) => return Ok(reason),
+    };
+    let certificate = Certificate::new(&cas.identity, launch.names)?;
+    let routes = Arc::new(Routes::new(Arc::clone(&cas)));
+    let crowd = Crowd::new(CONNECTIONS);
+    let tls = certificate.current();
+    let serving = tokio::spawn(listen::serve(listener, tls, crowd, routes));
+    host.listening(port);
+    host.phase(Phase::Running);
+    let reason = tokio::select! {
+        reason = ordered_end(&mut orders) => reason,
+        never = certificate.renew(&cas.identity) => match never {},
+    };
+    serving.abort();
+    let grace = match *orders.borrow() {
+        Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
+        Order::Run | Order::LauncherGone => MAX_GRACE,
+    };
+    // Who is being answered may not get the answer; what was acknowledged is stored.
+    if let Ok(closed) = timeout(grace, cas.store.clone().close()).await {
+        closed?;
+    } else {
+        tracing::warn!("the store was not closed in time; it recovers when it is opened");
+    }
+    Ok(reason)
+}
+
+/// Everything up to the first connection.
+async fn start(
+    host: &HostLink,
+    launch: &CasLaunch,
+    wish: Wish,
+) -> Result<(Arc<Cas>, TcpListener, u16), ProgramError> {
+    let workload = CasWorkload::from_json(launch.workload.as_bytes())?;
+    let simulated = workload
+        .simulated_anchors
+        .iter()
+        .map(|text| match TrustAnchor::from_toml(text) {
+            Ok(anchor) if anchor.is_simulated() => Ok(anchor),
+            Ok(_) => Err(ProgramError::NotSimulated),
+            Err(error) => Err(ProgramError::Anchor(error)),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let collateral = Collaterals::of(&launch.collateral)?;
+    let attester = Machine::at(Path::new("/"))
+        .attester(wish, Some(host.clone()))
+        .await
+        .map_err(AttesterError::from)?;
+    tracing::info!(attester = attester.name(), owner = %workload.owner, "starting a CAS");
+    // Names and address first: who cannot have them should not have made a CAS.
+    check_names(&launch.names)?;
+    let listener =
+        TcpListener::bind(&launch.listen)
+            .await
+            .map_err(|source| ProgramError::Listen {
+                address: launch.listen.clone(),
+                source,
+            })?;
+    let port = listener
+        .local_addr()
+        .map_err(|source| ProgramError::Listen {
+            address: launch.listen.clone(),
+            source,
+        })?;
+    let state = state::begin(launch, &attester).await?;
+    let attestation = Attestation::new(
+        attester,
+        &state.root,
+        &state.identity,
+        &state.store,
+        &workload,
+    )
+    .await?;
+    tracing::info!(
+        cas_key = %state.identity.key(),
+        store = %state.store.id(),
+        is_new = launch.start == CasStart::Create,
+        "this CAS is open"
+    );
+    let cas = Cas {
+        root: state.root,
+        identity: state.identity,
+        store: state.store,
+        workload,
+        simulated,
+        collateral,
+        attestation,
+        data: launch.data.clone(),
+        _lock: state.lock,
+    };
+    Ok((Arc::new(cas), listener, port.port()))
+}
+
+/// Returns when the launcher wants the CAS to end, or is gone; says which.
+async fn ordered_end(orders: &mut watch::Receiver<Order>) -> &'static str {
+    let ordered = orders.wait_for(|order| *order != Order::Run).await;
+    match ordered.as_deref() {
+        Ok(Order::Stop { .. } | Order::Run) => "stopped as asked",
+        Ok(Order::LauncherGone) | Err(_) => "the launcher is gone",
+    }
+}
+
+/// Why a CAS does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// An app or a service.
+    #[error("this program is mse-cas, and apps and services are run by mse-enclave")]
+    OtherJob,
+    /// What was measured is no CAS workload.
+    #[error(transparent)]
+    Workload(#[from] InvalidCasWorkload),
+    /// One of its trust anchors is none.
+    #[error("a trust anchor of the CAS workload cannot be read: {0}")]
+    Anchor(TrustAnchorError),
+    /// One of its trust anchors is of hardware, whose roots are compiled in.
+    #[error("a trust anchor of the CAS workload is not of a simulated platform: leave it out")]
+    NotSimulated,
+    /// A service with collateral cannot be asked.
+    #[error(transparent)]
+    Collateral(#[from] collateral::SourcesError),
+    /// No evidence, or no sealing key.
+    #[error("the TEE: {0}")]
+    Attester(#[from] AttesterError),
+    /// The address cannot be had.
+    #[error("the CAS cannot listen on `{address}`: {source}; give `ADDRESS:PORT`")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No state, or a wrong one.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The certificate cannot be served.
+    #[error("the certificate of the CAS cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    /// At the end.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

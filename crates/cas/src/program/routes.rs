@@ -1,0 +1,116 @@
+//! Which requests go where.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use mse_api::cas::{CasError, CasErrorCode, MAX_BODY};
+use mse_crypto::mac::MacKey;
+use mse_ratls::cas::{ATTEST, AttestRequest, DESCRIBE};
+use mse_ratls::release;
+use mse_session::KeyHash;
+use serde::Serialize;
+
+use super::{Cas, Collaterals};
+use crate::api::{ClientApi, error_response};
+use crate::challenge::Challenges;
+use crate::identity::session_encryption_key;
+use crate::keys::Purpose;
+use crate::listen::{Channel, Service};
+use crate::release::desk::Desk;
+use crate::release::endpoint::Endpoint;
+use crate::release::ticket::Tickets;
+use crate::sessions::Sessions;
+
+/// Answers all that a CAS is asked, services and clients alike.
+pub struct Routes {
+    cas: Arc<Cas>,
+    releases: Endpoint<Desk<Collaterals>>,
+    clients: ClientApi,
+}
+
+impl Routes {
+    /// Answers for `cas`.
+    pub fn new(cas: Arc<Cas>) -> Self {
+        let encryption = session_encryption_key(&cas.root.derive(Purpose::SessionEncryption));
+        let owner = KeyHash(cas.workload.owner.0);
+        let sessions = Arc::new(Sessions::new(cas.store.clone(), encryption, owner));
+        let tokens = cas.root.derive(Purpose::TokenMac);
+        let desk = Desk::new(
+            Arc::clone(&sessions),
+            Tickets::new(tokens.derive("mse-cas-tickets-v1", b"")),
+            cas.collateral.clone(),
+            cas.simulated.clone(),
+        );
+        let challenges = Challenges::new(MacKey::new(&tokens.derive("mse-cas-challenges-v1", b"")));
+        Self {
+            releases: Endpoint::new(challenges, Arc::new(desk)),
+            clients: ClientApi::new(sessions, cas.data.join("backups")),
+            cas,
+        }
+    }
+
+    async fn attest(&self, body: &[u8], channel: &Channel) -> Response<Full<Bytes>> {
+        let nonce = serde_json::from_slice::<AttestRequest>(body)
+            .ok()
+            .and_then(|request| request.nonce());
+        let Some(nonce) = nonce else {
+            return problem(
+                CasErrorCode::Malformed,
+                "a challenge is JSON with `nonce`, 32 bytes in hexadecimal",
+            );
+        };
+        match self.cas.attestation.answer(&nonce, &channel.binding).await {
+            Ok(Some(answer)) => json(StatusCode::OK, &answer),
+            Ok(None) => problem(
+                CasErrorCode::Unavailable,
+                "too many ask for evidence at once: ask again",
+            ),
+            Err(error) => {
+                tracing::error!(%error, "there is no evidence for a client");
+                problem(
+                    CasErrorCode::Unavailable,
+                    "the TEE gives no evidence now: ask again, or ask the operator for the log",
+                )
+            }
+        }
+    }
+}
+
+impl Service for Routes {
+    fn max_body(&self) -> usize {
+        MAX_BODY
+    }
+
+    async fn answer(&self, request: Request<Bytes>, channel: &Channel) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, DESCRIBE) => json(StatusCode::OK, self.cas.attestation.description()),
+            (&Method::POST, ATTEST) => self.attest(request.body(), channel).await,
+            (_, path) if path.starts_with(release::RELEASE) => {
+                self.releases.answer(request, channel).await
+            }
+            _ => self.clients.answer(&request, channel).await,
+        }
+    }
+}
+
+fn problem(code: CasErrorCode, message: &str) -> Response<Full<Bytes>> {
+    error_response(&CasError::new(code, message))
+}
+
+/// An answer in JSON, which nobody on the way keeps.
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let Ok(body) = serde_json::to_vec(body) else {
+        let mut failed = Response::new(Full::default());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return failed;
+    };
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

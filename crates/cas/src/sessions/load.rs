@@ -1,0 +1,431 @@
+//! A session with all its values, as it is now: renewed where its time has come, and with what it
+//! imports.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mse_audit::entry::Event;
+use mse_secrets::{Kind, Value};
+use mse_session::{
+    CertificateRequest, Compatibility, Generated, ImportFrom, Recipient, Secret, SecretName,
+    SecretSource, Session, SessionHash, SessionName, Variables, check_text,
+};
+
+use super::Sessions;
+use super::error::SessionError;
+use super::vault::Vault;
+use crate::audit_log;
+use crate::store::{Refused, SessionHead, SessionState, StoreError, Write};
+use crate::values::{Imports, Values, ValuesError};
+
+/// A session as it is now.
+pub struct Loaded {
+    /// Its current version.
+    pub head: SessionHead,
+    /// What it says.
+    pub session: Session,
+    /// The values of its secrets, those that it imports among them.
+    pub values: Values,
+    /// What it imports, and is not given.
+    pub missing: Vec<ValuesError>,
+    pub(super) vault: Vault,
+    pub(super) vault_number: u64,
+    /// It and all sessions that it has something from, each with what it was then.
+    seen: Vec<Seen>,
+    /// When something changes without anybody's doing.
+    changes_at: Option<SystemTime>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Seen {
+    name: String,
+    head: SessionHead,
+    vault_number: u64,
+}
+
+impl Loaded {
+    /// The hash of the current version.
+    pub fn hash(&self) -> SessionHash {
+        SessionHash(self.head.hash.0)
+    }
+
+    /// Whether it was revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.head.state == SessionState::Revoked
+    }
+
+    /// For how long from `now` its values stay as they are, if nobody changes them.
+    pub fn settled_for(&self, now: SystemTime) -> Option<Duration> {
+        Some(self.changes_at?.duration_since(now).unwrap_or_default())
+    }
+
+    /// Whether it, or something that it imports from, is the session `name`.
+    pub(super) fn depends_on(&self, name: &str) -> bool {
+        self.seen.iter().any(|seen| seen.name == name)
+    }
+
+    /// What it gives to another session under this name, if it gives it.
+    fn exported(&self, name: &SecretName, to: &SessionName, hash: SessionHash) -> Option<Value> {
+        let secret = self.session.secret(name)?;
+        if !is_exported(secret, to, hash) {
+            return None;
+        }
+        let value = self.values.get(name)?;
+        let key = certificate_of(secret).and_then(|request| request.private_key.as_ref());
+        let keeps_key = key.is_some_and(|key| {
+            !self
+                .session
+                .secret(key)
+                .is_some_and(|key| is_exported(key, to, hash))
+        });
+        if keeps_key {
+            value.public_part()
+        } else {
+            Some(value.clone())
+        }
+    }
+}
+
+impl Sessions {
+    /// The session `name` as it is now, revoked or not.
+    pub async fn load(&self, name: &SessionName) -> Result<Arc<Loaded>, SessionError> {
+        self.load_at(name, 0).await
+    }
+
+    fn load_at<'a>(
+        &'a self,
+        name: &'a SessionName,
+        depth: usize,
+    ) -> Pin<Box<dyn Future<Output = Result<Arc<Loaded>, SessionError>> + Send + 'a>> {
+        Box::pin(async move {
+            let now = SystemTime::now();
+            let is_settled =
+                |loaded: &Arc<Loaded>| loaded.changes_at.is_none_or(|changes| now < changes);
+            if let Some(loaded) = self.cache.get(name.as_str()).filter(is_settled) {
+                return Ok(loaded);
+            }
+            if depth > MAX_DEPTH {
+                return Err(SessionError::ImportsTooDeep(name.to_string()));
+            }
+            let began = self.cache.begin();
+            if let Some(last) = self.cache.last(name.as_str()).filter(is_settled)
+                && self.is_as(&last).await?
+            {
+                self.cache.keep(name.as_str(), &last, &began);
+                return Ok(last);
+            }
+            let loaded = Arc::new(self.load_whole(name, depth, now).await?);
+            self.cache.keep(name.as_str(), &loaded, &began);
+            Ok(loaded)
+        })
+    }
+
+    /// Whether everything is as it was when this was loaded.
+    async fn is_as(&self, loaded: &Loaded) -> Result<bool, SessionError> {
+        for seen in &loaded.seen {
+            let head = self.store.session(&seen.name).await?;
+            let ids = self.store.secret_ids(&seen.name).await?;
+            if head.as_ref() != Some(&seen.head) || Vault::newest(&ids) != Some(seen.vault_number) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn load_whole(
+        &self,
+        name: &SessionName,
+        depth: usize,
+        now: SystemTime,
+    ) -> Result<Loaded, SessionError> {
+        for _ in 0..TRIES {
+            let Some(mut loaded) = self.read_once(name, depth, now).await? else {
+                continue;
+            };
+            if loaded.is_revoked() || !self.renew(&mut loaded, now, depth).await? {
+                return Ok(loaded);
+            }
+        }
+        Err(SessionError::Busy(name.to_string()))
+    }
+
+    /// `None` if it changed while it was read.
+    async fn read_once(
+        &self,
+        name: &SessionName,
+        depth: usize,
+        now: SystemTime,
+    ) -> Result<Option<Loaded>, SessionError> {
+        let text = name.as_str();
+        let unknown = || SessionError::NoSession(name.to_string());
+        let head = self.store.session(text).await?.ok_or_else(unknown)?;
+        let broken = |what: &str| SessionError::Broken(name.to_string(), what.to_owned());
+        let version = self
+            .store
+            .session_version(text, head.hash)
+            .await?
+            .ok_or_else(|| broken("its current version is missing"))?;
+        let session = parse(name, &version.text)?;
+        let ids = self.store.secret_ids(text).await?;
+        let number = Vault::newest(&ids).ok_or_else(|| broken("it has no values"))?;
+        let Some(bytes) = self.store.secret(&Vault::id(text, number)).await? else {
+            return Ok(None);
+        };
+        let vault = Vault::from_bytes(&bytes)
+            .ok_or_else(|| broken("its values were written by another version of MSE"))?;
+        if vault.made_for.0 != head.hash.0 {
+            return Ok(None);
+        }
+        let imports = self
+            .imports(&session, SessionHash(head.hash.0), depth)
+            .await?;
+        let mut values = vault.values(now);
+        for (name, value) in &imports.named {
+            values = values.with(name.clone(), value.clone());
+        }
+        let grace = vault
+            .secrets
+            .values()
+            .filter_map(|held| held.value.grace_until());
+        let changes_at = grace
+            .filter(|until| *until > now)
+            .chain(vault.values(now).renew_at())
+            .chain(imports.changes_at)
+            .min();
+        let mut seen = vec![Seen {
+            name: text.to_owned(),
+            head: head.clone(),
+            vault_number: number,
+        }];
+        seen.extend(imports.seen);
+        Ok(Some(Loaded {
+            head,
+            session,
+            values,
+            missing: imports.missing,
+            vault,
+            vault_number: number,
+            seen,
+            changes_at,
+        }))
+    }
+
+    /// Renews what is due. Whether the session has to be read again.
+    async fn renew(
+        &self,
+        loaded: &mut Loaded,
+        now: SystemTime,
+        depth: usize,
+    ) -> Result<bool, SessionError> {
+        let is_due = |value: &Value| value.needs_renewal(now);
+        let own = |name: &SecretName| loaded.vault.secrets.contains_key(name);
+        if !loaded
+            .values
+            .iter()
+            .any(|(name, value)| own(name) && is_due(value))
+        {
+            return Ok(false);
+        }
+        let name = loaded.session.name.clone();
+        let imports = self.imports(&loaded.session, loaded.hash(), depth).await?;
+        let renewed = loaded.values.renewed(&loaded.session, &imports, now)?;
+        let mut vault = loaded.vault.clone();
+        let mut write = Write::new();
+        let mut count = 0;
+        for (secret, value) in renewed {
+            let Some(held) = vault.secrets.get_mut(&secret) else {
+                continue;
+            };
+            // What was issued before stays valid until its end, by itself.
+            let version = held.value.rotate(value, now, None);
+            count += 1;
+            write = write.audit(rotated(&name, loaded.hash(), &secret, version, None));
+        }
+        if count == 0 {
+            return Ok(false);
+        }
+        match self.replace_vault(loaded, &vault, write).await {
+            // If somebody else was faster: all the better.
+            Ok(())
+            | Err(SessionError::Store(StoreError::Refused(
+                Refused::SecretExists { .. } | Refused::NoSecret { .. },
+            ))) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores new values in the place of those that were loaded.
+    pub(super) async fn replace_vault(
+        &self,
+        loaded: &Loaded,
+        vault: &Vault,
+        write: Write,
+    ) -> Result<(), SessionError> {
+        let name = loaded.session.name.as_str();
+        let number = loaded.vault_number;
+        let write = write
+            .put_secret(Vault::id(name, number + 1), vault.to_bytes())
+            .remove_secret(Vault::id(name, number));
+        let done = self.store.commit(write).await;
+        self.cache.forget(name);
+        done?;
+        Ok(())
+    }
+
+    /// What other sessions give to this one.
+    pub(super) async fn imports(
+        &self,
+        session: &Session,
+        hash: SessionHash,
+        depth: usize,
+    ) -> Result<Gathered, SessionError> {
+        let mut gathered = Gathered::default();
+        let mut seen = BTreeSet::new();
+        for secret in &session.secrets {
+            let SecretSource::Imported(from) = &secret.source else {
+                continue;
+            };
+            let value = self
+                .imported(session, hash, from, depth, &mut gathered, &mut seen)
+                .await?;
+            match value {
+                Some(value) => {
+                    gathered.named.push((secret.name.clone(), value.clone()));
+                    gathered.values.push((from.clone(), value));
+                }
+                None => gathered.missing.push(ValuesError::NotExported {
+                    secret: secret.name.clone(),
+                    session: from.session.session.to_string(),
+                    exported: from.secret.clone(),
+                }),
+            }
+        }
+        Ok(gathered)
+    }
+
+    async fn imported(
+        &self,
+        session: &Session,
+        hash: SessionHash,
+        from: &ImportFrom,
+        depth: usize,
+        gathered: &mut Gathered,
+        seen: &mut BTreeSet<String>,
+    ) -> Result<Option<Value>, SessionError> {
+        if from.cas.is_some() || from.session.session == session.name {
+            return Ok(None);
+        }
+        let exporter = match self.load_at(&from.session.session, depth + 1).await {
+            Ok(exporter) => exporter,
+            Err(SessionError::NoSession(_)) => return Ok(None),
+            // The first of the circle goes without: whoever may mend it has to be able to load it.
+            Err(SessionError::ImportsTooDeep(_)) if depth == 0 => {
+                gathered.is_circular = true;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        gathered.is_circular |= exporter.depends_on(session.name.as_str());
+        for one in &exporter.seen {
+            if seen.insert(one.name.clone()) {
+                gathered.seen.push(one.clone());
+            }
+        }
+        gathered.changes_at = [gathered.changes_at, exporter.changes_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let is_meant = from
+            .session
+            .hash
+            .is_none_or(|wanted| wanted == exporter.hash());
+        if exporter.is_revoked() || !is_meant {
+            return Ok(None);
+        }
+        Ok(exporter.exported(&from.secret, &session.name, hash))
+    }
+}
+
+/// What other sessions give to one.
+#[derive(Default)]
+pub(super) struct Gathered {
+    values: Vec<(ImportFrom, Value)>,
+    named: Vec<(SecretName, Value)>,
+    missing: Vec<ValuesError>,
+    seen: Vec<Seen>,
+    changes_at: Option<SystemTime>,
+    /// Somebody that it imports from imports from it.
+    pub(super) is_circular: bool,
+}
+
+impl Imports for Gathered {
+    fn import(&self, from: &ImportFrom) -> Option<Value> {
+        self.values
+            .iter()
+            .find(|(one, _)| one == from)
+            .map(|(_, value)| value.clone())
+    }
+}
+
+/// The entry of the audit log for a new value.
+pub(super) fn rotated(
+    session: &SessionName,
+    hash: SessionHash,
+    secret: &SecretName,
+    version: u64,
+    actor: Option<[u8; 32]>,
+) -> Vec<u8> {
+    let Ok(secret) = secret.as_str().parse() else {
+        return Vec::new();
+    };
+    audit_log::leaf(
+        Event::SecretRotated { secret, version },
+        Some((session, Some(hash))),
+        actor,
+    )
+}
+
+/// A stored text. It was checked strictly when it came; what a later version of MSE is stricter
+/// about must not lock anybody out of a session that is there.
+pub(super) fn parse(name: &SessionName, text: &[u8]) -> Result<Session, SessionError> {
+    let broken = |what: String| SessionError::Broken(name.to_string(), what);
+    let text = std::str::from_utf8(text).map_err(|_| broken("it is no text".into()))?;
+    check_text(text, &Variables::replaced(), Compatibility::Import)
+        .into_result()
+        .map(|(session, _)| session)
+        .map_err(|faults| broken(faults.to_string()))
+}
+
+fn is_exported(secret: &Secret, to: &SessionName, hash: SessionHash) -> bool {
+    secret
+        .exports
+        .iter()
+        .any(|export| export.cas.is_none() && is_recipient(&export.to, to, hash))
+}
+
+/// Whether a session is among those that something is given to.
+pub(super) fn is_recipient(recipient: &Recipient, to: &SessionName, hash: SessionHash) -> bool {
+    match recipient {
+        Recipient::Session(pin) => {
+            pin.session == *to && pin.hash.is_none_or(|wanted| wanted == hash)
+        }
+        Recipient::Namespace(namespace) => to.is_within(namespace),
+    }
+}
+
+fn certificate_of(secret: &Secret) -> Option<&CertificateRequest> {
+    match (&secret.source, secret.kind) {
+        (
+            SecretSource::Generated(Generated::Certificate(request)),
+            Some(Kind::X509 | Kind::X509Ca),
+        ) => Some(request),
+        _ => None,
+    }
+}
+
+/// Imports of imports of imports.
+const MAX_DEPTH: usize = 8;
+/// How often a session is read that changes while it is.
+const TRIES: usize = 5;

@@ -1,0 +1,159 @@
+//! The values of one session as the store keeps them: all in one cell, so that a session and its
+//! values change together.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use mse_crypto::Zeroizing;
+use mse_secrets::{Value, Versioned};
+use mse_session::{SecretName, SessionHash};
+
+use crate::store::SecretId;
+use crate::values::Values;
+
+/// The values of a session's own secrets: not those that it imports.
+#[derive(Clone)]
+pub(super) struct Vault {
+    /// The version of the session that they were made for.
+    pub(super) made_for: SessionHash,
+    pub(super) secrets: BTreeMap<SecretName, Held>,
+}
+
+/// A value with its predecessor, and where it is from.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) value: Versioned<Value>,
+    /// Whether the owner gave it, in place of what the session says.
+    pub(super) is_given: bool,
+}
+
+impl Vault {
+    /// Under which name the store has it; no secret of a session has this name.
+    pub(super) fn id(session: &str, number: u64) -> SecretId {
+        SecretId {
+            session: session.to_owned(),
+            name: CELL.to_owned(),
+            version: number,
+        }
+    }
+
+    /// The number of the newest among what the store has of a session.
+    pub(super) fn newest(ids: &[SecretId]) -> Option<u64> {
+        ids.iter()
+            .filter(|id| id.name == CELL)
+            .map(|id| id.version)
+            .max()
+    }
+
+    /// The values that count at `now`.
+    pub(super) fn values(&self, now: SystemTime) -> Values {
+        let current = self
+            .secrets
+            .iter()
+            .map(|(name, held)| (name.clone(), held.value.current().value.clone()));
+        self.secrets
+            .iter()
+            .filter_map(|(name, held)| {
+                let before = held.value.accepted(now).nth(1)?;
+                Some((name.clone(), before.value.clone()))
+            })
+            .fold(Values::of(current), |values, (name, value)| {
+                values.with_previous(name, value)
+            })
+    }
+
+    pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(self.made_for.0.to_vec());
+        for (name, held) in &self.secrets {
+            field(&mut bytes, name.as_str().as_bytes());
+            field(&mut bytes, &[u8::from(held.is_given)]);
+            field(&mut bytes, &held.value.to_bytes());
+        }
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (made_for, mut rest) = bytes.split_first_chunk()?;
+        let mut secrets = BTreeMap::new();
+        while !rest.is_empty() {
+            let name = std::str::from_utf8(take(&mut rest)?).ok()?.parse().ok()?;
+            let is_given = match take(&mut rest)? {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            };
+            let value = Versioned::from_bytes(take(&mut rest)?).ok()?;
+            secrets.insert(name, Held { value, is_given });
+        }
+        Some(Self {
+            made_for: SessionHash(*made_for),
+            secrets,
+        })
+    }
+}
+
+const CELL: &str = "/values";
+
+fn field(bytes: &mut Zeroizing<Vec<u8>>, content: &[u8]) {
+    let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+    // Growing in place leaves copies behind, so room is made anew.
+    let mut grown = Zeroizing::new(Vec::with_capacity(bytes.len() + 4 + content.len()));
+    grown.extend_from_slice(bytes);
+    grown.extend_from_slice(&length.to_be_bytes());
+    grown.extend_from_slice(content);
+    *bytes = grown;
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (content, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mse_secrets::{Given, Kind};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Given::parse(Kind::Ascii, text).unwrap().value().clone()
+    }
+
+    #[test]
+    fn a_vault_is_read_as_it_was_written_and_nothing_else_is() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let mut rotated = Versioned::new(text("one"));
+        rotated.rotate(text("two"), now, Some("100s".parse().unwrap()));
+        let held = |value, is_given| Held { value, is_given };
+        let vault = Vault {
+            made_for: SessionHash([5; 32]),
+            secrets: [
+                ("a".parse().unwrap(), held(rotated, false)),
+                ("b".parse().unwrap(), held(Versioned::new(text("")), true)),
+            ]
+            .into(),
+        };
+        let bytes = vault.to_bytes();
+        let again = Vault::from_bytes(&bytes).unwrap();
+        assert_eq!(again.to_bytes(), bytes);
+        assert_eq!(again.made_for, vault.made_for);
+        assert!(again.secrets[&"b".parse().unwrap()].is_given);
+        for cut in 33..bytes.len() {
+            let whole = Vault::from_bytes(&bytes[..cut]).map(|vault| vault.secrets.len());
+            assert!(whole.is_none_or(|count| count == 1), "{cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Vault::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What this machine's user knows of CASes: which are pinned, and as whom to speak to them.
+
+mod client_key;
+mod pccs;
+mod pin;
+
+use mse_ratls::cas::AttestError;
+use mse_ratls::cas::client::{CasClient, CasError, connect_pinned};
+use serde_json::json;
+
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+pub(crate) use client_key::ClientKey;
+pub(crate) use pccs::LocalPccs;
+pub(crate) use pin::{CasName, CasPin, CasPins};
+
+/// A pinned connection to the CAS that was attested as `name`, as this user if there is a key
+/// (`mse cas keygen`).
+#[expect(dead_code, reason = "the commands about sessions connect with it")]
+pub(crate) async fn connect(
+    scene: &Scene<'_>,
+    name: &CasName,
+) -> Result<(CasClient, CasPin), Failure> {
+    let pin = CasPins::of(&scene.conf).required(name)?;
+    let key = ClientKey::load(&scene.conf)?;
+    let client = key.as_ref().map(|key| &key.identity);
+    let client = connect_pinned(&pin.address()?, pin.cas_key, client).await?;
+    Ok((client, pin))
+}
+
+impl From<CasError> for Failure {
+    fn from(error: CasError) -> Self {
+        let text = error.to_string();
+        match error {
+            CasError::Attest(error) => error.into(),
+            CasError::Timeout(..) => Self::new(Exit::TimedOut, text).with_hint("try again"),
+            CasError::Identity(_) => Self::new(Exit::Refused, text).with_hint(
+                "another CAS is at this address, or somebody is in between: do not send anything there",
+            ),
+            CasError::Client(_) => Self::new(Exit::InvalidConfiguration, text)
+                .with_hint("`mse cas keygen` makes a key"),
+            CasError::Answer(_) | CasError::Status(_) => Self::new(Exit::Platform, text)
+                .with_hint("is a CAS of the same version at this address?"),
+            CasError::Refused {
+                status,
+                code,
+                hint,
+                faults,
+                ..
+            } => {
+                let failure = Self::new(Exit::Platform, text)
+                    .details(json!({"status": status, "code": code, "faults": faults}));
+                match hint {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            }
+            CasError::Collateral(_) => Self::new(Exit::Platform, text).with_hint(
+                "name a service that knows the platform with `--pccs URL`, or a file that was kept with `--collateral FILE`",
+            ),
+            _ => Self::new(Exit::Platform, text)
+                .with_hint("does the CAS run, and is `HOST:PORT` its address?"),
+        }
+    }
+}
+
+impl From<AttestError> for Failure {
+    fn from(error: AttestError) -> Self {
+        let text = error.to_string();
+        match error {
+            AttestError::Refused(refusal) => Self::of_refusal("the evidence of the CAS", &refusal),
+            AttestError::Owner { .. } => Self::new(Exit::Refused, text)
+                .with_hint("it is somebody else's: do not give it anything"),
+            AttestError::Key { .. } => Self::new(Exit::Refused, text)
+                .with_hint("it is another CAS, or somebody is in between: do not give it anything"),
+            AttestError::Report(_) => Self::new(Exit::InvalidConfiguration, text)
+                .with_hint("`mse cas attest ADDRESS --report FILE` makes one"),
+            AttestError::Evidence(_) | AttestError::Description(_) => {
+                Self::new(Exit::Refused, text).with_hint("do not give it anything")
+            }
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! `mse cas run`
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use mse_attest::Policy;
+use mse_crypto::Zeroizing;
+use mse_ratls::GivenCollateral;
+use mse_ratls::cas::client::first_contact;
+use mse_ratls::cas::{AttestedCas, CasDescription, ExpectedCas};
+use mse_runtime::process::guard::Guard;
+use mse_runtime::process::{CasSpec, EnclaveEvent, ProcessRuntime, RunningEnclave};
+use mse_simtee::Platform;
+use mse_workload::Measurement;
+use mse_workload::launch::{CasStart, DatabaseUrl, Phase};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Measured;
+use crate::cas::LocalPccs;
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::interrupted;
+use crate::reference::ReferenceSource;
+use crate::ui::{Report, Step, Ui, pairs, print};
+
+/// How long the CAS may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many of its last lines explain a failure.
+const LAST_LINES: usize = 10;
+
+/// Run a CAS on this machine's simulated TEE
+///
+/// The first time it is created with `--create`; from then on the one in the folder is opened. Only
+/// the same program with the same owner, trust anchors and resources can open it. `--json` prints
+/// one JSON document per line: what happens, and each line of its log.
+///
+/// The TEE is SIMULATED: no hardware protects the CAS from this machine's owner. Its collateral is
+/// served on loopback as long as the CAS runs; the address is printed.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse cas run --data ./cas --create
+  mse cas run --data ./cas
+  mse cas run --data ./cas --listen 0.0.0.0:18765 --tls-name cas.example --owner $HASH
+  mse cas run --data ./cas --database postgres://cas@db.example/cas --witness /mnt/other/witness")]
+pub(super) struct Run {
+    /// The folder of the CAS: its sealed root key, and by default its store and witness
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Make a new CAS; refused if one is there
+    #[arg(long)]
+    create: bool,
+    #[command(flatten)]
+    measured: Measured,
+    /// Where to listen; port 0 is a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:18765")]
+    listen: SocketAddr,
+    /// A DNS name or IP address for its TLS certificate; may be given several times [default:
+    /// `localhost` and the address]
+    #[arg(long, value_name = "NAME")]
+    tls_name: Vec<String>,
+    /// A PostgreSQL database in place of a file in the folder
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MSE_CAS_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<String>,
+    /// One more service with collateral to ask, or `vendors`; may be given several times [default:
+    /// this platform's own, then the vendors']
+    #[arg(long, value_name = "URL")]
+    pccs: Vec<String>,
+    /// Where the store's last position is noted against rollback: best on another disk than the
+    /// folder, which is the default
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
+    /// Take the store as it is found, though the witness is missing or ahead of it
+    #[arg(long, conflicts_with = "create")]
+    as_found: bool,
+    /// The folder of the simulated platform; made if it is not there [default: in the
+    /// configuration folder]
+    #[arg(long, value_name = "DIR")]
+    platform: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let ui = scene.ui;
+        ui.warn(
+            "SIMULATED: no hardware protects this CAS; whoever owns this machine can read every secret in it",
+        );
+        if self.as_found {
+            ui.warn(
+                "AS FOUND: nothing shows that this CAS was not set back to an older state, with revoked sessions and old secrets in it",
+            );
+        }
+        let platform_folder = self
+            .platform
+            .clone()
+            .unwrap_or_else(|| scene.conf.simulated_platform());
+        scene.conf.create()?;
+        let platform = Platform::open_or_create(&platform_folder, SystemTime::now())
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let platform = Arc::new(platform);
+        // Its own for each run: a launcher ends whatever else was launched from the same folder.
+        let launcher = tempfile::Builder::new()
+            .prefix("mse-cas-")
+            .tempdir()
+            .map_err(|error| Failure::other(format!("no temporary folder can be made: {error}")))?;
+        let runtime =
+            ProcessRuntime::open(launcher.path(), &self.program()?, Arc::clone(&platform))
+                .map_err(|error| Failure::other(error.to_string()))?
+                .with_guard(Guard::OwnProgram);
+        let pccs = LocalPccs::start(Arc::clone(&platform))
+            .await
+            .map_err(|error| Failure::other(format!("no collateral can be served: {error}")))?;
+        let spec = self.spec(scene, &pccs)?;
+        let address = self.listen;
+        let step = ui.step(if self.create {
+            "Creating the CAS"
+        } else {
+            "Opening the CAS"
+        });
+        let enclave = runtime
+            .launch_cas(spec)
+            .await
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let follower = Follower {
+            ui,
+            enclave,
+            address,
+            platform,
+            pccs: pccs.url().to_owned(),
+            trust_anchor: platform_folder.join("trust-anchor.toml"),
+            last_lines: Vec::new(),
+            reason: None,
+            failed: false,
+        };
+        follower.follow(step).await
+    }
+
+    fn program(&self) -> Result<PathBuf, Failure> {
+        match self.measured.reference()?.source {
+            ReferenceSource::Program(program) => Ok(program),
+            ReferenceSource::Given => Err(Failure::new(
+                Exit::InvalidConfiguration,
+                "`--program` names a digest, and a digest cannot be run",
+            )
+            .with_hint("name the `mse-cas` program: `--program FILE`")),
+        }
+    }
+
+    fn spec(&self, scene: &Scene<'_>, pccs: &LocalPccs) -> Result<CasSpec, Failure> {
+        let mut collateral = vec![pccs.url().to_owned()];
+        if self.pccs.is_empty() {
+            collateral.push("vendors".to_owned());
+        }
+        collateral.extend(self.pccs.iter().cloned());
+        let mut names = self.tls_name.clone();
+        if names.is_empty() {
+            names = vec!["localhost".to_owned(), self.listen.ip().to_string()];
+        }
+        Ok(CasSpec {
+            workload: self.measured.workload(scene)?,
+            data: absolute(&self.data)?,
+            database: self
+                .database
+                .clone()
+                .map(|url| DatabaseUrl(Zeroizing::new(url))),
+            listen: self.listen.to_string(),
+            names,
+            collateral,
+            start: if self.create {
+                CasStart::Create
+            } else {
+                CasStart::Open
+            },
+            witness: self.witness.as_deref().map(absolute).transpose()?,
+            as_found: self.as_found,
+        })
+    }
+}
+
+/// The CAS works in a folder of its own.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::file("find", path, &error))
+}
+
+/// Shows what the CAS does until it ends.
+struct Follower<'a> {
+    ui: &'a Ui,
+    enclave: RunningEnclave,
+    /// Where it was to listen; the port may be another.
+    address: SocketAddr,
+    platform: Arc<Platform>,
+    pccs: String,
+    trust_anchor: PathBuf,
+    last_lines: Vec<String>,
+    reason: Option<String>,
+    failed: bool,
+}
+
+impl Follower<'_> {
+    async fn follow(mut self, step: Step) -> Result<(), Failure> {
+        let mut step = Some(step);
+        let mut is_stopping = false;
+        let interruption = interrupted();
+        tokio::pin!(interruption);
+        loop {
+            let event = tokio::select! {
+                event = self.enclave.next() => event,
+                _ = &mut interruption, if !is_stopping => {
+                    is_stopping = true;
+                    self.enclave.stop(GRACE);
+                    continue;
+                }
+            };
+            match event {
+                Some(EnclaveEvent::Log { text, .. }) => self.line(text)?,
+                Some(EnclaveEvent::Listening { port }) => self.address.set_port(port),
+                Some(EnclaveEvent::Phase(Phase::Running)) => {
+                    let attested = self.attest().await?;
+                    if let Some(step) = step.take() {
+                        step.done("The CAS runs, and has proven what it is");
+                    }
+                    self.ui.report(&self.running(attested))?;
+                }
+                Some(EnclaveEvent::Phase(phase)) => self.phase(phase)?,
+                Some(EnclaveEvent::Exited { how }) => {
+                    drop(step);
+                    return self.ended(&how);
+                }
+                Some(EnclaveEvent::Confinement(_) | EnclaveEvent::ServiceEnded(_)) => {}
+                None => return self.ended("no word of how"),
+            }
+        }
+    }
+
+    /// As everybody else does it: what it shows is then known to be good.
+    async fn attest(&self) -> Result<AttestedCas, Failure> {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let address = address
+            .to_string()
+            .parse()
+            .map_err(|error| Failure::other(format!("{error}")))?;
+        let expected = ExpectedCas {
+            policy: Policy::strict().with_simulated(self.platform.trust_anchor().clone()),
+            measurement: Some(self.enclave.measurement()),
+            owner: None,
+            cas_key: None,
+        };
+        let collateral = self
+            .platform
+            .collateral(SystemTime::now())
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let contact = first_contact(&address, None).await?;
+        let collateral = GivenCollateral(collateral.into());
+        let (_, attested) = Box::pin(contact.attest(&expected, &collateral)).await?;
+        Ok(attested)
+    }
+
+    fn running(&self, attested: AttestedCas) -> Running {
+        Running {
+            event: "running",
+            address: self.address,
+            measurement: self.enclave.measurement(),
+            trust_anchor: self.trust_anchor.clone(),
+            pccs: self.pccs.clone(),
+            description: attested.description,
+        }
+    }
+
+    fn line(&mut self, text: String) -> Result<(), Failure> {
+        if self.ui.is_json() {
+            print(&json!({"event": "log", "text": text}).to_string())?;
+        } else {
+            eprintln!("cas: {}", text.trim_start());
+        }
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.remove(0);
+        }
+        self.last_lines.push(text);
+        Ok(())
+    }
+
+    fn phase(&mut self, phase: Phase) -> Result<(), Failure> {
+        if self.ui.is_json() {
+            let mut event = json!(phase);
+            event["event"] = "phase".into();
+            print(&event.to_string())?;
+        }
+        match phase {
+            Phase::Failed { reason } => {
+                self.failed = true;
+                self.reason = Some(reason);
+            }
+            Phase::Stopped { reason } => self.reason = Some(reason),
+            Phase::AwaitingProvisioning | Phase::Starting | Phase::Running => {}
+        }
+        Ok(())
+    }
+
+    fn ended(self, how: &str) -> Result<(), Failure> {
+        let is_in_order = !self.failed && how == "exit status: 0";
+        let reason = self.reason.unwrap_or_else(|| {
+            let mut reason = format!("the CAS ended: {how}");
+            for line in &self.last_lines {
+                reason.push('\n');
+                reason.push_str(line);
+            }
+            reason
+        });
+        if self.ui.is_json() {
+            print(&json!({"event": "ended", "reason": reason}).to_string())?;
+        }
+        if is_in_order {
+            return Ok(());
+        }
+        Err(Failure::other(reason))
+    }
+}
+
+#[derive(Serialize)]
+struct Running {
+    event: &'static str,
+    address: SocketAddr,
+    measurement: Measurement,
+    trust_anchor: PathBuf,
+    /// Where the collateral of this platform is.
+    pccs: String,
+    #[serde(flatten)]
+    description: CasDescription,
+}
+
+impl Report for Running {
+    fn text(&self) -> String {
+        let rows = [
+            ("Address", self.address.to_string()),
+            ("Owner", self.description.owner.to_string()),
+            ("Measurement", self.measurement.to_string()),
+            ("Trust anchor", self.trust_anchor.display().to_string()),
+            ("Collateral", self.pccs.clone()),
+        ];
+        format!(
+            "{}\nThe CAS key is {}",
+            pairs(&rows),
+            self.description.cas_key
+        )
+    }
+}

@@ -1,0 +1,217 @@
+//! The workload of a CAS: who owns it, and which simulated platforms it may believe.
+
+use mse_crypto::Digest;
+use mse_crypto::digest::Hasher;
+use serde::{Deserialize, Serialize};
+
+use crate::description::Resources;
+use crate::measurement::WorkloadDigest;
+
+/// The version of the CAS workload's format that this code reads and writes.
+pub const CAS_FORMAT: u32 = 1;
+
+/// A CAS workload in JSON is never larger: 256 KiB.
+pub const MAX_CAS_JSON: usize = 256 * 1024;
+
+/// A CAS believes at most this many simulated platforms.
+const MAX_ANCHORS: usize = 16;
+/// A trust anchor is at most this long, in bytes.
+const MAX_ANCHOR: usize = 16 * 1024;
+
+/// Everything that decides what a CAS is, besides its program.
+///
+/// Since the owner is measured, nobody who reaches a new CAS first can make it theirs: it would
+/// have another measurement. Nothing in it is secret.
+///
+/// The canonical form is RFC 8785 (JCS) JSON; the digest is SHA-256 over
+/// `"mse-cas-workload-v1" ‖ 0x00 ‖ canonical form`. One changed character in any field changes it,
+/// and no workload of another kind has the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CasWorkload {
+    /// Version of this format: [`CAS_FORMAT`].
+    pub format: u32,
+    /// Who owns the CAS: SHA-256 of the `SubjectPublicKeyInfo` (DER) of a TLS client's key.
+    pub owner: Digest,
+    /// Trust anchors (TOML) of the simulated platforms whose evidence the CAS may accept, where a
+    /// session asks for it. Usually none.
+    pub simulated_anchors: Vec<String>,
+    /// What the CAS may use.
+    pub resources: Resources,
+}
+
+impl CasWorkload {
+    /// Reads the JSON form, canonical or not; unknown fields and other formats are refused.
+    pub fn from_json(json: &[u8]) -> Result<Self, InvalidCasWorkload> {
+        if json.len() > MAX_CAS_JSON {
+            return Err(InvalidCasWorkload::TooLarge(json.len()));
+        }
+        let workload: Self = serde_json::from_slice(json)?;
+        workload.check()?;
+        Ok(workload)
+    }
+
+    /// The canonical form: RFC 8785 JSON.
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self)
+            .expect("a CAS workload has only strings, integers and maps with string keys")
+    }
+
+    /// The digest that the TEE measures.
+    pub fn digest(&self) -> WorkloadDigest {
+        let mut hasher = Hasher::with_domain("mse-cas-workload-v1");
+        hasher.update(&self.canonical());
+        WorkloadDigest(hasher.finish())
+    }
+
+    /// The rules that the types alone do not express. Whether an anchor is one, the CAS finds out
+    /// when it starts.
+    pub fn check(&self) -> Result<(), InvalidCasWorkload> {
+        if self.format != CAS_FORMAT {
+            return Err(InvalidCasWorkload::Format(self.format));
+        }
+        let field = |field, value, fix| Err(InvalidCasWorkload::Field { field, value, fix });
+        let anchors = &self.simulated_anchors;
+        if anchors.len() > MAX_ANCHORS {
+            let value = format!("{} trust anchors", anchors.len());
+            return field("simulated_anchors", value, "give at most 16");
+        }
+        for (index, anchor) in anchors.iter().enumerate() {
+            if anchor.is_empty() || anchor.len() > MAX_ANCHOR {
+                let value = format!("a trust anchor of {} bytes", anchor.len());
+                let fix = "give the text of a trust anchor file, at most 16 KiB";
+                return field("simulated_anchors", value, fix);
+            }
+            if anchors[..index].contains(anchor) {
+                let value = "the same trust anchor twice".to_owned();
+                return field("simulated_anchors", value, "give each one once");
+            }
+        }
+        if self.resources.memory_mib == 0 || self.resources.millicores == 0 {
+            let value = format!(
+                "{} MiB, {} millicores",
+                self.resources.memory_mib, self.resources.millicores
+            );
+            return field(
+                "resources",
+                value,
+                "a CAS needs memory and a part of a core",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A CAS workload that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidCasWorkload {
+    /// Larger than [`MAX_CAS_JSON`].
+    #[error("the CAS workload is {0} bytes long: at most {MAX_CAS_JSON} are read")]
+    TooLarge(usize),
+    /// Not JSON, or not of this shape.
+    #[error("the CAS workload is malformed: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A format of another time.
+    #[error("the CAS workload has format {0}: this program reads format {CAS_FORMAT}")]
+    Format(u32),
+    /// A field with a value that cannot be.
+    #[error("the CAS workload's `{field}` is `{value}`: {fix}")]
+    Field {
+        /// Path of the field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What to write.
+        fix: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> CasWorkload {
+        CasWorkload {
+            format: CAS_FORMAT,
+            owner: Digest::of(b"owner"),
+            simulated_anchors: vec!["tee = \"simulated\"\n".into()],
+            resources: Resources {
+                memory_mib: 512,
+                millicores: 500,
+            },
+        }
+    }
+
+    #[test]
+    fn canonical_form_is_fixed() {
+        // The digest is a public format: a change here changes what every owner expects.
+        let json = String::from_utf8(example().canonical()).unwrap();
+        assert_eq!(
+            json,
+            format!(
+                r#"{{"format":1,"owner":"{}","resources":{{"memory_mib":512,"millicores":500}},"simulated_anchors":["tee = \"simulated\"\n"]}}"#,
+                Digest::of(b"owner"),
+            )
+        );
+        let expected = Digest::of(&[b"mse-cas-workload-v1\0", json.as_bytes()].concat());
+        assert_eq!(example().digest().0, expected);
+        assert_eq!(CasWorkload::from_json(json.as_bytes()).unwrap(), example());
+    }
+
+    #[test]
+    fn every_field_changes_the_digest() {
+        type Change = fn(&mut CasWorkload);
+        let changes: [(&str, Change); 6] = [
+            ("owner", |w| w.owner.0[31] ^= 1),
+            ("no anchor", |w| w.simulated_anchors.clear()),
+            ("another anchor", |w| w.simulated_anchors[0].push('x')),
+            ("one more anchor", |w| w.simulated_anchors.push("x".into())),
+            ("memory", |w| w.resources.memory_mib += 1),
+            ("cores", |w| w.resources.millicores += 1),
+        ];
+        for (field, change) in changes {
+            let mut changed = example();
+            change(&mut changed);
+            assert_ne!(changed.digest(), example().digest(), "{field}");
+        }
+    }
+
+    #[test]
+    fn strange_workloads_are_refused_by_field() {
+        let json = |change: fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(example()).unwrap();
+            change(&mut value);
+            CasWorkload::from_json(value.to_string().as_bytes())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(json(|v| v["format"] = 2.into()).contains("format 2"));
+        assert!(json(|v| v["owned"] = "x".into()).contains("owned"));
+        assert!(json(|v| v["owner"] = "ab".into()).contains("64 hexadecimal"));
+        assert!(json(|v| v["simulated_anchors"] = serde_json::json!([""])).contains("0 bytes"));
+        assert!(json(|v| v["simulated_anchors"] = serde_json::json!(["a", "a"])).contains("twice"));
+        assert!(json(|v| v["simulated_anchors"] = vec!["a"; 17].into()).contains("at most 16"));
+        assert!(json(|v| v["resources"]["memory_mib"] = 0.into()).contains("resources"));
+        assert!(matches!(
+            CasWorkload::from_json(&vec![b' '; MAX_CAS_JSON + 1]),
+            Err(InvalidCasWorkload::TooLarge(_))
+        ));
+    }
+
+    #[test]
+    fn no_kind_is_read_as_another() {
+        let app = crate::description::tests::example();
+        assert!(CasWorkload::from_json(&app.canonical()).is_err());
+        assert!(crate::Workload::from_json(&example().canonical()).is_err());
+        assert!(crate::ServiceWorkload::from_json(&example().canonical()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = CasWorkload::from_json(&bytes);
+        }
+    }
+}
