@@ -477,6 +477,23 @@ async fn a_cas_that_stays_away_at_the_end_costs_the_last_changes_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_loses_changes_says_so_before_its_time_is_over() {
+    let setup = Setup::new("rollback_protected").await;
+    let mut service = setup
+        .launch("echo two >/data/file; echo ready; while :; do sleep 1; done")
+        .await;
+    service.until_line("ready").await;
+    setup.machine.cas.policies().records_nothing = true;
+    service.enclave.stop(std::time::Duration::from_secs(8));
+    service.finish().await;
+    refused(
+        &service,
+        ServiceCheck::VolumeRecord,
+        "could not be recorded",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_sandbox_or_the_host_cannot_give_is_refused() {
     let setup = Setup::new("rollback_protected").await;
     setup.machine.cas.policies().script("echo ran");

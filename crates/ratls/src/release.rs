@@ -19,7 +19,8 @@
 //! what the grant or the last report said, and `sequence` is one more. Of two enclaves that go on
 //! from the same state one is refused ([`RefusalCode::StaleVolume`]). The same report again is no
 //! conflict: whoever lost the answer asks again. A report by itself opens nothing and tells nothing;
-//! the root is no secret.
+//! the root is no secret. With a stolen ticket a state could be reported that nobody has, which makes
+//! the volume useless: no more than who stores it can do.
 
 use std::collections::BTreeMap;
 

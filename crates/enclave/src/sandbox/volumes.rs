@@ -36,8 +36,11 @@ use super::wire::{self, Event, Kind};
 
 /// Room for as many descriptors as there can be volumes.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_VOLUMES));
-/// How long processes are waited for to stand still. One that waits for a disk cannot stop.
+/// How long processes are waited for to stand still.
 const STOPPING: Duration = Duration::from_secs(1);
+/// How long those that cannot stop because the kernel has them wait: for a disk, or with `vfork`
+/// for a child that has stopped.
+const WAITING: Duration = Duration::from_millis(20);
 /// Between two looks at them.
 const LOOK: Duration = Duration::from_micros(500);
 
@@ -181,11 +184,21 @@ pub(super) fn halt() -> Result<(), StageError> {
         Err(Errno::ESRCH) => return Ok(()),
         Err(error) => return Err(error).doing(|| "stop the app for a moment".into()),
     }
-    let deadline = Instant::now() + STOPPING;
-    while !all_stand_still() && Instant::now() < deadline {
+    let begun = Instant::now();
+    let mut last_moved = begun;
+    loop {
+        let now = Instant::now();
+        match stillness() {
+            Stillness::Stopped => return Ok(()),
+            Stillness::Waits if now - last_moved > WAITING => return Ok(()),
+            Stillness::Waits => {}
+            Stillness::Runs => last_moved = now,
+        }
+        if now - begun > STOPPING {
+            return Ok(());
+        }
         std::thread::sleep(LOOK);
     }
-    Ok(())
 }
 
 /// Lets all of them go on.
@@ -197,28 +210,46 @@ pub(super) fn go_on() {
 /// All processes that the caller may signal, without itself and without process 1.
 const EVERYBODY: Pid = Pid::from_raw(-1);
 
-/// Whether no thread runs. One that is not seen any more has ended.
-fn all_stand_still() -> bool {
+/// How still a thread stands, or the least still of several.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Stillness {
+    /// It is stopped, or over.
+    Stopped,
+    /// The kernel has it wait for something, and will not stop it meanwhile.
+    Waits,
+    Runs,
+}
+
+/// Of all threads of all processes. One that is not seen any more has ended.
+fn stillness() -> Stillness {
     let numbered = |path: &str| {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
     };
     numbered("/proc")
         .filter(|process| *process != 1)
-        .all(|process| {
+        .flat_map(|process| {
             let tasks = format!("/proc/{process}/task");
-            numbered(&tasks).all(|task| {
-                fs::read_to_string(format!("{tasks}/{task}/stat"))
-                    .map_or(true, |stat| stands_still(&stat))
-            })
+            let stats: Vec<String> = numbered(&tasks)
+                .filter_map(|task| fs::read_to_string(format!("{tasks}/{task}/stat")).ok())
+                .collect();
+            stats
         })
+        .map(|stat| stillness_of(&stat))
+        .max()
+        .unwrap_or(Stillness::Stopped)
 }
 
 /// The state follows the name, which is in brackets and may hold anything.
-fn stands_still(stat: &str) -> bool {
-    stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.trim_start().chars().next())
-        .is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+fn stillness_of(stat: &str) -> Stillness {
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    match state {
+        None | Some('T' | 't' | 'Z' | 'X') => Stillness::Stopped,
+        Some('D') => Stillness::Waits,
+        Some(_) => Stillness::Runs,
+    }
 }
 
 #[cfg(test)]
@@ -230,15 +261,16 @@ mod tests {
     #[test]
     fn a_thread_stands_still_if_it_is_stopped_or_over() {
         for (stat, expected) in [
-            ("7 (sh) T 1 7", true),
-            ("7 (a) R (b) Z 1 7", true),
-            ("7 (T) S 1 7", false),
-            ("7 (x) R 1 7", false),
-            ("7 (x) D 1 7", false),
-            ("", true),
+            ("7 (sh) T 1 7", Stillness::Stopped),
+            ("7 (a) R (b) Z 1 7", Stillness::Stopped),
+            ("7 (T) S 1 7", Stillness::Runs),
+            ("7 (x) R 1 7", Stillness::Runs),
+            ("7 (x) D 1 7", Stillness::Waits),
+            ("", Stillness::Stopped),
         ] {
-            assert_eq!(stands_still(stat), expected, "{stat}");
+            assert_eq!(stillness_of(stat), expected, "{stat}");
         }
+        assert!(Stillness::Stopped < Stillness::Waits && Stillness::Waits < Stillness::Runs);
     }
 
     #[tokio::test]

@@ -50,6 +50,10 @@ const HOME: &str = "/root";
 const RELEASED_BYTES: u64 = 6 * mse_ratls::release::MAX_RELEASE as u64;
 /// How long a program may take to stop when its release has ended.
 const END_OF_LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How long the CAS is waited for to record the last changes to volumes, if nobody is in a hurry.
+const LAST_COMMIT: Duration = Duration::from_secs(20);
+/// And at least, if somebody is: one attempt.
+const HASTY_COMMIT: Duration = Duration::from_secs(2);
 /// How long the end of the program's output is waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a sandbox that was killed counts as: 128 and SIGKILL.
@@ -222,6 +226,7 @@ impl<'a> Prepared<'a> {
             program: self.program,
             released,
         };
+        let mut patience = LAST_COMMIT;
         let ended = tokio::select! {
             exit = handle.wait() => exit.map(Ended::Program).map_err(ServiceError::from),
             end = ordered_end(&mut orders) => {
@@ -229,6 +234,7 @@ impl<'a> Prepared<'a> {
                 if keeping.is_needed() {
                     // The other half is for the last commit.
                     grace /= 2;
+                    patience = grace.clamp(HASTY_COMMIT, LAST_COMMIT);
                 }
                 tokio::select! {
                     () = stop(&handle, grace) => {}
@@ -246,7 +252,7 @@ impl<'a> Prepared<'a> {
             }
         };
         // No process of the program is left.
-        match (ended, keeping.finish().await) {
+        match (ended, keeping.finish(patience).await) {
             (Ok(_), Err(error)) => Err(error.into()),
             (ended, _) => ended,
         }

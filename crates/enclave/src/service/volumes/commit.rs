@@ -62,13 +62,13 @@ pub(super) fn restore(
         Opened::ToRead(mut snapshot) => {
             snapshot
                 .restore_into(&path_of(directory()?))
-                .map_err(|error| failed(error.into()))?;
+                .map_err(|error| failed(Problem::of_restore(error)))?;
             None
         }
         Opened::ToWrite { mut volume, .. } => {
             volume
                 .restore_into(&path_of(directory()?))
-                .map_err(|error| failed(error.into()))?;
+                .map_err(|error| failed(Problem::of_restore(error)))?;
             Some(volume)
         }
     };

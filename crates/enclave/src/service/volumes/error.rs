@@ -36,8 +36,8 @@ pub(super) enum Problem {
         found: Protection,
         wanted: Protection,
     },
-    #[error("it holds {bytes} bytes, and the service has {memory} bytes of memory")]
-    TooLarge { bytes: u64, memory: u64 },
+    #[error("it does not fit the service's memory: give the service more")]
+    TooLarge,
     #[error("it cannot be handed to the program: {0}")]
     HandOver(#[source] io::Error),
     #[error(transparent)]
@@ -50,6 +50,17 @@ pub(super) enum Problem {
     NotRecorded { seconds: u64, last: String },
     #[error("the work on it broke off")]
     BrokeOff,
+}
+
+impl Problem {
+    pub(super) fn of_restore(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Target(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Self::TooLarge
+            }
+            error => error.into(),
+        }
+    }
 }
 
 impl VolumeError {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use mse_volume::{CommitError, Prepared};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::commit::{Kept, Site, restore};
 use super::error::{Problem, VolumeError};
 use super::order::{Opened, Order};
-use super::record::Record;
+use super::record::{Ending, Record};
 use crate::sandbox::Pauses;
 
 /// Changes are looked for each time after so long.
@@ -35,7 +35,7 @@ impl Keeper {
         memory: u64,
         record: Record,
     ) -> Result<Self, VolumeError> {
-        let (_going_on, mut ending) = watch::channel(false);
+        let (_going_on, mut ending) = watch::channel(None);
         let mut kept = Vec::new();
         for (index, order) in orders.into_iter().enumerate() {
             let name = order.name.clone();
@@ -51,7 +51,13 @@ impl Keeper {
             let opened = opened?;
             let bytes = opened.bytes();
             if bytes > memory {
-                return Err(failed(Problem::TooLarge { bytes, memory }));
+                // Holes count in it, and take no memory: it may fit.
+                tracing::warn!(
+                    volume = name,
+                    bytes,
+                    memory,
+                    "the volume is larger than the service's memory"
+                );
             }
             let mut sequence = order.sequence;
             if let Opened::ToWrite {
@@ -78,7 +84,7 @@ impl Keeper {
 
     /// Commits from now on. `pauses` stops the program for the time that its files are read.
     pub(in crate::service) fn start(self, pauses: Pauses) -> Keeping {
-        let (end, ending) = watch::channel(false);
+        let (end, ending) = watch::channel(None);
         let (failure, failed) = watch::channel(false);
         let work = Work {
             keeper: self,
@@ -99,7 +105,7 @@ impl Keeper {
 /// Volumes that are being committed.
 pub(in crate::service) struct Keeping {
     is_needed: bool,
-    end: watch::Sender<bool>,
+    end: watch::Sender<Option<Instant>>,
     failed: watch::Receiver<bool>,
     task: JoinHandle<Result<(), VolumeError>>,
 }
@@ -116,11 +122,11 @@ impl Keeping {
         let _ = self.failed.wait_for(|failed| *failed).await;
     }
 
-    /// Commits for the last time: no process of the program is left. Gives the first error that
-    /// there was.
-    pub(in crate::service) async fn finish(self) -> Result<(), VolumeError> {
+    /// Commits for the last time: no process of the program is left. The CAS is waited for at most
+    /// for `patience`. Gives the first error that there was.
+    pub(in crate::service) async fn finish(self, patience: Duration) -> Result<(), VolumeError> {
         // Fails only if the work broke off.
-        let _ = self.end.send(true);
+        let _ = self.end.send(Some(Instant::now() + patience));
         self.task.await.unwrap_or_else(|_| Err(broke_off()))
     }
 }
@@ -139,7 +145,7 @@ enum Why {
 struct Work {
     keeper: Keeper,
     pauses: Pauses,
-    ending: watch::Receiver<bool>,
+    ending: Ending,
     failure: watch::Sender<bool>,
     first_error: Option<VolumeError>,
 }
@@ -152,7 +158,7 @@ impl Work {
             while self.first_error.is_none() {
                 let why = tokio::select! {
                     biased;
-                    _ = ending.wait_for(|ending| *ending) => break,
+                    _ = ending.wait_for(Option::is_some) => break,
                     () = self.pauses.commit_asked(&mut asked) => Why::Asked,
                     () = sleep(INTERVAL) => {
                         looks = looks.wrapping_add(1);
@@ -167,7 +173,7 @@ impl Work {
             let _ = self.failure.send(true);
         }
         // What is not lost is committed even so. Fails only if nobody waits for it.
-        let _ = ending.wait_for(|ending| *ending).await;
+        let _ = ending.wait_for(Option::is_some).await;
         self.commit(Why::Ended).await;
         self.first_error.map_or(Ok(()), Err)
     }

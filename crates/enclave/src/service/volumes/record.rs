@@ -1,7 +1,6 @@
 //! The record of the CAS: no state counts before it is there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mse_ratls::release::RefusalCode;
 use mse_tee::attester::Attester;
@@ -13,8 +12,8 @@ use super::error::Problem;
 use crate::service::cas::{Cas, CasError, NewState, Standing};
 use crate::service::renewal::{Backoff, grace_of};
 
-/// How long the CAS is waited for when the program has ended.
-const LAST_PATIENCE: Duration = Duration::from_secs(20);
+/// Until when the CAS is waited for; nothing as long as the program runs.
+pub(super) type Ending = watch::Receiver<Option<Instant>>;
 
 /// The way to the record.
 #[derive(Clone)]
@@ -26,13 +25,13 @@ pub(in crate::service) struct Record {
 
 impl Record {
     /// Repeats the report until it is answered: for the grace of a renewal, and once the program
-    /// has ended (`ending`) only [`LAST_PATIENCE`] more.
+    /// has ended not longer than `ending` says.
     pub(super) async fn put(
         &self,
         name: &str,
         previous: u64,
         root: VolumeRoot,
-        ending: &mut watch::Receiver<bool>,
+        ending: &mut Ending,
     ) -> Result<u64, Problem> {
         let state = NewState {
             name,
@@ -45,10 +44,8 @@ impl Record {
         let mut backoff = Backoff::new();
         let mut last = None;
         loop {
-            let is_ending = *ending.borrow_and_update();
-            if is_ending {
-                deadline = deadline.min(Instant::now() + LAST_PATIENCE);
-            }
+            let end = *ending.borrow_and_update();
+            deadline = end.map_or(deadline, |end| deadline.min(end));
             match timeout_at(deadline, self.ask(&state)).await {
                 Ok(Ok(())) => return Ok(state.sequence),
                 Ok(Err(error)) => {
@@ -69,7 +66,7 @@ impl Record {
             }
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = ending.changed(), if !is_ending => {}
+                _ = ending.changed(), if end.is_none() => {}
             }
         }
     }
