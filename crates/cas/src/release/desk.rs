@@ -290,7 +290,9 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             Ok(Recording::AlreadyThere) => return Ok(true),
             Ok(Recording::Advance { id, sequence, root }) => (id, sequence, root),
             Err(refused) => {
-                self.record_stale(loaded, mount, state).await;
+                if refused.code == RefusalCode::StaleVolume {
+                    self.record_stale(loaded, mount, state).await;
+                }
                 return Err(refused);
             }
         };
