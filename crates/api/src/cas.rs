@@ -327,8 +327,9 @@ pub struct Rotation {
     pub session: String,
     /// The secret.
     pub secret: String,
-    /// Seconds for which the value before stays accepted: services that ask for it as
-    /// `name:…` get the new one, and the one before as `name.previous`. 0: not at all.
+    /// Seconds for which the value before stays accepted: `name` is the new one, `name:previous`
+    /// the one before until then, and `name:presented` the one before for half of it. 0: not at
+    /// all.
     #[serde(default)]
     pub grace: u64,
 }

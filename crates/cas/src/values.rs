@@ -1,6 +1,6 @@
 //! The values of a session's secrets: generated here, given by the owner, or another session's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use mse_crypto::Zeroizing;
@@ -21,6 +21,8 @@ pub struct Values {
     current: BTreeMap<SecretName, Value>,
     /// Those before, where they are still accepted.
     previous: BTreeMap<SecretName, Value>,
+    /// Of those, which are shown rather than the current ones.
+    presented: BTreeSet<SecretName>,
 }
 
 /// Gives what other sessions export.
@@ -129,7 +131,7 @@ impl Values {
     pub fn of(values: impl IntoIterator<Item = (SecretName, Value)>) -> Self {
         Self {
             current: values.into_iter().collect(),
-            previous: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -140,9 +142,12 @@ impl Values {
         self
     }
 
-    /// With a value that is still accepted after a rotation.
+    /// With a value that is still accepted after a rotation, and perhaps still the one to show.
     #[must_use]
-    pub fn with_previous(mut self, name: SecretName, value: Value) -> Self {
+    pub fn with_previous(mut self, name: SecretName, value: Value, is_presented: bool) -> Self {
+        if is_presented {
+            self.presented.insert(name.clone());
+        }
         self.previous.insert(name, value);
         self
     }
@@ -225,7 +230,10 @@ impl Values {
         let name = reference.secret().ok_or_else(missing)?;
         let value = match reference.edition() {
             Edition::Current => self.get(name),
-            Edition::Previous => self.previous.get(name).or_else(|| self.get(name)),
+            Edition::Presented if !self.presented.contains(name) => self.get(name),
+            Edition::Previous | Edition::Presented => {
+                self.previous.get(name).or_else(|| self.get(name))
+            }
         }
         .ok_or_else(missing)?;
         let format = reference

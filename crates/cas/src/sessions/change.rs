@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use mse_api::cas::Upload;
 use mse_audit::entry::{CheckName, Event, SessionOperation};
 use mse_crypto::{Digest, Zeroizing};
-use mse_secrets::Versioned;
 use mse_session::{
     Diagnostic, Operation, SecretName, SecretSource, SecretStore, Session, SessionHash, SessionName,
 };
@@ -434,9 +433,8 @@ fn first(session: &Session, hash: SessionHash, made: &Gathered) -> Vault {
     let own = made.values.iter().filter(|(name, _)| is_own(session, name));
     let secrets = own.map(|(name, value)| {
         let held = Held {
-            value: Versioned::new(value.clone()),
-            is_given: false,
             fetched: fetch(made, name, now),
+            ..Held::new(value.clone())
         };
         (name.clone(), held)
     });
@@ -465,8 +463,9 @@ fn succeeded(session: &Session, hash: SessionHash, made: &Gathered, before: &Loa
         next.value = old.value.clone();
         if same || stays {
             next.is_given = old.is_given;
+            next.presented_at = old.presented_at;
         } else {
-            next.value.rotate(value, now, None);
+            next.rotate(value, now, None);
         }
     }
     vault

@@ -189,7 +189,8 @@ impl Sessions {
         let grace = vault
             .secrets
             .values()
-            .filter_map(|held| held.value.grace_until());
+            .flat_map(|held| [held.value.grace_until(), held.presented_at()])
+            .flatten();
         let changes_at = grace
             .filter(|until| *until > now)
             .chain(vault.values(now).renew_at())
@@ -240,7 +241,7 @@ impl Sessions {
                 continue;
             };
             // What was issued before stays valid until its end, by itself.
-            let version = held.value.rotate(value, now, None);
+            let version = held.rotate(value, now, None);
             count += 1;
             write = write.audit(rotated(&name, loaded.hash(), &secret, version, None));
         }

@@ -100,7 +100,7 @@ impl Sessions {
             };
             held.fetched = Some(Fetch::at(freshness, now));
             if held.value.current().value.to_bytes() != fetched.value.to_bytes() {
-                let version = held.value.rotate(fetched.value, now, None);
+                let version = held.rotate(fetched.value, now, None);
                 write = write.audit(rotated(name, loaded.hash(), secret, version, None));
             }
         }

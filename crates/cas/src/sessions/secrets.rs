@@ -142,7 +142,7 @@ impl Sessions {
         let mut vault = loaded.vault.clone();
         let mut write = Write::new();
         if let Some(held) = vault.secrets.get_mut(secret) {
-            let version = held.value.rotate(value, SystemTime::now(), grace);
+            let version = held.rotate(value, SystemTime::now(), grace);
             held.is_given = is_given;
             let name = &loaded.session.name;
             write = write.audit(rotated(name, loaded.hash(), secret, version, asker.actor()));

@@ -344,6 +344,7 @@ async fn a_rotated_value_and_the_one_before_are_accepted_for_the_grace() {
                 .clone();
             String::from_utf8(loaded.values.render(&reference).unwrap().to_vec()).unwrap()
         };
+        assert_eq!(text("$$MSE::p:presented$$"), text("$$MSE::p:previous$$"));
         (text("$$MSE::p$$"), text("$$MSE::p:previous$$"))
     };
     let (first, before) = render().await;

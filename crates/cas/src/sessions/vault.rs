@@ -2,10 +2,10 @@
 //! values change together.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mse_crypto::Zeroizing;
-use mse_secrets::{Value, Versioned};
+use mse_secrets::{Validity, Value, Versioned};
 use mse_session::{SecretName, SessionHash};
 
 use crate::sources::Freshness;
@@ -28,6 +28,38 @@ pub(super) struct Held {
     pub(super) is_given: bool,
     /// Of a value that is kept outside of the CAS.
     pub(super) fetched: Option<Fetch>,
+    /// From when on the current value is the one to show, seconds since 1970: half of the grace.
+    pub(super) presented_at: Option<u64>,
+}
+
+impl Held {
+    /// A value that nobody gave and that was never another.
+    pub(super) fn new(value: Value) -> Self {
+        Self {
+            value: Versioned::new(value),
+            is_given: false,
+            fetched: None,
+            presented_at: None,
+        }
+    }
+
+    /// Makes `value` the current one; gives its number. The one before is accepted for the grace.
+    pub(super) fn rotate(&mut self, value: Value, now: SystemTime, grace: Option<Validity>) -> u64 {
+        self.presented_at = grace
+            .and_then(|grace| now.checked_add(grace.duration() / 2))
+            .map(seconds);
+        self.value.rotate(value, now, grace)
+    }
+
+    /// When the value to show is another.
+    pub(super) fn presented_at(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.presented_at?))
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// When a value was fetched, and which.
@@ -45,8 +77,7 @@ impl Fetch {
         let refresh_at = freshness
             .refresh_after
             .and_then(|after| now.checked_add(after))
-            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .map(|since| since.as_secs());
+            .map(seconds);
         Self {
             version: freshness.version,
             refresh_at,
@@ -123,11 +154,15 @@ impl Vault {
             .iter()
             .filter_map(|(name, held)| {
                 let before = held.value.accepted(now).nth(1)?;
-                Some((name.clone(), before.value.clone()))
+                let is_presented = held.presented_at().is_some_and(|at| now < at);
+                Some((name.clone(), before.value.clone(), is_presented))
             })
-            .fold(Values::of(current), |values, (name, value)| {
-                values.with_previous(name, value)
-            })
+            .fold(
+                Values::of(current),
+                |values, (name, value, is_presented)| {
+                    values.with_previous(name, value, is_presented)
+                },
+            )
     }
 
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -135,6 +170,7 @@ impl Vault {
         for (name, held) in &self.secrets {
             field(&mut bytes, name.as_str().as_bytes());
             let mut about = vec![u8::from(held.is_given)];
+            about.extend(held.presented_at.unwrap_or(u64::MAX).to_be_bytes());
             about.extend(held.fetched.map(Fetch::to_bytes).into_iter().flatten());
             field(&mut bytes, &about);
             field(&mut bytes, &held.value.to_bytes());
@@ -147,7 +183,9 @@ impl Vault {
         let mut secrets = BTreeMap::new();
         while !rest.is_empty() {
             let name = std::str::from_utf8(take(&mut rest)?).ok()?.parse().ok()?;
-            let (given, fetched) = take(&mut rest)?.split_first()?;
+            let (given, about) = take(&mut rest)?.split_first()?;
+            let (presented_at, fetched) = about.split_first_chunk()?;
+            let presented_at = u64::from_be_bytes(*presented_at);
             let is_given = match given {
                 0 => false,
                 1 => true,
@@ -164,6 +202,7 @@ impl Vault {
                     value,
                     is_given,
                     fetched,
+                    presented_at: (presented_at != u64::MAX).then_some(presented_at),
                 },
             );
         }
@@ -196,8 +235,6 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use mse_secrets::{Given, Kind};
     use proptest::prelude::*;
 
@@ -220,6 +257,7 @@ mod tests {
             value,
             is_given,
             fetched: fetched.filter(|_| is_given),
+            presented_at: Some(9).filter(|_| !is_given),
         };
         let vault = Vault {
             made_for: SessionHash([5; 32]),
