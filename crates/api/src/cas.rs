@@ -298,7 +298,7 @@ pub struct ProposalList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretList {
-    /// In order of name.
+    /// In the order of the session.
     pub secrets: Vec<SecretLine>,
 }
 
