@@ -65,6 +65,10 @@ impl Seen {
             return Ok(());
         };
         match self.load()? {
+            Some(known) if known.sequence == sequence && known.head != head => {
+                Err(forked(sequence))
+            }
+            // Another replica may be a little behind.
             Some(known) if known.sequence >= sequence => Ok(()),
             _ => self.write(sequence, head),
         }
@@ -102,6 +106,16 @@ impl Seen {
     }
 }
 
+fn forked(sequence: u64) -> Failure {
+    Failure::new(
+        Exit::RolledBack,
+        format!(
+            "THE STORE OF THE CAS WAS FORKED: its transaction {sequence} is not the one that was seen before"
+        ),
+    )
+    .with_hint("give this CAS nothing and take nothing from it before its owner has told you why")
+}
+
 /// The name of the file, in the folder of the pins.
 pub(super) fn file_name(name: &CasName) -> String {
     format!("{name}.position")
@@ -131,10 +145,12 @@ mod tests {
         assert!(one.load().unwrap().is_none());
         one.remember(None).unwrap();
         assert!(one.load().unwrap().is_none());
-        for position in ["7:ff", "3:00", "no", "x:1"] {
+        for position in ["7:ff", "3:00", "7:ff", "no", "x:1"] {
             one.remember(Some(position)).unwrap();
             assert_eq!(one.load().unwrap().unwrap().to_string(), "7:ff");
         }
+        let forked = one.remember(Some("7:fe"));
+        assert_eq!(forked.unwrap_err().exit(), Exit::RolledBack);
         one.remember(Some("8:ee")).unwrap();
         assert_eq!(one.load().unwrap().unwrap().to_string(), "8:ee");
         assert!(seen(folder.path(), "bb").load().unwrap().is_none());

@@ -407,9 +407,10 @@ impl Connection {
             if let Some(position) = position_of(&response) {
                 self.position = Some(position);
             }
-            let limit = match response.status().is_success() {
-                true => limit,
-                false => limit.min(MAX_SMALL),
+            let limit = if response.status().is_success() {
+                limit
+            } else {
+                limit.min(MAX_SMALL)
             };
             let (parts, body) = response.into_parts();
             Ok(Response::from_parts(parts, collect(body, limit).await?))

@@ -16,6 +16,7 @@ use super::source::{Reading, Rules, one_standard_input, wrong_usage};
 use super::stored::{self, Current};
 use crate::cas::{CasChoice, KnownCas};
 use crate::cli::Scene;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::{Report, bad, caution, counted, good, pairs};
 
@@ -59,13 +60,11 @@ impl Diff {
         let [old, new] = places;
         let old = old.session(&rules, cas.as_mut()).await?;
         let mut new = new.session(&rules, cas.as_mut()).await?;
-        match (&old.stored, &new.stored) {
-            (Some(current), None) if old.session.name == new.session.name => {
-                if !new.is_signed {
-                    stored::complete(&mut new.session, current);
-                }
-            }
-            _ => {}
+        if let (Some(current), None) = (&old.stored, &new.stored)
+            && old.session.name == new.session.name
+            && !new.is_signed
+        {
+            stored::complete(&mut new.session, current);
         }
         scene
             .ui
@@ -105,7 +104,12 @@ impl<'a> Place<'a> {
                 })
             }
             (Self::File(file), _) => {
-                let loaded = rules.load(file)?;
+                let loaded = rules.load(file).map_err(|failure| match failure.exit() {
+                    Exit::NotFound => failure.with_hint(
+                        "`cas:NAME` is a session at a CAS; `-` stands for standard input",
+                    ),
+                    _ => failure,
+                })?;
                 Ok(Compared {
                     is_signed: loaded.signed.is_some(),
                     session: loaded.session,

@@ -1,7 +1,7 @@
 //! `mse session revoke`
 
 use clap::Args;
-use mse_api::cas::{Done, Revocation, SESSION_REVOKE};
+use mse_api::cas::{Done, Revocation, SESSION_REVOKE, SessionState};
 use mse_session::SessionHash;
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ impl Revoke {
         scene.ui.report(&Revoked {
             name: revocation.name,
             hash: revocation.hash,
-            revoked: true,
+            state: SessionState::Revoked,
         })
     }
 }
@@ -59,7 +59,7 @@ impl Revoke {
 struct Revoked {
     name: String,
     hash: String,
-    revoked: bool,
+    state: SessionState,
 }
 
 impl Report for Revoked {

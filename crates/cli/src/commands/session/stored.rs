@@ -97,9 +97,10 @@ impl Update {
             prove_update(&self.file, &sendable)?;
         }
         let mut cas = self.sending.cas.open(scene).await?;
-        let sendable = match self.latest {
-            true => latest(&mut cas, &self.file, sendable).await?,
-            false => sendable,
+        let sendable = if self.latest {
+            latest(&mut cas, &self.file, sendable).await?
+        } else {
+            sendable
         };
         let upload = upload(scene, &cas, sendable)?;
         self.sending.send(scene, &mut cas, &upload).await
