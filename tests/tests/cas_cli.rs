@@ -239,7 +239,23 @@ fn sessions(machine: &CasMachine, cas: &RunningCas, owner: &User) {
         .collect();
     assert_eq!(names, ["team", "team/shop"]);
 
-    // Encrypted to this CAS, and to another one.
+    encrypted(owner);
+    others(cas, owner);
+
+    // Revoked for good.
+    let revoke = ["session", "revoke", "team/shop", "--hash", &first];
+    owner.refused(&revoke, 2, "--yes");
+    owner.refused(&[&revoke[..], &["--yes"]].concat(), 12, "is at version");
+    let revoke = ["session", "revoke", "team/shop", "--hash", &second, "--yes"];
+    owner.done(&revoke);
+    owner.refused(&revoke, 12, "revoked");
+    let listed = owner.json(&["session", "list", "team/shop"]);
+    assert_eq!(listed["sessions"][0]["state"], "revoked");
+    owner.refused(&update, 12, "revoked");
+}
+
+/// Encrypted to this CAS, and to another one.
+fn encrypted(owner: &User) {
     let key = owner.json(&["cas", "list"])["cases"][0]["session_encryption_key"].clone();
     owner.write("sealed.yml", &session("sealed", ""));
     for (key, file) in [
@@ -263,8 +279,10 @@ fn sessions(machine: &CasMachine, cas: &RunningCas, owner: &User) {
         3,
         "nothing can be filled in",
     );
+}
 
-    // Others, and nobody in particular.
+/// Who may not, and who is not the CAS.
+fn others(cas: &RunningCas, owner: &User) {
     let stranger = User::with_pins_of(owner, Some(&Person::new()));
     stranger.refused(&["session", "read", "team/shop"], 13, "may not");
     stranger.write("mine.yml", &session("mine", ""));
@@ -288,17 +306,6 @@ fn sessions(machine: &CasMachine, cas: &RunningCas, owner: &User) {
     let listed = by_environment.env("MSE_CAS_NAME", "here").output().unwrap();
     assert!(listed.status.success(), "{listed:?}");
     owner.done(&["cas", "forget", "fake"]);
-
-    // Revoked for good.
-    let revoke = ["session", "revoke", "team/shop", "--hash", &first];
-    owner.refused(&revoke, 2, "--yes");
-    owner.refused(&[&revoke[..], &["--yes"]].concat(), 12, "is at version");
-    let revoke = ["session", "revoke", "team/shop", "--hash", &second, "--yes"];
-    owner.done(&revoke);
-    owner.refused(&revoke, 12, "revoked");
-    let listed = owner.json(&["session", "list", "team/shop"]);
-    assert_eq!(listed["sessions"][0]["state"], "revoked");
-    owner.refused(&update, 12, "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -488,9 +495,13 @@ fn governance(machine: &CasMachine, cas: &RunningCas, owner: &User) {
     owner.refused(&vote("approve", "a.pem"), 6, "no proposal");
     owner.refused(&["session", "propose", "signed"], 12, "is at version");
 
-    // Another one, which is dropped.
     let second = taken["hash"].as_str().unwrap();
-    owner.write("signable.yml", &complete.replace(first, second));
+    dropped(owner, &complete.replace(first, second));
+}
+
+/// A proposal is dropped by who proposed it: known by the key of TLS.
+fn dropped(owner: &User, complete: &str) {
+    owner.write("signable.yml", complete);
     owner.done(&[
         "session",
         "sign",
@@ -502,7 +513,6 @@ fn governance(machine: &CasMachine, cas: &RunningCas, owner: &User) {
     ]);
     let proposed = owner.json(&["session", "propose", "again"]);
     let id = proposed["id"].as_str().unwrap();
-    // By the owner's TLS key alone it was proposed.
     owner.done(&["session", "drop", "board", id]);
     assert_eq!(
         owner.json(&["session", "proposals", "board"]),
