@@ -1,9 +1,10 @@
-//! What a service and a CAS send each other.
+//! What a CAS and its services and clients send each other.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use mse_crypto::hpke::{self, KeyPair};
 use mse_ratls::ChannelBinding;
+use mse_ratls::cas::{AttestAnswer, AttestRequest, CasReport};
 use mse_ratls::release::{
     Configuration, ReleaseChallenge, ReleaseRefusal, ReleaseRequest, RenewalRequest, SealedRelease,
     Target,
@@ -15,6 +16,9 @@ fuzz_target!(|json: &[u8]| {
     let _ = serde_json::from_slice::<RenewalRequest>(json);
     let _ = serde_json::from_slice::<SealedRelease>(json);
     let _ = serde_json::from_slice::<ReleaseRefusal>(json);
+    let _ = serde_json::from_slice::<AttestAnswer>(json);
+    let _ = serde_json::from_slice::<AttestRequest>(json).map(|request| request.nonce());
+    let _ = CasReport::from_json(json);
     let target = Target {
         session: "team/shop".into(),
         service: "web".into(),

@@ -180,6 +180,20 @@ impl CasMachine {
         })
     }
 
+    /// Launches it and ends it as soon as the file `name` is in its folder.
+    pub async fn cut_off(&self, spec: CasSpec, name: &str) {
+        let file = spec.data.join(name);
+        let mut enclave = self.runtime.launch_cas(spec).await.unwrap();
+        let seen = timeout(Duration::from_secs(60), async {
+            while !file.exists() {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        });
+        seen.await.expect("the file is made within a minute");
+        enclave.kill();
+        while !matches!(next(&mut enclave).await, EnclaveEvent::Exited { .. }) {}
+    }
+
     /// What a CAS of `workload` on this machine must turn out to be.
     pub fn expected(&self, workload: &CasWorkload) -> ExpectedCas {
         ExpectedCas {

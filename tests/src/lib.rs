@@ -7,5 +7,6 @@ pub mod enclave;
 pub mod operator;
 pub mod platform;
 pub mod programs;
+pub mod releases;
 pub mod rest;
 pub mod services;

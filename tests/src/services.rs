@@ -88,21 +88,14 @@ impl ServiceMachine {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             one_time_password: None,
+            volumes: BTreeMap::new(),
             release_timeout: Duration::from_secs(20),
         }
     }
 
     /// Launches it.
     pub async fn launch(&self, spec: ServiceSpec) -> Service {
-        let enclave = self.runtime.launch_service(spec).await.unwrap();
-        Service {
-            enclave,
-            lines: Vec::new(),
-            log: Vec::new(),
-            phases: Vec::new(),
-            end: None,
-            how: None,
-        }
+        Service::of(self.runtime.launch_service(spec).await.unwrap())
     }
 
     /// Launches what [`Self::spec`] says and follows it to its end.
@@ -135,6 +128,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// One that was launched just now.
+    pub fn of(enclave: RunningEnclave) -> Self {
+        Self {
+            enclave,
+            lines: Vec::new(),
+            log: Vec::new(),
+            phases: Vec::new(),
+            end: None,
+            how: None,
+        }
+    }
+
     /// Follows it to its end.
     pub async fn finish(&mut self) {
         while self.how.is_none() {

@@ -12,6 +12,7 @@ use mse_attest::{CheckName, Policy, Reason};
 use mse_crypto::Digest;
 use mse_ratls::cas::client::{CasError, connect_pinned, first_contact};
 use mse_ratls::cas::{AttestError, CasReport, ExpectedCas};
+use mse_runtime::process::CasSpec;
 use mse_tests::cas_program::{CasMachine, Person, RunningCas};
 use mse_tests::programs::program;
 use mse_workload::launch::CasStart;
@@ -201,6 +202,43 @@ async fn joining_and_recovering_are_refused_clearly() {
         assert!(refused.contains("has no"), "{refused}");
     }
     assert!(!machine.data().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_is_killed_anywhere_is_finished_or_was_done() {
+    let machine = machine().await;
+    let points = [
+        "lock",
+        "root-key.sealed.new",
+        "store.db",
+        "witness",
+        "root-key.sealed",
+    ];
+    for point in points {
+        let data = machine.folder.path().join(format!("cut-at-{point}"));
+        let spec = |start| CasSpec {
+            data: data.clone(),
+            ..machine.spec(start)
+        };
+        machine.cut_off(spec(CasStart::Create), point).await;
+        let is_done = data.join("root-key.sealed").exists();
+        let opened = machine.launch(spec(CasStart::Open)).await;
+        let first = match (opened, is_done) {
+            (Ok(cas), true) => cas,
+            (Err(why), false) => {
+                let says = ["create one", "start with `create` again"];
+                assert!(says.iter().any(|one| why.contains(one)), "{point}: {why}");
+                machine.launch(spec(CasStart::Create)).await.unwrap()
+            }
+            (Ok(_), false) => panic!("{point}: something without a key file was opened"),
+            (Err(why), true) => panic!("{point}: {why}"),
+        };
+        let key = first.key;
+        first.stop().await;
+        let again = machine.launch(spec(CasStart::Open)).await.unwrap();
+        assert_eq!(again.key, key, "{point}");
+        again.stop().await;
+    }
 }
 
 /// Ends TLS with a certificate of its own and passes on what was said, both ways.

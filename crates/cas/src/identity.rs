@@ -114,6 +114,11 @@ impl Identity {
     }
 }
 
+/// Whether a certificate can carry all of these names.
+pub fn check_names(names: &[String]) -> Result<(), IdentityError> {
+    names.iter().try_for_each(|name| san(name).map(drop))
+}
+
 /// The key that encrypted sessions are sealed to: derived, so that it is the same in all replicas.
 pub fn session_encryption_key(root: &SealingKey) -> hpke::KeyPair {
     hpke::KeyPair::derive(root.derive("mse-cas-session-encryption-v1", b"").expose())

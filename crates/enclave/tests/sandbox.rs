@@ -824,6 +824,7 @@ fn plan(serve: AppCommand) -> SandboxPlan {
             read_only: Vec::new(),
             socket_dir: None,
             released: Vec::new(),
+            volumes: Vec::new(),
         },
         launch: LaunchPlan {
             prepare: Vec::new(),

@@ -217,6 +217,8 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Six digits, if the session asks for them.
     pub one_time_password: Option<String>,
+    /// Folders for the encrypted volumes of the session, absolute, by their names in it.
+    pub volumes: BTreeMap<String, PathBuf>,
     /// How long the enclave tries to get its release.
     pub release_timeout: Duration,
 }
@@ -232,6 +234,7 @@ impl ServiceSpec {
             one_time_password: self.one_time_password,
             release_seconds: self.release_timeout.as_secs(),
             app_uid: instance.app_uid(),
+            volumes: self.volumes,
         }))
     }
 }

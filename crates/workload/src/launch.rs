@@ -115,6 +115,9 @@ pub struct ServiceLaunch {
     pub release_seconds: u64,
     /// The uid the program runs as outside its user namespace, when the launcher is root.
     pub app_uid: Option<u32>,
+    /// Folders for the encrypted volumes of the session, by their names in it.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, PathBuf>,
 }
 
 /// What the launcher puts at a CAS's disposal. All of it but the workload is unmeasured: what the
@@ -279,6 +282,13 @@ pub enum ServiceCheck {
     Renewal,
     /// 73: the session was not revoked, and still releases to this enclave.
     Revocation,
+    /// 74: the folder of a volume holds the recorded state, and not an old copy, a fork or nothing.
+    VolumeStale,
+    /// 75: a volume can be read and written: it is whole, and opens under its key.
+    Volume,
+    /// 76: the CAS records the states of a volume: nobody else has written meanwhile, and it
+    /// could be reached in time.
+    VolumeRecord,
 }
 
 impl fmt::Display for ServiceCheck {
@@ -294,6 +304,9 @@ impl fmt::Display for ServiceCheck {
             Self::Machine => "machine",
             Self::Renewal => "renewal",
             Self::Revocation => "revocation",
+            Self::VolumeStale => "volume-stale",
+            Self::Volume => "volume",
+            Self::VolumeRecord => "volume-record",
         })
     }
 }
@@ -312,6 +325,9 @@ impl ServiceCheck {
             Self::Machine => 71,
             Self::Renewal => 72,
             Self::Revocation => 73,
+            Self::VolumeStale => 74,
+            Self::Volume => 75,
+            Self::VolumeRecord => 76,
         }
     }
 }
@@ -458,6 +474,7 @@ mod tests {
                 one_time_password: Some("123456".into()),
                 release_seconds: 60,
                 app_uid: None,
+                volumes: [("data".into(), "/srv/data".into())].into(),
             })),
             ToEnclave::LaunchCas(Box::new(CasLaunch {
                 workload: "{}".into(),
@@ -495,7 +512,7 @@ mod tests {
     fn every_check_keeps_its_name_and_its_exit_code() {
         use ServiceCheck::{
             Answer, CasIdentity, CasReachable, Configuration, Launch, Machine, Release, Renewal,
-            Revocation, Tree,
+            Revocation, Tree, Volume, VolumeRecord, VolumeStale,
         };
         let known = [
             (Launch, "launch", 64),
@@ -508,6 +525,9 @@ mod tests {
             (Machine, "machine", 71),
             (Renewal, "renewal", 72),
             (Revocation, "revocation", 73),
+            (VolumeStale, "volume-stale", 74),
+            (Volume, "volume", 75),
+            (VolumeRecord, "volume-record", 76),
         ];
         for (check, name, code) in known {
             assert_eq!(check.to_string(), name);

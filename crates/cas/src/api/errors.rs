@@ -29,6 +29,7 @@ impl From<SessionError> for CasError {
             | SessionError::Unsupported { .. }
             | SessionError::Configuration { .. }
             | SessionError::Attestation { .. }
+            | SessionError::Volumes { .. }
             | SessionError::ImportsTooDeep(_)
             | SessionError::Values(_) => coded(CasErrorCode::Invalid),
             SessionError::Moved { .. }

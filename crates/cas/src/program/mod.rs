@@ -40,7 +40,7 @@ pub use self::routes::Routes;
 pub use self::state::StateError;
 
 use self::certificate::Certificate;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
 use crate::store::{Store, StoreError};
@@ -173,7 +173,8 @@ async fn start(
         .await
         .map_err(AttesterError::from)?;
     tracing::info!(attester = attester.name(), owner = %workload.owner, "starting a CAS");
-    // The address first: who cannot have it should not have made a CAS.
+    // Names and address first: who cannot have them should not have made a CAS.
+    check_names(&launch.names)?;
     let listener =
         TcpListener::bind(&launch.listen)
             .await

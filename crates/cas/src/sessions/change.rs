@@ -21,6 +21,7 @@ use super::vault::{Held, Vault};
 use crate::audit_log;
 use crate::release::attestation::Requirements;
 use crate::release::configuration::configuration;
+use crate::release::{mounting, volumes};
 use crate::store::{NewVersion, Refused, StoreError, Write};
 use crate::values::Values;
 
@@ -98,6 +99,7 @@ impl Sessions {
             .create_session(name.as_str(), version(session, hash))
             .put_secret(Vault::id(name.as_str(), 1), vault.to_bytes())
             .audit(leaf);
+        let write = self.with_volume_keys(write, session).await?;
         self.commit(&name, write).await?;
         Ok(Stored {
             name,
@@ -123,9 +125,32 @@ impl Sessions {
             )
             .await?;
         let next = self.successor(received, &before, predecessor).await?;
-        self.commit(&name, next.write(Write::new(), &before))
-            .await?;
+        self.take(&next, &before, Write::new()).await?;
         Ok(next.stored(&before))
+    }
+
+    /// Makes an update the current version, with `write`.
+    pub(super) async fn take(
+        &self,
+        next: &Successor,
+        before: &Loaded,
+        write: Write,
+    ) -> Result<(), SessionError> {
+        let session = &next.received.session;
+        let write = next.write(write, before);
+        let write = self.with_volume_keys(write, session).await?;
+        self.commit(&session.name, write).await
+    }
+
+    /// With keys for the volumes that have none yet.
+    async fn with_volume_keys(
+        &self,
+        write: Write,
+        session: &Session,
+    ) -> Result<Write, SessionError> {
+        let there = self.store.secret_ids(session.name.as_str()).await?;
+        let lacking = volumes::generated_keys(session).filter(|id| !there.contains(id));
+        Ok(lacking.fold(write, |write, id| write.put_secret(id, volumes::new_key())))
     }
 
     /// Checks an update, whoever has to agree to it, and makes its values.
@@ -230,13 +255,19 @@ impl Sessions {
         let before = before.map(|before| (&before.session, &before.values));
         let values = Values::make(session, before, &imports, now)?;
         for service in &session.services {
+            mounting::mounts(self, session, session.hash(), service, &values)
+                .await
+                .map_err(|source| SessionError::Volumes {
+                    service: service.name.to_string(),
+                    source: Box::new(source),
+                })?;
             if service.command.is_some() {
-                configuration(session, session.hash(), service, &values).map_err(|source| {
-                    SessionError::Configuration {
+                configuration(session, session.hash(), service, &values, Vec::new()).map_err(
+                    |source| SessionError::Configuration {
                         service: service.name.to_string(),
                         source,
-                    }
-                })?;
+                    },
+                )?;
             }
             Requirements::of(session, service, &values).map_err(|source| {
                 SessionError::Attestation {
@@ -338,7 +369,7 @@ pub(super) struct Successor {
 
 impl Successor {
     /// Makes it the current version.
-    pub(super) fn write(&self, write: Write, before: &Loaded) -> Write {
+    fn write(&self, write: Write, before: &Loaded) -> Write {
         let name = &self.received.session.name;
         let predecessor = before.head.hash;
         let leaf = audit_log::leaf(

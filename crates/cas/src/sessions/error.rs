@@ -4,6 +4,7 @@ use mse_session::{EncryptedSessionError, Faults, SignedSessionError};
 
 use crate::release::attestation::Unresolved;
 use crate::release::configuration::ConfigurationError;
+use crate::release::mounting::MountingError;
 use crate::store::StoreError;
 use crate::values::ValuesError;
 
@@ -87,6 +88,14 @@ pub enum SessionError {
         service: String,
         /// Why.
         source: Unresolved,
+    },
+    /// A service's volumes cannot be had.
+    #[error("the volumes of the service `{service}`: {source}")]
+    Volumes {
+        /// Which.
+        service: String,
+        /// Why.
+        source: Box<MountingError>,
     },
     /// There is no such secret, or none of this kind.
     #[error("the session `{session}` has no secret `{secret}` {what}")]

@@ -27,7 +27,7 @@ use crate::ui::{Report, caution, good, pairs};
 Examples:
   mse cas attest cas.example:18765 --name prod --owner $HASH
   mse cas attest cas.example:18765 --name prod --measurement $HEX --report prod.json
-  mse cas attest localhost:18765 --name here --simulated trust-anchor.toml --pccs http://127.0.0.1:41234
+  mse cas attest localhost:18765 --name here --simulated trust-anchor.toml --pccs $URL
 
 Exit codes, besides those of every command: 1 it is not the CAS that is expected.")]
 pub(super) struct Attest {

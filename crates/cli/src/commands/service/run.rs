@@ -43,7 +43,8 @@ const LAST_LINES: usize = 10;
 Examples:
   mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
   mse service run ./job --cas localhost:18765 --cas-key $KEY --session jobs --service nightly -- 2026-11-26
-  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a")]
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a
+  mse service run ./db --cas cas.example:18765 --cas-key $KEY --session team/shop --service db --volume data=/srv/db")]
 pub(super) struct Run {
     #[command(flatten)]
     measured: Measured,
@@ -53,6 +54,9 @@ pub(super) struct Run {
     /// A variable for a session that takes it from the host; without a value, this shell's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     environment: Vec<(String, String)>,
+    /// The folder for an encrypted volume of the session; made if it is not there
+    #[arg(long = "volume", value_name = "NAME=DIR", value_parser = volume)]
+    volumes: Vec<(String, PathBuf)>,
     /// The one-time password, if the session asks for one
     #[arg(long, value_name = "DIGITS")]
     otp: Option<String>,
@@ -119,6 +123,7 @@ impl Run {
             arguments: self.arguments,
             environment: BTreeMap::from_iter(self.environment),
             one_time_password: self.otp,
+            volumes: BTreeMap::from_iter(self.volumes),
             release_timeout: Duration::from_secs(self.wait),
         })
     }
@@ -160,6 +165,16 @@ fn variable(text: &str) -> Result<(String, String), String> {
         return Err("write `NAME=VALUE`".to_owned());
     }
     Ok((name.to_owned(), value))
+}
+
+/// `NAME=DIR`. The enclave has another working directory: the folder becomes an absolute path.
+fn volume(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = text
+        .split_once('=')
+        .filter(|(name, folder)| !name.is_empty() && !folder.is_empty())
+        .ok_or("write `NAME=DIR`")?;
+    let folder = std::path::absolute(folder).map_err(|error| format!("`{folder}`: {error}"))?;
+    Ok((name.to_owned(), folder))
 }
 
 /// Shows what an enclave does until it ends.
@@ -326,6 +341,18 @@ fn explained(check: ServiceCheck) -> (Exit, &'static str) {
             "start the service again when the CAS can be reached",
         ),
         ServiceCheck::Revocation => (Exit::Refused, "ask the session's owner"),
+        ServiceCheck::VolumeStale => (
+            Exit::Refused,
+            "bring the newest copy of the volume's folder: the CAS accepts no other",
+        ),
+        ServiceCheck::Volume => (
+            Exit::Refused,
+            "is the folder behind `--volume NAME=DIR` the volume's, whole and writable? Any copy of it that holds the recorded state will do",
+        ),
+        ServiceCheck::VolumeRecord => (
+            Exit::Refused,
+            "run one instance that writes to a volume at a time, and start this one again: it goes on from the recorded state",
+        ),
     }
 }
 
@@ -358,6 +385,16 @@ mod tests {
         assert!(is_warning("ERROR x"));
         assert!(!is_warning(" INFO the release was renewed"));
         assert!(!is_warning("WARNING"));
+    }
+
+    #[test]
+    fn volumes_have_a_name_and_a_folder() {
+        let (name, folder) = volume("data=some/dir").unwrap();
+        assert_eq!(name, "data");
+        assert!(folder.is_absolute() && folder.ends_with("some/dir"));
+        for bad in ["data", "=dir", "data="] {
+            assert!(volume(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
