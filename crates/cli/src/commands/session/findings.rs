@@ -263,7 +263,27 @@ fn is_printable(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn faults_that_a_cas_found_look_like_those_found_here() {
+        let checked = mse_session::check_text(
+            "name: a\nversion: '0.3.12'\nservices: []\nacess_policy: {}\n",
+            &mse_session::Variables::replaced(),
+            mse_session::Compatibility::Strict,
+        );
+        let faults = checked.into_result().unwrap_err();
+        let sent: Vec<_> = faults.0.iter().map(|fault| json!(fault)).collect();
+        let here = Findings::of(faults.0).text(Path::new("the session"), Stream::Stderr);
+        assert_eq!(text_of_faults(&sent), Some(here));
+        // Whatever else stands there is left out, and a terminal gets no orders.
+        assert_eq!(text_of_faults(&[json!({"x": 1}), json!("y")]), None);
+        let rude = json!({"code": "a\u{1b}[2J", "message": "\u{1b}[2J", "path": "p\u{9b}"});
+        let shown = text_of_faults(&[rude]).unwrap();
+        assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{shown:?}");
+    }
 
     #[test]
     fn terminals_get_no_orders() {
