@@ -88,6 +88,7 @@ impl ReleaseMachine {
             environment: BTreeMap::new(),
             volumes: BTreeMap::new(),
             one_time_password: None,
+            access_token: None,
             release_timeout: Duration::from_secs(20),
         }
     }

@@ -12,7 +12,7 @@ use mse_crypto::totp::{SharedSecret, TimeStep};
 use mse_ratls::cas::client::CasError;
 use mse_tests::cas_program::Person;
 use mse_tests::releases::ReleaseMachine;
-use mse_workload::launch::{ServiceCheck, ServiceEnd};
+use mse_workload::launch::{AccessToken, ServiceCheck, ServiceEnd};
 
 /// The program of the seed's example: it needs both, and keeps the password to itself.
 const PROGRAM: &str = r#"
@@ -369,4 +369,38 @@ volumes:
     let moved = |event: &Event| matches!(event, Event::VolumeRootUpdated { .. });
     let events = machine.audit().await;
     assert!(events.iter().filter(|entry| moved(&entry.event)).count() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_proven_and_never_shown() {
+    let machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", "print('ran')")]);
+    let admits = machine.admits(&tree, "shop", "api");
+    let rest = "security: {service_access_token: canary-access-token}\n";
+    machine
+        .upload(&session("shop", &admits, rest))
+        .await
+        .unwrap();
+    let start = |token: Option<&str>| {
+        let mut spec = machine.spec(&tree, "shop", "api");
+        spec.access_token = token.map(|token| AccessToken(Zeroizing::new(token.to_owned())));
+        async {
+            let mut service = machine.launch(spec).await;
+            service.finish().await;
+            service
+        }
+    };
+    let check = ServiceCheck::Release;
+    for wrong in [None, Some(""), Some("canary-access-tokeN")] {
+        let service = start(wrong).await;
+        let end = ServiceEnd::Refused { check };
+        assert_eq!(service.end, Some(end), "{service:#?}");
+    }
+    let service = start(Some("canary-access-token")).await;
+    assert_eq!(
+        service.end,
+        Some(ServiceEnd::Program { code: 0 }),
+        "{service:#?}"
+    );
+    assert!(machine.files_with(&[b"canary-access-token"]).is_empty());
 }

@@ -51,8 +51,27 @@ impl Values {
         now: SystemTime,
     ) -> Result<Self, ValuesError> {
         let mut values = Self::default();
+        let waiting = values.advance(session, before, imports, now)?;
+        if waiting.is_empty() {
+            Ok(values)
+        } else {
+            Err(Self::circle(&waiting))
+        }
+    }
+
+    /// Makes as many values of `session` as it can, with those that are there, and gives the
+    /// secrets that wait: for values that are kept outside ([`crate::sources`]), or in a circle.
+    pub fn advance<'s>(
+        &mut self,
+        session: &'s Session,
+        before: Option<(&Session, &Self)>,
+        imports: &impl Imports,
+        now: SystemTime,
+    ) -> Result<Vec<&'s Secret>, ValuesError> {
+        let values = self;
         let mut waiting: Vec<&Secret> = session.secrets.iter().collect();
-        // Each pass makes those whose sources are there; one that makes none shows a circle.
+        waiting.retain(|secret| values.get(&secret.name).is_none());
+        // Each pass makes those whose sources are there, until one makes none.
         while !waiting.is_empty() {
             let mut still = Vec::new();
             let count = waiting.len();
@@ -72,12 +91,28 @@ impl Values {
                 }
             }
             if still.len() == count {
-                let names = still.iter().map(|secret| secret.name.to_string()).collect();
-                return Err(ValuesError::Circle(names));
+                return Ok(still);
             }
             waiting = still;
         }
-        Ok(values)
+        Ok(waiting)
+    }
+
+    /// Puts a value that was fetched.
+    pub fn put(&mut self, name: SecretName, value: Value) {
+        self.current.insert(name, value);
+    }
+
+    /// Why these wait, if nothing more is fetched.
+    pub(crate) fn circle(waiting: &[&Secret]) -> ValuesError {
+        let outside = waiting
+            .iter()
+            .find(|secret| matches!(secret.source, SecretSource::External(_)));
+        if let Some(secret) = outside {
+            return ValuesError::NotFetched(secret.name.clone());
+        }
+        let names = waiting.iter().map(|secret| secret.name.to_string());
+        ValuesError::Circle(names.collect())
     }
 
     /// The value of a secret.
@@ -124,6 +159,9 @@ impl Values {
         let secret = session.secret(name).ok_or_else(missing)?;
         match self.source(secret, imports)? {
             Source::Spec(Spec::Explicit { .. }) | Source::Value(_) => {
+                Err(ValuesError::NotGenerated(name.clone()))
+            }
+            Source::Waits if matches!(secret.source, SecretSource::External(_)) => {
                 Err(ValuesError::NotGenerated(name.clone()))
             }
             Source::Waits => Err(missing()),
@@ -254,6 +292,8 @@ impl Values {
                         exported: from.secret.clone(),
                     })
             }
+            // It is put here when it has been fetched.
+            SecretSource::External(_) => Ok(Source::Waits),
             SecretSource::Vault(_) => Err(ValuesError::Unsupported(name(), "`import_akv`")),
             SecretSource::Explicit(Explicit::Fragment(fragment)) => {
                 self.given(secret, Kind::ConfigFragment, &fragment.to_string(), None)
@@ -488,6 +528,9 @@ pub enum ValuesError {
     /// Not built.
     #[error("the secret `{0}`: {1} is not supported by this CAS")]
     Unsupported(SecretName, &'static str),
+    /// It is kept outside, and was not fetched.
+    #[error("the secret `{0}` is kept outside of this CAS, and has not been fetched")]
+    NotFetched(SecretName),
     /// A reference to nothing.
     #[error("`{0}` stands for no secret of this session")]
     Missing(String),

@@ -75,6 +75,18 @@ impl fmt::Debug for SealKeyText {
     }
 }
 
+/// The access token of a session: the launcher shows by it that it may start the session's
+/// services. The CAS is only shown a proof of it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessToken(pub Zeroizing<String>);
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
 /// What the launcher puts at the enclave's disposal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
@@ -111,6 +123,9 @@ pub struct ServiceLaunch {
     pub environment: BTreeMap<String, String>,
     /// Six digits, if the session asks for a one-time password.
     pub one_time_password: Option<String>,
+    /// What the session has as its access token, if it has one.
+    #[serde(default)]
+    pub access_token: Option<AccessToken>,
     /// How long to try to get the release before giving up.
     pub release_seconds: u64,
     /// The uid the program runs as outside its user namespace, when the launcher is root.
@@ -472,6 +487,7 @@ mod tests {
                 arguments: vec!["one".into()],
                 environment: [("ZONE".into(), "a".into())].into(),
                 one_time_password: Some("123456".into()),
+                access_token: Some(AccessToken(Zeroizing::new("token".into()))),
                 release_seconds: 60,
                 app_uid: None,
                 volumes: [("data".into(), "/srv/data".into())].into(),

@@ -31,6 +31,7 @@ impl From<SessionError> for CasError {
             | SessionError::Attestation { .. }
             | SessionError::Volumes { .. }
             | SessionError::ImportsTooDeep(_)
+            | SessionError::Sources(_)
             | SessionError::Values(_) => coded(CasErrorCode::Invalid),
             SessionError::Moved { .. }
             | SessionError::ProposalOver { .. }

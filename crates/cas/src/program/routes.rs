@@ -29,6 +29,7 @@ pub struct Routes {
     cas: Arc<Cas>,
     releases: Endpoint<Desk<Collaterals>>,
     clients: ClientApi,
+    sessions: Arc<Sessions>,
 }
 
 impl Routes {
@@ -47,9 +48,15 @@ impl Routes {
         let challenges = Challenges::new(MacKey::new(&tokens.derive("mse-cas-challenges-v1", b"")));
         Self {
             releases: Endpoint::new(challenges, Arc::new(desk)),
-            clients: ClientApi::new(sessions, cas.data.join("backups")),
+            clients: ClientApi::new(Arc::clone(&sessions), cas.data.join("backups")),
+            sessions,
             cas,
         }
+    }
+
+    /// What it answers about.
+    pub fn sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.sessions)
     }
 
     async fn attest(&self, body: &[u8], channel: &Channel) -> Response<Full<Bytes>> {

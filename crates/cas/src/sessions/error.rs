@@ -5,6 +5,7 @@ use mse_session::{EncryptedSessionError, Faults, SignedSessionError};
 use crate::release::attestation::Unresolved;
 use crate::release::configuration::ConfigurationError;
 use crate::release::mounting::MountingError;
+use crate::sources::GatherError;
 use crate::store::StoreError;
 use crate::values::ValuesError;
 
@@ -73,6 +74,9 @@ pub enum SessionError {
     /// Values cannot be made.
     #[error(transparent)]
     Values(#[from] ValuesError),
+    /// Values that are kept outside cannot be had.
+    #[error(transparent)]
+    Sources(#[from] GatherError),
     /// A service could never be told what the session says.
     #[error("the service `{service}` could never be configured: {source}")]
     Configuration {

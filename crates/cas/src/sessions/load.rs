@@ -178,6 +178,7 @@ impl Sessions {
         if vault.made_for.0 != head.hash.0 {
             return Ok(None);
         }
+        self.refresh.note(name, vault.refresh_at());
         let imports = self
             .imports(&session, SessionHash(head.hash.0), depth)
             .await?;

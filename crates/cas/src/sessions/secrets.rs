@@ -190,7 +190,7 @@ fn lines(loaded: &Loaded) -> Vec<Line> {
                     SecretSource::Generated(_) => "generated",
                     SecretSource::Explicit(_) => "explicit",
                     SecretSource::Imported(_) => "imported",
-                    SecretSource::Vault(_) => "external",
+                    SecretSource::Vault(_) | SecretSource::External(_) => "external",
                 },
                 version: held.map_or(0, |held| held.value.current().number),
                 grace_until: held

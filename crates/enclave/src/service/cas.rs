@@ -21,9 +21,10 @@ use mse_ratls::binding::Nonce;
 use mse_ratls::pinned::PinnedRoot;
 use mse_ratls::release::{
     self, Configuration, Recorded, ReleaseChallenge, ReleaseRefusal, ReleaseRequest,
-    RenewalRequest, SealedRelease, Target, VolumeReport, release_report_data,
+    RenewalRequest, SealedRelease, Target, VolumeReport, access_token_proof, release_report_data,
 };
 use mse_workload::ServiceWorkload;
+use mse_workload::launch::AccessToken;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls_pki_types::ServerName;
@@ -59,6 +60,7 @@ pub(super) struct Cas {
     name: ServerName<'static>,
     tls: TlsConnector,
     target: Target,
+    access_token: Option<AccessToken>,
 }
 
 /// What was released, and what renews it.
@@ -121,7 +123,16 @@ impl Cas {
                 session: workload.session.clone(),
                 service: workload.service.clone(),
             },
+            access_token: None,
         })
+    }
+
+    /// With the access token of the session, which is proven and never sent.
+    pub(super) fn with_access_token(self, access_token: Option<AccessToken>) -> Self {
+        Self {
+            access_token,
+            ..self
+        }
     }
 
     /// Shows fresh evidence on a new connection, and gets what is released to it.
@@ -152,7 +163,10 @@ impl Cas {
                 .map(|one| BASE64.encode(one))
                 .collect(),
             one_time_password: one_time_password.map(str::to_owned),
-            access_token_proof: None,
+            access_token_proof: self
+                .access_token
+                .as_ref()
+                .map(|token| access_token_proof(&token.0, &nonce, &connection.binding)),
         };
         let sealed = connection
             .post(release::RELEASE, json(&request)?, MAX_SEALED)

@@ -254,6 +254,7 @@ mod tests {
             ]
             .into(),
             one_time_password: None,
+            access_token: None,
             release_seconds: 1,
             app_uid: None,
             volumes: BTreeMap::new(),

@@ -167,7 +167,7 @@ impl<'a> Prepared<'a> {
             service = workload.service,
             "the program's tree is the measured one; asking the CAS"
         );
-        let cas = Cas::new(&launch.cas, &workload)?;
+        let cas = Cas::new(&launch.cas, &workload)?.with_access_token(launch.access_token.clone());
         host.phase(Phase::AwaitingProvisioning);
         let lease = first_release(&cas, &attester, launch).await?;
         let program = Program::of(&lease.configuration, launch)?;

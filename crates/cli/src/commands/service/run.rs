@@ -1,16 +1,17 @@
 //! `mse service run`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use mse_api::LogStream;
+use mse_crypto::Zeroizing;
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
 use mse_simtee::Platform;
-use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
+use mse_workload::launch::{AccessToken, Phase, ServiceCheck, ServiceEnd};
 use mse_workload::{Measurement, ServiceWorkload};
 use serde::Serialize;
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::private_file;
 use crate::reference::ReferenceSource;
 use crate::ui::{Report, Ui, counted, print};
 
@@ -60,6 +62,9 @@ pub(super) struct Run {
     /// The one-time password, if the session asks for one
     #[arg(long, value_name = "DIGITS")]
     otp: Option<String>,
+    /// A file with the session's access token, if it has one: never as an argument, which others see
+    #[arg(long, value_name = "FILE")]
+    access_token_file: Option<PathBuf>,
     /// How many seconds to wait for the CAS
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -116,6 +121,7 @@ impl Run {
 
     fn spec(self, workload: ServiceWorkload) -> Result<ServiceSpec, Failure> {
         let tree = self.measured.folder()?;
+        let access_token = self.access_token_file.as_deref().map(access_token);
         Ok(ServiceSpec {
             workload,
             tree,
@@ -123,17 +129,30 @@ impl Run {
             arguments: self.arguments,
             environment: BTreeMap::from_iter(self.environment),
             one_time_password: self.otp,
+            access_token: access_token.transpose()?,
             volumes: BTreeMap::from_iter(self.volumes),
             release_timeout: Duration::from_secs(self.wait),
         })
     }
 }
 
-fn runtime(
-    scene: &Scene<'_>,
-    platform: &std::path::Path,
-    data: &std::path::Path,
-) -> Result<ProcessRuntime, Failure> {
+/// The first line of a file.
+fn access_token(file: &Path) -> Result<AccessToken, Failure> {
+    let text = private_file::read(file, MAX_ACCESS_TOKEN)?
+        .map(Zeroizing::new)
+        .ok_or_else(|| {
+            let name = file.display();
+            Failure::new(Exit::NotFound, format!("there is no file `{name}`"))
+                .with_hint("write the session's access token into it")
+        })?;
+    let line = text.lines().next().unwrap_or_default();
+    Ok(AccessToken(Zeroizing::new(line.to_owned())))
+}
+
+/// A token is shorter than this, in bytes.
+const MAX_ACCESS_TOKEN: u64 = 64 * 1024;
+
+fn runtime(scene: &Scene<'_>, platform: &Path, data: &Path) -> Result<ProcessRuntime, Failure> {
     let program = match scene.enclave_reference()?.source {
         ReferenceSource::Program(program) => program,
         ReferenceSource::Given => {
