@@ -27,10 +27,15 @@
 //! | `GET /v1/audit/lines?from=&limit=` | [`AuditLines`] |
 //! | `GET /v1/position?seen=` | [`PositionView`]; an error if the store does not follow from `seen` |
 //! | `POST /v1/backup` | [`BackupMade`] |
+//! | `GET /v1/openapi.json` | [`document`] |
 //!
 //! Each answer to something that changed the store has its position in the header
 //! [`POSITION_HEADER`]: clients keep it, and ask with it as `seen` later, so that a CAS whose store
 //! was set back is found out.
+
+mod openapi;
+
+pub use openapi::document;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -293,7 +298,7 @@ pub struct ProposalList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretList {
-    /// In order of name.
+    /// In the order of the session.
     pub secrets: Vec<SecretLine>,
 }
 

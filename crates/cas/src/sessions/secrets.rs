@@ -56,6 +56,13 @@ impl Sessions {
         let loaded = self
             .permitted(&name, Operation::Update, SessionOperation::Update, asker)
             .await?;
+        if loaded.session.secret(&secret).is_none() {
+            return Err(SessionError::NoSecret {
+                session: name.to_string(),
+                secret: secret.to_string(),
+                what: "to rotate",
+            });
+        }
         let imports = self.imports(&loaded.session, loaded.hash(), 0).await?;
         let now = SystemTime::now();
         let value = loaded

@@ -117,7 +117,26 @@ fn is_private(path: &Path) {
 fn every_action_has_a_help_with_an_example() {
     let user = User::new();
     for action in [
-        "check", "hash", "show", "diff", "keygen", "sign", "verify", "encrypt",
+        "check",
+        "hash",
+        "show",
+        "diff",
+        "keygen",
+        "sign",
+        "verify",
+        "encrypt",
+        "create",
+        "update",
+        "read",
+        "list",
+        "history",
+        "revoke",
+        "propose",
+        "proposals",
+        "proposal",
+        "approve",
+        "withdraw",
+        "drop",
     ] {
         let help = succeeds(&user, &[action, "--help"]).stdout;
         assert!(help.contains("Examples:"), "{action}");

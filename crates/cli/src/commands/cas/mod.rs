@@ -2,9 +2,13 @@
 
 mod attest;
 mod audit;
+mod audit_fetch;
+mod backup;
 mod identity;
 mod known;
 mod measure;
+mod position;
+mod proxy;
 mod report;
 mod run;
 
@@ -36,7 +40,8 @@ Examples:
   mse cas keygen
   mse cas run --data ./cas --create
   mse cas attest cas.example:18765 --name prod --owner $HASH
-  mse cas list")]
+  mse cas list
+  mse cas audit watch --witness seen.json")]
 pub(crate) struct Cas {
     #[command(subcommand)]
     action: Action,
@@ -56,6 +61,9 @@ enum Action {
     },
     List(known::List),
     Forget(known::Forget),
+    Position(position::PositionCommand),
+    Backup(backup::Backup),
+    Proxy(proxy::Proxy),
     /// The log of what a CAS did
     Audit {
         #[command(subcommand)]
@@ -71,6 +79,9 @@ enum ReportAction {
 #[derive(Subcommand)]
 enum AuditAction {
     Verify(audit::Verify),
+    Head(audit_fetch::HeadCommand),
+    Fetch(audit_fetch::Fetch),
+    Watch(audit_fetch::Watch),
 }
 
 impl Cas {
@@ -86,9 +97,15 @@ impl Cas {
             } => verify.run(scene),
             Action::List(command) => command.run(scene),
             Action::Forget(command) => command.run(scene),
-            Action::Audit {
-                action: AuditAction::Verify(verify),
-            } => verify.run(scene),
+            Action::Position(command) => command.run(scene).await,
+            Action::Backup(command) => command.run(scene).await,
+            Action::Proxy(command) => command.run(scene).await,
+            Action::Audit { action } => match action {
+                AuditAction::Verify(command) => command.run(scene),
+                AuditAction::Head(command) => command.run(scene).await,
+                AuditAction::Fetch(command) => command.run(scene).await,
+                AuditAction::Watch(command) => command.run(scene).await,
+            },
         }
     }
 }

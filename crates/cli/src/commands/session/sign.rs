@@ -123,7 +123,7 @@ impl Key {
     }
 }
 
-fn read_key(file: &Path) -> Result<SigningKey, Failure> {
+pub(crate) fn read_key(file: &Path) -> Result<SigningKey, Failure> {
     let pem = private_file::read(file, MAX_KEY_BYTES)?
         .map(Zeroizing::new)
         .ok_or_else(|| {
