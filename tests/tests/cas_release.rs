@@ -404,3 +404,123 @@ async fn an_access_token_is_proven_and_never_shown() {
     );
     assert!(machine.files_with(&[b"canary-access-token"]).is_empty());
 }
+
+/// Takes requests with one of the passwords in its file, which it reads again when it is told to.
+const SERVER: &str = r#"
+import http.server, os, signal
+accepted = set()
+def read(*_):
+    global accepted
+    accepted = set(open("/run/secrets/accepted").read().split())
+    print("accepts", len(accepted), flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.headers["Password"] in accepted else 403)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+read()
+signal.signal(signal.SIGHUP, read)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+/// Asks all the time, with the password that its file has at that moment.
+const CLIENT: &str = r#"
+import http.client, os, time
+shown, count = None, 0
+while True:
+    password = open("/run/secrets/shown").read()
+    if password != shown:
+        shown = password
+        print("shows another", flush=True)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
+        connection.request("GET", "/", headers={"Password": password})
+        status = connection.getresponse().status
+    except ConnectionRefusedError:
+        if count:
+            raise
+        time.sleep(0.05)
+        continue
+    count += 1
+    if status != 200:
+        print("FAILED", status, flush=True)
+    time.sleep(0.005)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_rotated_under_load_and_no_request_fails() {
+    let machine = ReleaseMachine::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    // A certificate that lives for seconds has the services renew their release that often.
+    let session = |name: &str, admits: &str, file: &str, secret: &str| {
+        let rest = format!(
+            "  environment: {{PORT: '{port}'}}
+  image_name: image
+images:
+- name: image
+  injection_files:
+  - {file}
+  - {{path: /run/secrets/cert, content: '$$MSE::cert$$'}}
+secrets:
+- {secret}
+- {{name: cert, kind: x509, common_name: c, valid_for: 3 s}}
+"
+        );
+        session(name, admits, &rest)
+    };
+    let server = machine.tree("server", &[("main.py", SERVER)]);
+    let client = machine.tree("client", &[("main.py", CLIENT)]);
+    let accepted =
+        "{path: /run/secrets/accepted, content: '$$MSE::p:hex$$ $$MSE::p:previous:hex$$'}";
+    let text = session(
+        "server",
+        &machine.admits(&server, "server", "api"),
+        accepted,
+        "{name: p, kind: binary, size: 16, export: {session: client}}",
+    );
+    machine.upload(&text).await.unwrap();
+    let text = session(
+        "client",
+        &machine.admits(&client, "client", "api"),
+        "{path: /run/secrets/shown, content: '$$MSE::p:presented:hex$$'}",
+        "{name: p, import: {session: server, secret: p}}",
+    );
+    machine.upload(&text).await.unwrap();
+    let mut server = machine.launch(machine.spec(&server, "server", "api")).await;
+    server.until_line("accepts 1").await;
+    let mut client = machine.launch(machine.spec(&client, "client", "api")).await;
+    client.until_line("shows another").await;
+    let server = tokio::spawn(async move {
+        server.finish().await;
+        server
+    });
+    for turn in 1..=2 {
+        let rotation = Rotation {
+            session: "server".into(),
+            secret: "p".into(),
+            grace: 16,
+        };
+        machine.post(SECRETS_ROTATE, &rotation).await.unwrap();
+        let shown = |client: &mse_tests::services::Service| {
+            let lines = client.lines.iter();
+            lines.filter(|line| *line == "shows another").count()
+        };
+        while shown(&client) <= turn {
+            client.until_next().await;
+        }
+        // The grace goes on; what follows must not fail either.
+        tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+        assert!(!server.is_finished());
+    }
+    client.enclave.stop(std::time::Duration::from_secs(2));
+    client.finish().await;
+    assert!(
+        client.lines.iter().all(|line| line == "shows another"),
+        "{client:#?}"
+    );
+    server.abort();
+}
