@@ -152,6 +152,12 @@ impl Values {
         self
     }
 
+    /// The value before, while it is still accepted, and whether it is still the one to show.
+    pub fn previous(&self, name: &SecretName) -> Option<(&Value, bool)> {
+        let value = self.previous.get(name)?;
+        Some((value, self.presented.contains(name)))
+    }
+
     /// A new value of one secret, with all others as they are: for a rotation.
     pub fn remade(
         &self,

@@ -67,12 +67,13 @@ impl Loaded {
     }
 
     /// What it gives to another session under this name, if it gives it.
-    fn exported(&self, name: &SecretName, to: &SessionName, hash: SessionHash) -> Option<Value> {
+    fn exported(&self, name: &SecretName, to: &SessionName, hash: SessionHash) -> Option<Imported> {
         let secret = self.session.secret(name)?;
         if !is_exported(secret, to, hash) {
             return None;
         }
         let value = self.values.get(name)?;
+        let before = self.values.previous(name);
         let key = certificate_of(secret).and_then(|request| request.private_key.as_ref());
         let keeps_key = key.is_some_and(|key| {
             !self
@@ -80,11 +81,17 @@ impl Loaded {
                 .secret(key)
                 .is_some_and(|key| is_exported(key, to, hash))
         });
-        if keeps_key {
-            value.public_part()
-        } else {
-            Some(value.clone())
-        }
+        let given = |value: &Value| {
+            if keeps_key {
+                value.public_part()
+            } else {
+                Some(value.clone())
+            }
+        };
+        Some(Imported {
+            value: given(value)?,
+            previous: before.and_then(|(value, shown)| Some((given(value)?, shown))),
+        })
     }
 }
 
@@ -183,8 +190,11 @@ impl Sessions {
             .imports(&session, SessionHash(head.hash.0), depth)
             .await?;
         let mut values = vault.values(now);
-        for (name, value) in &imports.named {
-            values = values.with(name.clone(), value.clone());
+        for (name, imported) in &imports.named {
+            values = values.with(name.clone(), imported.value.clone());
+            if let Some((value, is_presented)) = &imported.previous {
+                values = values.with_previous(name.clone(), value.clone(), *is_presented);
+            }
         }
         let grace = vault
             .secrets
@@ -293,9 +303,9 @@ impl Sessions {
                 .imported(session, hash, from, depth, &mut gathered, &mut seen)
                 .await?;
             match value {
-                Some(value) => {
-                    gathered.named.push((secret.name.clone(), value.clone()));
-                    gathered.values.push((from.clone(), value));
+                Some(imported) => {
+                    gathered.values.push((from.clone(), imported.value.clone()));
+                    gathered.named.push((secret.name.clone(), imported));
                 }
                 None => gathered.missing.push(ValuesError::NotExported {
                     secret: secret.name.clone(),
@@ -315,7 +325,7 @@ impl Sessions {
         depth: usize,
         gathered: &mut Gathered,
         seen: &mut BTreeSet<String>,
-    ) -> Result<Option<Value>, SessionError> {
+    ) -> Result<Option<Imported>, SessionError> {
         if from.cas.is_some() || from.session.session == session.name {
             return Ok(None);
         }
@@ -350,11 +360,17 @@ impl Sessions {
     }
 }
 
+/// A value that another session gives, with the one before while that is accepted there.
+struct Imported {
+    value: Value,
+    previous: Option<(Value, bool)>,
+}
+
 /// What other sessions give to one.
 #[derive(Default)]
 pub(super) struct Gathered {
     values: Vec<(ImportFrom, Value)>,
-    named: Vec<(SecretName, Value)>,
+    named: Vec<(SecretName, Imported)>,
     missing: Vec<ValuesError>,
     seen: Vec<Seen>,
     changes_at: Option<SystemTime>,

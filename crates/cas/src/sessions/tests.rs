@@ -273,6 +273,20 @@ async fn secrets_are_given_to_whom_they_are_exported_and_followed() {
     cas.sessions.rotate(&rotation, &owner()).await.unwrap();
     assert_ne!(cas.text_of("a", "p").await, before);
     assert_eq!(cas.text_of("b", "mine").await, cas.text_of("a", "p").await);
+    // So does the one before, as long as it is accepted.
+    let graceful = Rotation {
+        grace: 600,
+        ..rotation
+    };
+    let before = cas.text_of("a", "p").await;
+    cas.sessions.rotate(&graceful, &owner()).await.unwrap();
+    let importer = cas.sessions.load(&name("b")).await.unwrap();
+    let (value, is_presented) = importer
+        .values
+        .previous(&"mine".parse().unwrap())
+        .expect("it is imported, too");
+    assert_eq!(hex::encode(&**value.to_bytes()), before);
+    assert!(is_presented);
     // Revoked, it gives nothing any more.
     let hash = cas.sessions.load(&name("a")).await.unwrap().hash();
     cas.sessions
