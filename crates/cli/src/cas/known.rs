@@ -32,6 +32,11 @@ pub(crate) struct CasChoice {
 }
 
 impl CasChoice {
+    /// This one, or the only one there is.
+    pub(crate) fn of(cas: Option<CasName>) -> Self {
+        Self { cas }
+    }
+
     /// The name that was given, or that of the only CAS that is pinned.
     pub(crate) fn name(&self, scene: &Scene<'_>) -> Result<CasName, Failure> {
         if let Some(name) = &self.cas {

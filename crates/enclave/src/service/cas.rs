@@ -46,7 +46,7 @@ const MAX_SMALL: usize = 16 * 1024;
 /// A release is at most this long: base64 of the sealed configuration, and the ticket.
 const MAX_SEALED: usize = release::MAX_RELEASE / 3 * 4 + 64 * 1024;
 /// How much of a refusal's own words is passed on.
-const MAX_WORDS: usize = 300;
+const MAX_WORDS: usize = 600;
 
 /// A release is renewed at least this often, whatever the CAS says: a revocation is noticed.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -395,6 +395,6 @@ mod tests {
         assert!(!line.chars().any(char::is_control), "{line}");
         assert!(line.starts_with("the CAS refused: a b x"), "{line}");
         assert!(line.ends_with("(check `mr enclave`)"), "{line}");
-        assert!(line.len() < 400);
+        assert!(line.len() < 700);
     }
 }

@@ -14,11 +14,11 @@ use crate::ui::{Report, counted, pairs};
 /// The measurement of a service's enclave, for its session
 ///
 /// Whoever writes the session puts the measurement into it: then the CAS releases to this program
-/// only. Needs neither a CAS nor a network.
+/// only. Needs no network.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  mse service measure ./web --cas-key $KEY --session team/shop --service web
+  mse service measure ./web --session team/shop --service web
   mse service measure ./web --cas-key $KEY --session team/shop --service web --json")]
 pub(super) struct MeasureService {
     #[command(flatten)]
@@ -27,7 +27,8 @@ pub(super) struct MeasureService {
 
 impl MeasureService {
     pub(super) fn run(&self, scene: &Scene<'_>) -> Result<(), Failure> {
-        let (workload, files) = self.measured.workload()?;
+        let (cas_key, _) = self.measured.cas(scene)?;
+        let (workload, files) = self.measured.workload(cas_key)?;
         let enclave = scene.enclave_reference()?;
         scene.ui.report(&Found {
             workload: workload.digest(),

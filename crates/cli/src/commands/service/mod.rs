@@ -4,11 +4,13 @@ mod measure;
 mod run;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use mse_workload::bundle::{CodeTree, tree_digest};
 use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT, ServiceWorkload};
 
+use crate::cas::{CasChoice, CasName, CasPins};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,7 +23,8 @@ use crate::failure::Failure;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  mse service measure ./web --cas-key $KEY --session team/shop --service web
+  mse service measure ./web --session team/shop --service web
+  mse service run ./web --session team/shop --service web
   mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web")]
 pub(crate) struct Service {
     #[command(subcommand)]
@@ -49,9 +52,19 @@ struct Measured {
     /// The folder with the program and all that belongs to it
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the CAS's root certificate
+    /// The CAS: its name in `mse cas list`, or its address, which goes with `--cas-key` [default: the
+    /// only one there]
+    #[arg(
+        long,
+        value_name = "NAME|HOST:PORT",
+        env = "MSE_CAS_NAME",
+        hide_env_values = true
+    )]
+    cas: Option<WhichCas>,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the CAS's root certificate [default:
+    /// that of the CAS with this name]
     #[arg(long, value_name = "HEX")]
-    cas_key: CasKey,
+    cas_key: Option<CasKey>,
     /// The session, with its namespaces
     #[arg(long, value_name = "NAME")]
     session: String,
@@ -66,7 +79,58 @@ struct Measured {
     cores: u32,
 }
 
+/// A CAS, as the user names it.
+#[derive(Clone)]
+enum WhichCas {
+    /// One that was attested.
+    Known(CasName),
+    /// Whatever is there; the enclave checks that it has the right key.
+    At(String),
+}
+
+impl FromStr for WhichCas {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            return Ok(Self::At(text.to_owned()));
+        }
+        text.parse().map(Self::Known)
+    }
+}
+
 impl Measured {
+    /// The key of the CAS, and its address as far as it is known.
+    fn cas(&self, scene: &Scene<'_>) -> Result<(CasKey, Option<String>), Failure> {
+        let name = match (&self.cas, self.cas_key) {
+            (Some(WhichCas::At(address)), Some(key)) => return Ok((key, Some(address.clone()))),
+            (None, Some(key)) => return Ok((key, None)),
+            (Some(WhichCas::At(address)), None) => {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("which CAS is to be at `{address}`, nothing says"),
+                )
+                .with_hint("give its key with `--cas-key`, or attest it and name it: `mse cas attest ADDRESS --name NAME`"));
+            }
+            (Some(WhichCas::Known(name)), _) => Some(name.clone()),
+            (None, None) => None,
+        };
+        let name = CasChoice::of(name).name(scene)?;
+        let pin = CasPins::of(&scene.conf).required(&name)?;
+        let key = self.cas_key.unwrap_or(pin.cas_key);
+        if key != pin.cas_key {
+            return Err(Failure::new(
+                Exit::InvalidConfiguration,
+                format!(
+                    "`--cas-key` is {key}, and `{name}` was attested with {}",
+                    pin.cas_key
+                ),
+            )
+            .with_hint("leave `--cas-key` away, or name the address"));
+        }
+        Ok((key, Some(pin.address)))
+    }
+
     /// The folder itself: the one that is named may be a link to it.
     fn folder(&self) -> Result<PathBuf, Failure> {
         self.folder.canonicalize().map_err(|error| {
@@ -82,7 +146,7 @@ impl Measured {
     }
 
     /// Reads the whole folder.
-    fn workload(&self) -> Result<(ServiceWorkload, usize), Failure> {
+    fn workload(&self, cas_key: CasKey) -> Result<(ServiceWorkload, usize), Failure> {
         let invalid = |error: String| Failure::new(Exit::InvalidConfiguration, error);
         let tree =
             CodeTree::collect(&self.folder()?).map_err(|error| invalid(error.to_string()))?;
@@ -91,7 +155,7 @@ impl Measured {
             format: SERVICE_FORMAT,
             tree: digest,
             base: Base::Machine {},
-            cas_key: self.cas_key,
+            cas_key,
             session: self.session.clone(),
             service: self.service.clone(),
             resources: Resources {

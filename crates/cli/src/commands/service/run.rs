@@ -43,16 +43,14 @@ const LAST_LINES: usize = 10;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  mse service run ./web --session team/shop --service web
   mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
-  mse service run ./job --cas localhost:18765 --cas-key $KEY --session jobs --service nightly -- 2026-11-26
-  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a
-  mse service run ./db --cas cas.example:18765 --cas-key $KEY --session team/shop --service db --volume data=/srv/db")]
+  mse service run ./job --cas here --session jobs --service nightly -- 2026-11-26
+  mse service run ./web --session team/shop --service web --env ZONE=a
+  mse service run ./db --session team/shop --service db --volume data=/srv/db")]
 pub(super) struct Run {
     #[command(flatten)]
     measured: Measured,
-    /// Where the CAS is. Whether it is the right one, the enclave checks by its key
-    #[arg(long, value_name = "HOST:PORT")]
-    cas: String,
     /// A variable for a session that takes it from the host; without a value, this shell's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     environment: Vec<(String, String)>,
@@ -84,7 +82,12 @@ impl Run {
             "SIMULATED: no hardware protects this service; whoever owns this machine can read everything it is told",
         );
         let step = ui.step("Reading the program");
-        let (workload, files) = self.measured.workload()?;
+        let (cas_key, address) = self.measured.cas(scene)?;
+        let cas = address.ok_or_else(|| {
+            Failure::new(Exit::Usage, "nothing says where the CAS is")
+                .with_hint("name it with `--cas NAME`, or its address with `--cas HOST:PORT`")
+        })?;
+        let (workload, files) = self.measured.workload(cas_key)?;
         step.done(&format!(
             "Read the program: {}",
             counted(files, "file", "files")
@@ -99,7 +102,7 @@ impl Run {
             .tempdir()
             .map_err(|error| Failure::other(format!("no temporary folder can be made: {error}")))?;
         let runtime = runtime(scene, &folder, data.path())?;
-        let spec = self.spec(workload.clone())?;
+        let spec = self.spec(workload.clone(), cas)?;
         let step = ui.step("Starting the enclave");
         let enclave = runtime
             .launch_service(spec)
@@ -119,13 +122,13 @@ impl Run {
         Follower::new(ui, enclave).follow().await
     }
 
-    fn spec(self, workload: ServiceWorkload) -> Result<ServiceSpec, Failure> {
+    fn spec(self, workload: ServiceWorkload, cas: String) -> Result<ServiceSpec, Failure> {
         let tree = self.measured.folder()?;
         let access_token = self.access_token_file.as_deref().map(access_token);
         Ok(ServiceSpec {
             workload,
             tree,
-            cas: self.cas,
+            cas,
             arguments: self.arguments,
             environment: BTreeMap::from_iter(self.environment),
             one_time_password: self.otp,
