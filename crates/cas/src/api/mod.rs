@@ -21,6 +21,7 @@ use mse_api::cas::{
 };
 use mse_audit::entry::Event;
 use mse_crypto::Digest;
+use mse_ratls::cas::signer::{SIGNER_HEADER, shown_signer};
 use mse_session::{Operation, SessionName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,7 +56,11 @@ impl ClientApi {
         request: &Request<Bytes>,
         channel: &Channel,
     ) -> Response<Full<Bytes>> {
-        let asker = Asker::of_certificate(channel.client.as_deref());
+        let present = request
+            .headers()
+            .get(SIGNER_HEADER)
+            .and_then(|header| shown_signer(header.to_str().ok()?, &channel.binding));
+        let asker = Asker::of_certificate(channel.client.as_deref()).with_present(present);
         let mut response = match self.route(request, &asker).await {
             Ok(answer) => answer.into_response(),
             Err(error) => error_response(&error),

@@ -17,8 +17,11 @@ use crate::release::attestation::Fragments as _;
 pub struct Asker {
     /// The key of the TLS client certificate.
     pub tls: Option<KeyHash>,
-    /// Whose signatures hold.
+    /// Whose signatures over what was sent hold.
     pub signers: BTreeSet<VerifyingKey>,
+    /// Whose signing key was shown on the connection: it is the key of somebody who is there, and has
+    /// signed nothing.
+    pub present: Option<VerifyingKey>,
 }
 
 impl Asker {
@@ -26,14 +29,20 @@ impl Asker {
     pub fn of_certificate(der: Option<&[u8]>) -> Self {
         Self {
             tls: der.and_then(|der| KeyHash::of_certificate(der).ok()),
-            signers: BTreeSet::new(),
+            ..Self::default()
         }
+    }
+
+    /// With the signing key that was shown on the connection.
+    #[must_use]
+    pub fn with_present(self, present: Option<VerifyingKey>) -> Self {
+        Self { present, ..self }
     }
 
     /// For the audit log: the key that authenticated.
     pub fn actor(&self) -> Option<[u8; 32]> {
         self.tls.map(|hash| hash.0).or_else(|| {
-            let signer = self.signers.first()?;
+            let signer = self.signers.first().or(self.present.as_ref())?;
             Some(KeyHash::of_spki(&signer.to_spki()).0)
         })
     }
@@ -64,7 +73,12 @@ impl Loaded {
         let Some(policy) = self.policy() else {
             return false;
         };
-        let requester = asker.requester();
+        let mut signers = asker.signers.clone();
+        signers.extend(asker.present.clone());
+        let requester = Requester {
+            tls: asker.tls,
+            signers: &signers,
+        };
         let is_creator = self
             .session
             .creator

@@ -209,6 +209,7 @@ impl Sessions {
                 .filter(|(_, withdrawn)| !withdrawn)
                 .map(|(signer, _)| signer.clone())
                 .collect(),
+            present: None,
         };
         let before = self.load(name).await?;
         if proposed.state != ProposalState::Open || !before.allows(Operation::Update, &all) {
@@ -316,17 +317,17 @@ impl Sessions {
         }
     }
 
-    async fn reading_or_taking_part(
+    pub(super) async fn reading_or_taking_part(
         &self,
         name: &SessionName,
         asker: &Asker,
-    ) -> Result<(), SessionError> {
+    ) -> Result<std::sync::Arc<Loaded>, SessionError> {
         match self.taking_part(name, asker).await {
-            Err(SessionError::Forbidden { .. }) => self
-                .permitted(name, Operation::Read, SessionOperation::Read, asker)
-                .await
-                .map(drop),
-            other => other.map(drop),
+            Err(SessionError::Forbidden { .. }) => {
+                self.permitted(name, Operation::Read, SessionOperation::Read, asker)
+                    .await
+            }
+            other => other,
         }
     }
 }
@@ -384,8 +385,8 @@ fn signatures(
 
 fn voter(asker: &Asker, signer: &VerifyingKey) -> Asker {
     Asker {
-        tls: asker.tls,
         signers: BTreeSet::from([signer.clone()]),
+        ..asker.clone()
     }
 }
 

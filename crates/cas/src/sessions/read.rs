@@ -1,6 +1,6 @@
 //! What people may see: texts, lists, and values that are for all.
 
-use mse_audit::entry::{Event, SessionOperation};
+use mse_audit::entry::Event;
 use mse_crypto::{Digest, Zeroizing};
 use mse_secrets::{Format, Kind};
 use mse_session::{Operation, SecretName, SessionHash, SessionName};
@@ -158,12 +158,12 @@ impl Sessions {
         })
     }
 
+    /// Who takes part in updates has to see what they change.
     async fn permitted_reading(
         &self,
         name: &SessionName,
         asker: &Asker,
     ) -> Result<std::sync::Arc<super::Loaded>, SessionError> {
-        self.permitted(name, Operation::Read, SessionOperation::Read, asker)
-            .await
+        self.reading_or_taking_part(name, asker).await
     }
 }

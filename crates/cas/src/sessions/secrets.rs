@@ -34,16 +34,13 @@ pub struct Line {
 }
 
 impl Sessions {
-    /// The secrets of a session, for who may read it.
+    /// The secrets of a session, for who may read it or takes part in its updates.
     pub async fn secrets(
         &self,
         name: &SessionName,
         asker: &Asker,
     ) -> Result<Vec<Line>, SessionError> {
-        let loaded = self
-            .permitted(name, Operation::Read, SessionOperation::Read, asker)
-            .await?;
-        Ok(lines(&loaded))
+        Ok(lines(&*self.reading_or_taking_part(name, asker).await?))
     }
 
     /// Makes a new value of a generated secret. The one before stays accepted for the grace.

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -81,7 +80,7 @@ impl Cas {
 fn asker(key: KeyHash) -> Asker {
     Asker {
         tls: Some(key),
-        signers: BTreeSet::new(),
+        ..Asker::default()
     }
 }
 
@@ -544,8 +543,19 @@ async fn two_of_three_approve_one_after_the_other() {
         (proposed.state, proposed.approvals.len()),
         (ProposalState::Open, 1)
     );
-    // Twice the same member is one; a stranger is none; a signature for something else is none.
+    // Who is on the board sees it, having shown the key; a stranger does not.
     let stranger = SigningKey::generate(Algorithm::Ed25519);
+    let present = |key: &SigningKey| Asker::default().with_present(Some(key.public()));
+    let proposal = |who| {
+        let (sessions, id) = (Arc::clone(&cas.sessions), proposed.id);
+        async move { sessions.proposal(&name("a"), id, &who).await.is_ok() }
+    };
+    assert!(proposal(present(&keys[2])).await);
+    assert!(!proposal(present(&stranger)).await);
+    // To be there is not to have signed.
+    let unsigned = cas.put(&next, &present(&keys[1])).await;
+    assert!(unsigned.is_err());
+    // Twice the same member is one; a stranger is none; a signature for something else is none.
     let mut elsewhere = vote(&proposed, &keys[1], APPROVAL_DOMAIN);
     elsewhere.signature = vote(&proposed, &keys[1], WITHDRAWAL_DOMAIN).signature;
     for bad in [

@@ -7,7 +7,7 @@ use clap::Args;
 use http::Method;
 use mse_api::cas::{CasErrorCode, POSITION, PositionView};
 use mse_crypto::hpke::PublicKey;
-use mse_crypto::signing::VerifyingKey;
+use mse_crypto::signing::{SigningKey, VerifyingKey};
 use mse_ratls::cas::client::{CasClient, CasError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,6 +90,12 @@ pub(crate) struct KnownCas {
 }
 
 impl KnownCas {
+    /// Shows with all that follows that the user has this signing key: who is known to a session by
+    /// it sees what there is to approve.
+    pub(crate) fn show_signer(&mut self, key: &SigningKey) {
+        self.client.show_signer(key);
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(
         &mut self,
         path: &str,

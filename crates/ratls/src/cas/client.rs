@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mse_crypto::Zeroizing;
+use mse_crypto::signing::SigningKey;
 use mse_workload::CasKey;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
@@ -40,6 +41,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::signer::{SIGNER_HEADER, signer_header};
 use super::{
     ATTEST, AttestAnswer, AttestError, AttestRequest, AttestedCas, CasDescription, CasReport,
     DESCRIBE, ExpectedCas, REPORT_FORMAT, Shown, Tame, evidence_of, judge,
@@ -216,6 +218,12 @@ impl CasClient {
         self.0.binding
     }
 
+    /// Shows with all that follows on this connection that the client has this signing key.
+    pub fn show_signer(&mut self, key: &SigningKey) {
+        let header = signer_header(key, &self.0.binding);
+        self.0.signer = HeaderValue::from_str(&header).ok();
+    }
+
     /// Challenges the CAS, anew.
     pub async fn attest<Source: CollateralSource>(
         &mut self,
@@ -305,6 +313,7 @@ struct Connection {
     binding: ChannelBinding,
     root: CasKey,
     position: Option<String>,
+    signer: Option<HeaderValue>,
 }
 
 impl Connection {
@@ -401,6 +410,9 @@ impl Connection {
         limit: usize,
     ) -> Result<Response<Bytes>, CasError> {
         request.headers_mut().insert(HOST, self.host.clone());
+        if let Some(signer) = &self.signer {
+            request.headers_mut().insert(SIGNER_HEADER, signer.clone());
+        }
         within(ANSWERING, "its answer", async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
@@ -464,6 +476,7 @@ async fn connect(
         binding,
         root,
         position: None,
+        signer: None,
     })
 }
 

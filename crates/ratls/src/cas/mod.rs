@@ -16,6 +16,7 @@
 //! [`PinnedRoot`]: crate::pinned::PinnedRoot
 
 pub mod client;
+pub mod signer;
 
 use std::fmt;
 use std::time::SystemTime;

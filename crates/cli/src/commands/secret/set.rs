@@ -65,6 +65,7 @@ impl Set {
         let key = read_key(&self.key)?;
         let value = self.value.read()?;
         let mut cas = self.cas.open(scene).await?;
+        cas.show_signer(&key);
         let list: SecretList = cas.get(SECRETS, &[("session", &self.session)]).await?;
         let current = list
             .secrets

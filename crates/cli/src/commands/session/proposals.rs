@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::diff::Difference;
 use super::findings::{printable, printable_json};
 use super::secrecy::Documents;
+use super::sign::read_key;
 use super::source::Reading;
 use super::stored::{Current, latest, mismatch, prove_update, understood, upload};
 use super::verify::Signer;
@@ -69,6 +70,23 @@ impl Propose {
     }
 }
 
+/// Somebody whom a session knows by a signing key.
+#[derive(Args)]
+struct Member {
+    /// Your private key (PKCS#8, PEM), if the session knows you by that and not by `mse cas whoami`
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl Member {
+    fn show(&self, cas: &mut KnownCas) -> Result<(), Failure> {
+        if let Some(key) = &self.key {
+            cas.show_signer(&read_key(key)?);
+        }
+        Ok(())
+    }
+}
+
 /// List the proposals for a session
 #[derive(Args)]
 #[command(after_help = "\
@@ -79,12 +97,15 @@ pub(super) struct Proposals {
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
+    member: Member,
+    #[command(flatten)]
     cas: CasChoice,
 }
 
 impl Proposals {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let mut cas = self.cas.open(scene).await?;
+        self.member.show(&mut cas)?;
         let list: ProposalList = cas.get(PROPOSALS, &[("session", &self.name)]).await?;
         scene.ui.report(&Listed {
             proposals: list.proposals.iter().map(Line::of).collect(),
@@ -105,12 +126,15 @@ pub(super) struct Proposal {
     #[arg(long)]
     diff: bool,
     #[command(flatten)]
+    member: Member,
+    #[command(flatten)]
     cas: CasChoice,
 }
 
 impl Proposal {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let mut cas = self.cas.open(scene).await?;
+        self.member.show(&mut cas)?;
         let proposed = Proposed::read(&mut cas, &self.which).await?;
         if !self.diff {
             return scene.ui.report(&proposed.whole()?);

@@ -46,6 +46,7 @@ impl Approve {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let key = read_key(&self.key)?;
         let mut cas = self.cas.open(scene).await?;
+        cas.show_signer(&key);
         let proposed = Proposed::read(&mut cas, &self.which).await?;
         prove_open(&proposed.view)?;
         let shown = shown(scene, &mut cas, &proposed).await?;
@@ -77,6 +78,7 @@ impl Withdraw {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let key = read_key(&self.key)?;
         let mut cas = self.cas.open(scene).await?;
+        cas.show_signer(&key);
         let proposed = Proposed::read(&mut cas, &self.which).await?;
         prove_open(&proposed.view)?;
         let vote = vote(&self.which, &proposed, &key, WITHDRAWAL_DOMAIN);
