@@ -114,6 +114,8 @@ impl CasMachine {
                 memory_mib: 512,
                 millicores: 1000,
             },
+            upgrade: None,
+            recovery: None,
         }
     }
 

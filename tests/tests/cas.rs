@@ -193,6 +193,7 @@ async fn joining_and_recovering_are_refused_clearly() {
     let join = CasStart::Join {
         address: "127.0.0.1:1".into(),
         cas_key: mse_workload::CasKey(Digest([0; 32])),
+        authorization: None,
     };
     let recover = CasStart::Recover {
         key_id: "00".repeat(12),
