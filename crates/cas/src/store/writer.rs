@@ -231,10 +231,10 @@ async fn attempt_once(
         in_doubt.why = error.to_string();
         return Err(error.into());
     }
-    let results = std::mem::take(&mut in_doubt.results);
-    *doubt = None;
     shared.advance(position, &change);
     shared.remember(position).await?;
+    let results = std::mem::take(&mut in_doubt.results);
+    *doubt = None;
     Ok(results)
 }
 

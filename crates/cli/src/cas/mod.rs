@@ -18,7 +18,6 @@ pub(crate) use pin::{CasName, CasPin, CasPins};
 
 /// A pinned connection to the CAS that was attested as `name`, as this user if there is a key
 /// (`mse cas keygen`).
-#[expect(dead_code, reason = "the commands about sessions connect with it")]
 pub(crate) async fn connect(
     scene: &Scene<'_>,
     name: &CasName,
@@ -77,6 +76,8 @@ impl From<AttestError> for Failure {
                 .with_hint("it is another CAS, or somebody is in between: do not give it anything"),
             AttestError::Report(_) => Self::new(Exit::InvalidConfiguration, text)
                 .with_hint("`mse cas attest ADDRESS --report FILE` makes one"),
+            AttestError::Stage(_) => Self::new(Exit::Refused, text)
+                .with_hint("`mse cas recovery give` is for a CAS that waits for shares, everything else for one that runs"),
             AttestError::Evidence(_) | AttestError::Description(_) => {
                 Self::new(Exit::Refused, text).with_hint("do not give it anything")
             }
