@@ -94,7 +94,8 @@ impl CasMachine {
 
     /// The same machine with another program.
     pub fn install(&mut self, cas: &Path) {
-        let launcher = self.folder.path().join("another-launcher");
+        // A folder of its own: a launcher ends whatever was launched from the same one.
+        let launcher = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         self.runtime = ProcessRuntime::open(&launcher, cas, Arc::clone(&self.platform)).unwrap();
     }
 

@@ -1,7 +1,8 @@
 //! One more instance of the same program.
 
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use mse_attest::Evidence;
 use mse_audit::entry::Event;
@@ -42,15 +43,23 @@ async fn a_replica_joins_and_both_serve_the_same() {
     let seen = read(&two, &machine.owner, "shop").await.unwrap();
     assert_eq!(seen.hash, first.hash);
 
-    // An update on one shows on the other at once, and the other way round.
+    // An update on one shows on the other, and the other way round.
     let mut last = first.hash;
     for (round, (writer, reader)) in [(&one, &two), (&two, &one)].into_iter().enumerate() {
         let mut client = writer.connect(Some(&machine.owner)).await.unwrap();
         let text = session("shop", &format!("word{round}"), Some(&last));
         let stored = upload(&mut client, text).await.unwrap();
-        let since = Instant::now();
-        let seen = read(reader, &machine.owner, "shop").await.unwrap();
-        assert_eq!(seen.hash, stored.hash, "after {:?}", since.elapsed());
+        // A replica takes what it read for true for half a second; this machine may be slow.
+        let shows = async {
+            loop {
+                let seen = read(reader, &machine.owner, "shop").await.unwrap().hash;
+                if seen == stored.hash {
+                    break;
+                }
+                assert_eq!(seen, last, "neither the old version nor the new one");
+            }
+        };
+        within(Duration::from_secs(5), shows).await;
         last = stored.hash;
     }
 
@@ -183,6 +192,7 @@ async fn another_program_a_relay_and_another_platform_are_refused_and_logged() {
         .launch(spec(&machine, "one", &database, CasStart::Create))
         .await
         .unwrap();
+    let platform = Arc::clone(&machine.platform);
     let own = machine.measure(&machine.workload()).0.0;
     let mut other = own;
     other[31] ^= 1;
@@ -198,15 +208,15 @@ async fn another_program_a_relay_and_another_platform_are_refused_and_logged() {
         .ask(&one)
     };
     // The test could get the key, if it were what it says: so the refusals below are for a reason.
-    let given = ask(&machine.platform, own, false).await.unwrap();
+    let given = ask(&platform, own, false).await.unwrap();
     assert_eq!(given.store_id, one.attested.description.store_id);
 
-    let (code, message) = refusal(ask(&machine.platform, other, false).await);
+    let (code, message) = refusal(ask(&platform, other, false).await);
     assert_eq!(code, "forbidden");
     assert!(message.contains("no other program ever"), "{message}");
-    let (code, message) = refusal(ask(&machine.platform, own, true).await);
+    let (code, message) = refusal(ask(&platform, own, true).await);
     assert_eq!(code, "forbidden");
-    assert!(message.contains("report data"), "{message}");
+    assert!(message.contains("another connection"), "{message}");
     let (code, _) = refusal(ask(&stranger, own, false).await);
     assert!(
         ["forbidden", "unavailable"].contains(&code.as_str()),
@@ -214,7 +224,8 @@ async fn another_program_a_relay_and_another_platform_are_refused_and_logged() {
     );
 
     // The real program with one more byte.
-    machine.install(&changed_program(&machine));
+    let changed = changed_program(&machine);
+    machine.install(&changed);
     let refused = machine
         .launch(spec(&machine, "two", &database, join(&one)))
         .await
@@ -237,7 +248,7 @@ async fn another_program_a_relay_and_another_platform_are_refused_and_logged() {
 
     // A flood of refusals does not fill the log.
     for _ in 0..60 {
-        let _ = ask(&machine.platform, other, false).await;
+        let _ = ask(&platform, other, false).await;
     }
     let events = super::events(&one, &machine.owner).await;
     let refused = |event: &&Event| matches!(event, Event::ReplicaRefused { .. });

@@ -149,7 +149,8 @@ async fn two_of_three_custodians_bring_a_cas_back() {
     assert!(refused.err().unwrap().contains("holds no CAS"));
 
     // Another program is not given anything.
-    machine.install(&changed_program(&machine));
+    let changed = changed_program(&machine);
+    machine.install(&changed);
     let other = machine
         .recover(spec(&machine, &workload, recover()))
         .await
@@ -173,8 +174,9 @@ async fn two_of_three_custodians_bring_a_cas_back() {
     // Nobody takes it for the CAS.
     let contact = first_contact(&waiting.address.parse().unwrap(), None).await;
     let expected = machine.expected(&workload);
-    let refused = contact.unwrap().attest(&expected, &machine.collateral());
-    let refused = refused.await.err().unwrap();
+    let collateral = machine.collateral();
+    let refused = contact.unwrap().attest(&expected, &collateral).await;
+    let refused = refused.err().unwrap();
     assert!(
         matches!(refused, CasError::Attest(AttestError::Stage(_))),
         "{refused}"

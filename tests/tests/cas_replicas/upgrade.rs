@@ -73,7 +73,8 @@ async fn two_of_three_approvers_let_another_program_join() {
     )
     .await
     .unwrap();
-    machine.install(&changed_program(&machine));
+    let changed = changed_program(&machine);
+    machine.install(&changed);
     let mrenclave = machine.measure(&workload).0.0;
     let new = MeasuredProgram::Simulated { mrenclave };
     let launch = async |authorization: Option<&UpgradeAuthorization>| {
@@ -145,7 +146,8 @@ async fn an_honest_program_is_not_lured_into_joining_somebody_elses() {
     let (mut machine, database) = (machine().await, server.database());
     let board = Board::new();
     let workload = board.workload(&machine);
-    machine.install(&changed_program(&machine));
+    let changed = changed_program(&machine);
+    machine.install(&changed);
     let lure = machine
         .launch(with(
             &workload,
