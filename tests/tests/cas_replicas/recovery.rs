@@ -1,18 +1,19 @@
 //! All that is left is the store and the custodians.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mse_attest::CheckName;
 use mse_audit::entry::Event;
-use mse_crypto::Digest;
+use mse_cas::keys::shares::{Share, combine, split};
 use mse_crypto::hpke::KeyPair;
-use mse_ratls::cas::AttestError;
+use mse_crypto::{Digest, Zeroizing};
 use mse_ratls::cas::client::{CasError, connect_pinned, first_contact};
 use mse_ratls::cas::recovery::{
     GivenShare, RecoveryProgress, SHARE, SHARES, SealedShare, SealedShares,
 };
+use mse_ratls::cas::{AttestError, CasDescription};
 use mse_runtime::process::CasSpec;
 use mse_tests::cas_program::{CasMachine, WaitingCas};
 use mse_tests::programs::program;
@@ -110,122 +111,104 @@ fn spec(machine: &CasMachine, workload: &CasWorkload, start: CasStart) -> CasSpe
     }
 }
 
+/// A CAS with a session, stopped, whose key file is gone.
+struct Lost {
+    machine: CasMachine,
+    custodians: Custodians,
+    workload: CasWorkload,
+    shares: SealedShares,
+    /// What it said of itself.
+    description: CasDescription,
+    /// The session's.
+    hash: String,
+}
+
+impl Lost {
+    async fn new() -> Self {
+        let machine = machine().await;
+        let custodians = Custodians::new(&machine);
+        let workload = custodians.workload(&machine);
+        let cas = machine
+            .launch(spec(&machine, &workload, CasStart::Create))
+            .await
+            .unwrap();
+        let description = cas.attested.description.clone();
+        let mut client = cas.connect(Some(&machine.owner)).await.unwrap();
+        let stored = upload(&mut client, session("shop", "word", None)).await;
+        let shares: SealedShares = client.get(SHARES).await.unwrap();
+        assert_eq!(shares.threshold, 2);
+        let files = [1, 2, 3].map(|index| share(&machine.data(), index));
+        assert_eq!(shares.shares, files);
+        drop(client);
+        cas.stop().await;
+        let lost = Self {
+            hash: stored.unwrap().hash,
+            machine,
+            custodians,
+            workload,
+            shares,
+            description,
+        };
+        // As long as the key opens there is nothing to recover.
+        let refused = lost.machine.recover(lost.spec()).await;
+        assert!(refused.err().unwrap().contains("holds a CAS already"));
+        fs::remove_file(lost.key_file()).unwrap();
+        let open = spec(&lost.machine, &lost.workload, CasStart::Open);
+        let refused = lost.machine.launch(open).await;
+        assert!(refused.err().unwrap().contains("holds no CAS"));
+        lost
+    }
+
+    fn spec(&self) -> CasSpec {
+        let key_id = self.shares.key_id.clone();
+        spec(&self.machine, &self.workload, CasStart::Recover { key_id })
+    }
+
+    async fn recover(&self) -> WaitingCas {
+        self.machine.recover(self.spec()).await.unwrap()
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.machine.data().join("root-key.sealed")
+    }
+
+    fn custodian(&self, index: u8) -> &KeyPair {
+        &self.custodians.keys[usize::from(index) - 1]
+    }
+
+    /// The text of a share.
+    fn text(&self, index: u8) -> Zeroizing<String> {
+        let share = &self.shares.shares[usize::from(index) - 1];
+        share.open(self.custodian(index)).unwrap()
+    }
+
+    async fn give(
+        &self,
+        waiting: &WaitingCas,
+        text: &str,
+        custodian: &KeyPair,
+    ) -> Result<RecoveryProgress, CasError> {
+        give(&self.machine, &self.workload, waiting, text, custodian).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_custodians_bring_a_cas_back() {
-    let mut machine = machine().await;
-    let custodians = Custodians::new(&machine);
-    let workload = custodians.workload(&machine);
-    let cas = machine
-        .launch(spec(&machine, &workload, CasStart::Create))
+    let lost = Lost::new().await;
+    let machine = &lost.machine;
+    let waiting = lost.recover().await;
+    let progress = lost
+        .give(&waiting, &lost.text(1), lost.custodian(1))
         .await
         .unwrap();
-    let (key, description) = (cas.key, cas.attested.description.clone());
-    let mut client = cas.connect(Some(&machine.owner)).await.unwrap();
-    let stored = upload(&mut client, session("shop", "word", None))
-        .await
-        .unwrap();
-    let shares: SealedShares = client.get(SHARES).await.unwrap();
-    let data = machine.data();
-    assert_eq!(shares.threshold, 2);
-    assert_eq!(shares.shares, [1, 2, 3].map(|index| share(&data, index)));
-    drop(client);
-    cas.stop().await;
-    let recover = || CasStart::Recover {
-        key_id: shares.key_id.clone(),
-    };
-    let text = |index: u8| {
-        let at = usize::from(index) - 1;
-        shares.shares[at].open(&custodians.keys[at]).unwrap()
-    };
-
-    // As long as the key opens there is nothing to recover.
-    let refused = machine.recover(spec(&machine, &workload, recover())).await;
-    assert!(refused.err().unwrap().contains("holds a CAS already"));
-    let key_file = data.join("root-key.sealed");
-    fs::remove_file(&key_file).unwrap();
-    let refused = machine
-        .launch(spec(&machine, &workload, CasStart::Open))
-        .await;
-    assert!(refused.err().unwrap().contains("holds no CAS"));
-
-    // Another program is not given anything.
-    let changed = changed_program(&machine);
-    machine.install(&changed);
-    let other = machine
-        .recover(spec(&machine, &workload, recover()))
-        .await
-        .unwrap();
-    machine.install(&program("mse-cas"));
-    let refused = give(&machine, &workload, &other, &text(1), &custodians.keys[0]).await;
-    let refused = refused.unwrap_err();
-    assert!(
-        matches!(&refused, CasError::Attest(AttestError::Refused(refusal)) if refusal.failed == CheckName::MrEnclave),
-        "{refused}"
-    );
-    drop(other);
-
-    let waiting = loop {
-        // The folder's lock goes with the process, which ends when its launcher lets it go.
-        match machine.recover(spec(&machine, &workload, recover())).await {
-            Ok(waiting) => break waiting,
-            Err(why) => assert!(why.contains("in use"), "{why}"),
-        }
-    };
-    // Nobody takes it for the CAS.
-    let contact = first_contact(&waiting.address.parse().unwrap(), None).await;
-    let expected = machine.expected(&workload);
-    let collateral = machine.collateral();
-    let refused = contact.unwrap().attest(&expected, &collateral).await;
-    let refused = refused.err().unwrap();
-    assert!(
-        matches!(refused, CasError::Attest(AttestError::Stage(_))),
-        "{refused}"
-    );
-    let pinned = connect_pinned(&waiting.address.parse().unwrap(), key, None).await;
-    assert!(matches!(pinned.err().unwrap(), CasError::Identity(_)));
-
-    let give = async |text: &str, custodian: &KeyPair| {
-        give(&machine, &workload, &waiting, text, custodian).await
-    };
-    let [one, two, three] = &custodians.keys[..] else {
-        panic!("three custodians");
-    };
-    let progress = give(&text(1), one).await.unwrap();
     assert_eq!((progress.given, progress.recovered), (vec![1], false));
-    let progress = give(&text(1), one).await.unwrap();
-    assert_eq!((progress.given, progress.repeated), (vec![1], true));
-    // Somebody who has a share, and is nobody.
-    let (code, message) = refusal(give(&text(2), &KeyPair::generate()).await);
-    assert_eq!(code, "forbidden");
-    assert!(message.contains("not that of a custodian"), "{message}");
-    // Somebody else's share.
-    let (code, message) = refusal(give(&text(3), two).await);
-    assert_eq!(code, "invalid");
-    assert!(message.contains("at place 2"), "{message}");
-    // A share of another CAS of the same people.
-    let elsewhere = CasSpec {
-        data: machine.folder.path().join("elsewhere"),
-        ..spec(&machine, &workload, CasStart::Create)
-    };
-    machine.launch(elsewhere).await.unwrap().stop().await;
-    let foreign = share(&machine.folder.path().join("elsewhere"), 2);
-    let (code, message) = refusal(give(&foreign.open(two).unwrap(), two).await);
-    assert_eq!(code, "invalid");
-    assert!(message.contains("is of root key"), "{message}");
-    // A mistyped one.
-    let (code, message) = refusal(give(&text(2).replacen('q', "p", 1), two).await);
-    assert_eq!(code, "invalid");
-    assert!(message.contains("mistyped"), "{message}");
     // One too few: nothing is open, and nothing was written.
-    let progress = give(&text(1), one).await.unwrap();
-    assert_eq!((progress.given, progress.recovered), (vec![1], false));
-    assert!(!key_file.exists());
-    let _ = three;
+    assert!(!lost.key_file().exists());
 
     // The last one by the command line.
     let given = tokio::task::block_in_place(|| {
-        let share = data.join("recovery/3.share");
-        let measured = machine.measure(&workload).to_string();
+        let share = machine.data().join("recovery/3.share");
+        let measured = machine.measure(&lost.workload).to_string();
         let anchor = machine.folder.path().join("tee/trust-anchor.toml");
         let words = [
             "cas",
@@ -235,7 +218,7 @@ async fn two_of_three_custodians_bring_a_cas_back() {
             "--share",
             share.to_str().unwrap(),
             "--key",
-            &custodians.files[2],
+            &lost.custodians.files[2],
             "--measurement",
             &measured,
             "--simulated",
@@ -243,14 +226,14 @@ async fn two_of_three_custodians_bring_a_cas_back() {
             "--pccs",
             &machine.pccs,
         ];
-        mse(&machine, &words)
+        mse(machine, &words)
     });
     assert_eq!(given.0, Some(0), "{given:?}");
     assert!(given.1.contains("is there again"), "{given:?}");
     let cas = machine.recovered(waiting).await.unwrap();
-    assert_eq!(cas.attested.description, description);
+    assert_eq!(cas.attested.description, lost.description);
     let seen = read(&cas, &machine.owner, "shop").await.unwrap();
-    assert_eq!(seen.hash, stored.hash);
+    assert_eq!(seen.hash, lost.hash);
     let names: Vec<_> = events(&cas, &machine.owner)
         .await
         .into_iter()
@@ -261,15 +244,97 @@ async fn two_of_three_custodians_bring_a_cas_back() {
         .flatten()
         .map(|name| name.0)
         .collect();
-    let name = |key: &KeyPair| Digest::of(&key.public().0);
-    assert_eq!(names, [name(one), name(three)]);
+    let name = |index| Digest::of(&lost.custodian(index).public().0);
+    assert_eq!(names, [name(1), name(3)]);
     cas.stop().await;
-    let again = machine
-        .launch(spec(&machine, &workload, CasStart::Open))
-        .await
-        .unwrap();
-    assert_eq!(again.key, key);
+    let open = spec(machine, &lost.workload, CasStart::Open);
+    let again = machine.launch(open).await.unwrap();
+    assert_eq!(again.key, lost.description.cas_key);
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_repeated_and_foreign_shares_are_named_and_open_nothing() {
+    let lost = Lost::new().await;
+    let waiting = lost.recover().await;
+    let give = async |text: &str, custodian: &KeyPair| lost.give(&waiting, text, custodian).await;
+    let (one, two) = (lost.custodian(1), lost.custodian(2));
+    give(&lost.text(1), one).await.unwrap();
+    let progress = give(&lost.text(1), one).await.unwrap();
+    assert_eq!((progress.given, progress.repeated), (vec![1], true));
+    // Somebody who has a share, and is nobody.
+    let (code, message) = refusal(give(&lost.text(2), &KeyPair::generate()).await);
+    assert_eq!(code, "forbidden");
+    assert!(message.contains("not that of a custodian"), "{message}");
+    // Somebody else's share.
+    let (code, message) = refusal(give(&lost.text(3), two).await);
+    assert_eq!(code, "invalid");
+    assert!(message.contains("at place 2"), "{message}");
+    // A share of another CAS of the same people.
+    let data = lost.machine.folder.path().join("elsewhere");
+    let elsewhere = CasSpec {
+        data: data.clone(),
+        ..spec(&lost.machine, &lost.workload, CasStart::Create)
+    };
+    lost.machine.launch(elsewhere).await.unwrap().stop().await;
+    let foreign = share(&data, 2).open(two).unwrap();
+    let (code, message) = refusal(give(&foreign, two).await);
+    assert_eq!(code, "invalid");
+    assert!(message.contains("is of root key"), "{message}");
+    // A mistyped one.
+    let (code, message) = refusal(give(&lost.text(2).replacen('q', "p", 1), two).await);
+    assert_eq!(code, "invalid");
+    assert!(message.contains("mistyped"), "{message}");
+    // One of another dealing of the same key, which only a holder of the key could make.
+    let forged = forged(&lost);
+    let (code, message) = refusal(give(&forged, two).await);
+    assert_eq!(code, "invalid");
+    assert!(message.contains("dealt at another time"), "{message}");
+    assert!(!lost.key_file().exists());
+    // It does no harm once there are enough good ones.
+    let progress = give(&lost.text(3), lost.custodian(3)).await.unwrap();
+    assert!(progress.recovered);
+    let cas = lost.machine.recovered(waiting).await.unwrap();
+    assert_eq!(cas.attested.description, lost.description);
+    cas.stop().await;
+}
+
+/// The second share of another dealing.
+fn forged(lost: &Lost) -> Zeroizing<String> {
+    let given = [1, 3].map(|index| lost.text(index).parse::<Share>().unwrap());
+    let root = combine(&given).unwrap();
+    split(&root, 2, 3).unwrap()[1].to_text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_given_to_the_same_program_only_and_nobody_takes_it_for_the_cas() {
+    let mut lost = Lost::new().await;
+    let changed = changed_program(&lost.machine);
+    lost.machine.install(&changed);
+    let other = CasSpec {
+        data: lost.machine.folder.path().join("other"),
+        ..lost.spec()
+    };
+    let other = lost.machine.recover(other).await.unwrap();
+    lost.machine.install(&program("mse-cas"));
+    let refused = lost.give(&other, &lost.text(1), lost.custodian(1)).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(&refused, CasError::Attest(AttestError::Refused(refusal)) if refusal.failed == CheckName::MrEnclave),
+        "{refused}"
+    );
+    let waiting = lost.recover().await;
+    let address = waiting.address.parse().unwrap();
+    let contact = first_contact(&address, None).await.unwrap();
+    let expected = lost.machine.expected(&lost.workload);
+    let collateral = lost.machine.collateral();
+    let refused = contact.attest(&expected, &collateral).await.err().unwrap();
+    assert!(
+        matches!(refused, CasError::Attest(AttestError::Stage(_))),
+        "{refused}"
+    );
+    let pinned = connect_pinned(&address, lost.description.cas_key, None).await;
+    assert!(matches!(pinned.err().unwrap(), CasError::Identity(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,7 +52,7 @@ pub(super) async fn recover(
     let custodians = policy.custodians().map_err(StateError::from)?;
     let platform = PlatformKey::if_any(attester).await?;
     let place = Place::of(launch)?;
-    let lock = place.vacate(platform.as_ref())?;
+    let lock = place.vacate(platform.as_ref(), Some(key_id))?;
     let key = KeyPair::generate();
     let identity = Identity::generate(SystemTime::now())?;
     // For the time being: nothing of it outlives the recovery.
@@ -160,12 +160,17 @@ impl WaitingRoom {
             let root = self.put_together(&given, index)?;
             self.open(root, given.keys().copied().collect()).await?;
         }
-        Ok(RecoveryProgress {
+        let progress = RecoveryProgress {
             given: given.keys().copied().collect(),
             threshold: self.threshold,
             repeated,
             recovered,
-        })
+        };
+        if recovered {
+            // Connections that stay open keep this room; the shares are of no use any more.
+            given.clear();
+        }
+        Ok(progress)
     }
 
     /// The share, if it is one that a custodian gave who has it, of the key that is waited for.

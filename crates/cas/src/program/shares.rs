@@ -26,16 +26,15 @@ pub(super) async fn keep(
     folder: &Path,
 ) -> Result<SealedShares, StateError> {
     let setting = setting(policy)?;
-    let kept = match store.setting(&setting).await? {
-        Some(json) => json,
-        None => {
-            let dealt = deal(root, policy)?;
-            let json = serde_json::to_vec(&dealt).map_err(|_| StateError::Shares)?;
-            let write = Write::new().put_setting(&setting, Zeroizing::new(json));
-            store.commit(write).await?;
-            // Of two replicas that deal at the same time the later one counts.
-            store.setting(&setting).await?.ok_or(StateError::Shares)?
-        }
+    let kept = if let Some(json) = store.setting(&setting).await? {
+        json
+    } else {
+        let dealt = deal(root, policy)?;
+        let json = serde_json::to_vec(&dealt).map_err(|_| StateError::Shares)?;
+        let write = Write::new().put_setting(&setting, Zeroizing::new(json));
+        store.commit(write).await?;
+        // Of two replicas that deal at the same time the later one counts.
+        store.setting(&setting).await?.ok_or(StateError::Shares)?
     };
     let kept: SealedShares = serde_json::from_slice(&kept).map_err(|_| StateError::Shares)?;
     write_files(&kept, &folder.join(FOLDER))?;

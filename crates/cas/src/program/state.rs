@@ -31,7 +31,9 @@ use mse_workload::{CasKey, InvalidCasWorkload};
 use super::join::{Heir, JoinFailure};
 use crate::audit_log::MerkleLog;
 use crate::identity::{Identity, IdentityError, audit_key};
-use crate::keys::{InvalidKeyId, Purpose, RootKey, SealToEnclave, UnwrapError, unwrap, wrap};
+use crate::keys::{
+    InvalidKeyId, KeyId, Purpose, RootKey, SealToEnclave, UnwrapError, named, unwrap, wrap,
+};
 use crate::store::{
     AuditLog, Freshness, InvalidLocation, Location, Store, StoreError, StoreId, Witness, Write,
 };
@@ -179,19 +181,29 @@ impl Place {
             .map_err(|source| StateError::file(&self.folder, source))
     }
 
-    /// The folder's lock, if the folder has no root key that this program can use.
-    pub(super) fn vacate(&self, platform: Option<&PlatformKey>) -> Result<File, StateError> {
+    /// The folder's lock, if the folder has no root key: none but `lost`, which this program cannot
+    /// use.
+    pub(super) fn vacate(
+        &self,
+        platform: Option<&PlatformKey>,
+        lost: Option<KeyId>,
+    ) -> Result<File, StateError> {
         self.make_folder()?;
         let lock = self.lock()?;
         if self.unfinished().exists() {
             return Err(StateError::NotFinished(self.folder.clone()));
         }
-        if let (Some(wrapped), Some(platform)) = (read(&self.key_file())?, platform)
-            && unwrap(&wrapped, platform).is_ok()
-        {
+        let Some(wrapped) = read(&self.key_file())? else {
+            return Ok(lock);
+        };
+        if platform.is_some_and(|platform| unwrap(&wrapped, platform).is_ok()) {
             return Err(StateError::Exists(self.folder.clone()));
         }
-        Ok(lock)
+        // The same key, for another program or machine: it can be taken for this one again.
+        if lost.is_some() && named(&wrapped) == lost {
+            return Ok(lock);
+        }
+        Err(StateError::OtherKey(self.key_file()))
     }
 
     /// What has to show that the store is no old copy.
@@ -219,7 +231,7 @@ impl Place {
             return Err(StateError::NoDatabase);
         }
         let platform = PlatformKey::if_any(heir.attester).await?;
-        let lock = self.vacate(platform.as_ref())?;
+        let lock = self.vacate(platform.as_ref(), None)?;
         let inherited = heir.inherit(address, cas_key, authorization).await?;
         let adoption = Adoption {
             freshness: Freshness::Seen {
@@ -536,6 +548,11 @@ pub enum StateError {
     /// Nothing is overwritten.
     #[error("`{0}` holds a CAS already: open it instead of creating one, or name another folder")]
     Exists(PathBuf),
+    /// A key of somebody else's.
+    #[error(
+        "`{0}` holds a root key already, for another program or of another CAS: name another folder; nothing is overwritten"
+    )]
+    OtherKey(PathBuf),
     /// What an earlier CAS left.
     #[error(
         "`{0}` is there, but no root key for it: a CAS lost its key here. Bring the key file back, or name another place for a new CAS; nothing is overwritten"
