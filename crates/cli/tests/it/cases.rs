@@ -17,6 +17,10 @@ fn help_of_each() {
         &["run"],
         &["attest"],
         &["report", "verify"],
+        &["upgrade", "sign"],
+        &["recovery", "keygen"],
+        &["recovery", "shares"],
+        &["recovery", "give"],
         &["list"],
         &["forget"],
     ] {
