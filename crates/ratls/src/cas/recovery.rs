@@ -255,4 +255,20 @@ mod tests {
         assert!(!open(&seal(&custodian), ChannelBinding([2; 32])));
         assert!(!open(&seal(&stranger), ChannelBinding([1; 32])));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_input_panics(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            sealed in ".{0,100}",
+        ) {
+            let key = KeyPair::derive(&[7; 32]);
+            if let Ok(share) = SealedShare::from_json(&bytes) {
+                let _ = share.open(&key);
+            }
+            let custodian = hex::encode(key.public().0);
+            let given = GivenShare { custodian, sealed };
+            let _ = given.open(&key.public(), &key, &ChannelBinding([1; 32]));
+        }
+    }
 }

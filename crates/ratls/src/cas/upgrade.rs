@@ -254,4 +254,11 @@ mod tests {
         }
         assert!(UpgradeAuthorization::from_json(&vec![b' '; MAX_AUTHORIZATION + 1]).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = UpgradeAuthorization::from_json(&bytes);
+        }
+    }
 }
