@@ -1,6 +1,6 @@
 //! A CAS that appraises for real, and lies where a test wants it to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +15,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mse_attest::{Evidence, Policy, ReferenceValues, TrustAnchor, Verifier};
-use mse_crypto::Zeroizing;
 use mse_crypto::hpke::{KeyPair as SealKey, PublicKey};
+use mse_crypto::{Digest, Zeroizing};
 use mse_ratls::ChannelBinding;
 use mse_ratls::binding::Nonce;
 use mse_ratls::release::{
-    CHALLENGE, Configuration, InjectedFile, RELEASE, RENEW, RefusalCode, ReleaseChallenge,
-    ReleaseRefusal, ReleaseRequest, RenewalRequest, SealedRelease, Target, release_report_data,
+    CHALLENGE, Configuration, InjectedFile, RELEASE, RENEW, Recorded, RefusalCode,
+    ReleaseChallenge, ReleaseRefusal, ReleaseRequest, RenewalRequest, SealedRelease, Target,
+    VOLUME, VolumeGrant, VolumeReport, release_report_data,
 };
 use mse_simtee::Platform;
 use mse_workload::{CasKey, Measurement};
@@ -82,8 +83,12 @@ pub struct Policies {
     pub directory: Option<String>,
     /// Files: path, mode, content.
     pub files: Vec<(String, u32, String)>,
-    /// Whether there is a volume.
-    pub has_volume: bool,
+    /// Volumes.
+    pub volumes: Vec<FakeVolume>,
+    /// So many reports of new states are recorded, and their answers lost.
+    pub lost_answers: u32,
+    /// Reports of new states, and nothing else, are answered with 503.
+    pub records_nothing: bool,
     /// Seconds until the renewal.
     pub renew_in: u64,
     /// What it lies about.
@@ -98,6 +103,67 @@ pub struct Policies {
     pub tampered: Option<PathBuf>,
     /// What was asked, and how it went.
     pub log: Vec<String>,
+}
+
+/// A volume, and its record.
+#[derive(Clone, Debug)]
+pub struct FakeVolume {
+    /// Its name.
+    pub name: String,
+    /// Where it is mounted.
+    pub path: String,
+    /// `encrypted` or `authenticated-only`.
+    pub files: String,
+    /// The update policy.
+    pub policy: String,
+    /// The recorded counter.
+    pub sequence: u64,
+    /// The recorded root.
+    pub root: Option<String>,
+}
+
+impl FakeVolume {
+    /// One that nobody has used yet.
+    pub fn new(name: &str, path: &str, policy: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            files: "encrypted".to_owned(),
+            policy: policy.to_owned(),
+            sequence: 0,
+            root: None,
+        }
+    }
+
+    fn grant(&self) -> VolumeGrant {
+        VolumeGrant {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            key: Zeroizing::new(hex::encode(Digest::of(self.name.as_bytes()).0)),
+            files: self.files.clone(),
+            update_policy: self.policy.clone(),
+            root: self.root.clone(),
+            sequence: self.sequence,
+            may_initialise: self.root.is_none() && self.policy != "ephemeral",
+        }
+    }
+
+    fn record(&mut self, report: &VolumeReport) -> Result<(), ReleaseRefusal> {
+        let is_there = self.root.as_ref() == Some(&report.root);
+        match self.policy.as_str() {
+            "ephemeral" => {
+                return Err(refusal(RefusalCode::VolumePolicy, "it is ephemeral", None));
+            }
+            _ if is_there && self.sequence == report.sequence => return Ok(()),
+            "no_rollback_protection" => self.sequence += 1,
+            _ if report.previous == self.sequence && report.sequence == self.sequence + 1 => {
+                self.sequence = report.sequence;
+            }
+            _ => return Err(refusal(RefusalCode::StaleVolume, "another instance", None)),
+        }
+        self.root = Some(report.root.clone());
+        Ok(())
+    }
 }
 
 /// A CAS on loopback.
@@ -117,6 +183,8 @@ struct State {
     nonces: Mutex<Vec<String>>,
     /// Ticket → the key that the release was sealed to.
     tickets: Mutex<BTreeMap<String, [u8; 32]>>,
+    /// Those that were used up, too: a report takes none.
+    issued: Mutex<BTreeSet<String>>,
 }
 
 impl FakeCas {
@@ -140,7 +208,9 @@ impl FakeCas {
                 environment: BTreeMap::new(),
                 directory: None,
                 files: Vec::new(),
-                has_volume: false,
+                volumes: Vec::new(),
+                lost_answers: 0,
+                records_nothing: false,
                 renew_in: 3600,
                 lie: Lie::None,
                 is_revoked: false,
@@ -151,6 +221,7 @@ impl FakeCas {
             }),
             nonces: Mutex::default(),
             tickets: Mutex::default(),
+            issued: Mutex::default(),
         });
         let address = listener.local_addr().unwrap().to_string();
         let mut tasks = JoinSet::new();
@@ -177,6 +248,12 @@ impl FakeCas {
     /// What was asked so far.
     pub fn log(&self) -> Vec<String> {
         self.policies().log.clone()
+    }
+
+    /// No ticket that it gave so far is taken any more.
+    pub fn forget_tickets(&self) {
+        lock(&self.state.tickets).clear();
+        lock(&self.state.issued).clear();
     }
 
     /// Nobody answers at its address any more.
@@ -249,6 +326,7 @@ impl State {
             CHALLENGE => return self.challenge(lie),
             RELEASE => self.release(&body, binding, lie),
             RENEW => self.renew(&body, binding, lie),
+            VOLUME => return self.record(&body),
             _ => Err(refusal(RefusalCode::Malformed, "no such path", None)),
         };
         let mut policies = lock(&self.policies);
@@ -357,6 +435,47 @@ impl State {
         }
     }
 
+    fn record(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let report: VolumeReport = serde_json::from_slice(body).unwrap();
+        let mut policies = lock(&self.policies);
+        let is_known = lock(&self.issued).contains(&report.ticket) && !policies.forgets_tickets;
+        let outcome = if policies.is_revoked {
+            Err(refusal(
+                RefusalCode::Revoked,
+                "the session was revoked",
+                None,
+            ))
+        } else if policies.records_nothing {
+            Err(refusal(RefusalCode::Unavailable, "busy", None))
+        } else if !is_known {
+            Err(refusal(RefusalCode::Ticket, "an unknown ticket", None))
+        } else {
+            let mut volumes = policies.volumes.iter_mut();
+            match volumes.find(|volume| volume.name == report.name) {
+                Some(volume) => volume.record(&report),
+                None => Err(refusal(RefusalCode::NoSuchVolume, "no such volume", None)),
+            }
+        };
+        let VolumeReport { name, sequence, .. } = report;
+        match outcome {
+            Ok(()) => {
+                policies.log.push(format!("{VOLUME} {name} {sequence}"));
+                if policies.lost_answers > 0 {
+                    policies.lost_answers -= 1;
+                    return refused(&refusal(RefusalCode::Unavailable, "lost", None));
+                }
+                ok(&Recorded {})
+            }
+            Err(no) => {
+                policies.log.push(format!(
+                    "{VOLUME} {name} {sequence} refused: {}",
+                    no.message
+                ));
+                refused(&no)
+            }
+        }
+    }
+
     fn seal(
         &self,
         policies: &Policies,
@@ -388,6 +507,7 @@ impl State {
         let sealed = policies.configuration().seal(key, &target, &binding);
         let ticket = hex::encode(Nonce::generate().0);
         lock(&self.tickets).insert(ticket.clone(), x25519.0);
+        lock(&self.issued).insert(ticket.clone());
         Ok(SealedRelease {
             sealed: BASE64.encode(sealed.unwrap()),
             ticket,
@@ -404,9 +524,6 @@ impl Policies {
 
     fn configuration(&self) -> Configuration {
         let secret = |text: &String| Zeroizing::new(text.clone());
-        let volume = json!({
-            "name": "data", "path": "/data", "key": "00", "update_policy": "ephemeral",
-        });
         Configuration {
             session_hash: "5e".repeat(32),
             arguments: self.arguments.iter().map(secret).collect(),
@@ -425,11 +542,7 @@ impl Policies {
                     content: Zeroizing::new(BASE64.encode(content)),
                 })
                 .collect(),
-            volumes: self
-                .has_volume
-                .then(|| serde_json::from_value(volume).unwrap())
-                .into_iter()
-                .collect(),
+            volumes: self.volumes.iter().map(FakeVolume::grant).collect(),
         }
     }
 }

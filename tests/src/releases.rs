@@ -86,7 +86,9 @@ impl ReleaseMachine {
             cas: self.cas.address.clone(),
             arguments: Vec::new(),
             environment: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             one_time_password: None,
+            access_token: None,
             release_timeout: Duration::from_secs(20),
         }
     }

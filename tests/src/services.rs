@@ -88,6 +88,8 @@ impl ServiceMachine {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             one_time_password: None,
+            access_token: None,
+            volumes: BTreeMap::new(),
             release_timeout: Duration::from_secs(20),
         }
     }

@@ -12,7 +12,7 @@ use mse_crypto::totp::{SharedSecret, TimeStep};
 use mse_ratls::cas::client::CasError;
 use mse_tests::cas_program::Person;
 use mse_tests::releases::ReleaseMachine;
-use mse_workload::launch::{ServiceCheck, ServiceEnd};
+use mse_workload::launch::{AccessToken, ServiceCheck, ServiceEnd};
 
 /// The program of the seed's example: it needs both, and keeps the password to itself.
 const PROGRAM: &str = r#"
@@ -312,8 +312,215 @@ async fn a_restarted_cas_goes_on_and_one_that_was_set_back_is_found_out() {
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_kept_and_a_stale_copy_of_it_is_refused() {
+    const COUNTER: &str = r#"
+import pathlib
+file = pathlib.Path("/data/counter")
+count = int(file.read_text()) + 1 if file.exists() else 1
+file.write_text(str(count))
+print("count", count)
+"#;
+    let machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", COUNTER)]);
+    let rest = "  image_name: image
+images:
+- name: image
+  volumes:
+  - {name: data, path: /data}
+volumes:
+- {name: data}
+";
+    let admits = machine.admits(&tree, "shop", "api");
+    machine
+        .upload(&session("shop", &admits, rest))
+        .await
+        .unwrap();
+    let folder = machine.machine.folder.path().join("volume");
+    fs::create_dir(&folder).unwrap();
+    let run = || async {
+        let mut spec = machine.spec(&tree, "shop", "api");
+        spec.volumes = [("data".to_owned(), folder.clone())].into();
+        let mut service = machine.launch(spec).await;
+        service.finish().await;
+        service
+    };
+    assert_eq!(run().await.lines, ["count 1"]);
+    let old = machine.machine.folder.path().join("old");
+    copy(&folder, &old);
+    assert_eq!(run().await.lines, ["count 2"]);
+    fs::remove_dir_all(&folder).unwrap();
+    copy(&old, &folder);
+    let stale = run().await;
+    assert!(stale.lines.is_empty(), "{stale:#?}");
+    assert!(
+        matches!(stale.end, Some(ServiceEnd::Refused { .. })),
+        "{stale:#?}"
+    );
+    let moved = |event: &Event| matches!(event, Event::VolumeRootUpdated { .. });
+    let events = machine.audit().await;
+    assert!(events.iter().filter(|entry| moved(&entry.event)).count() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_proven_and_never_shown() {
+    let machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", "print('ran')")]);
+    let admits = machine.admits(&tree, "shop", "api");
+    let rest = "security: {service_access_token: canary-access-token}\n";
+    machine
+        .upload(&session("shop", &admits, rest))
+        .await
+        .unwrap();
+    let start = |token: Option<&str>| {
+        let mut spec = machine.spec(&tree, "shop", "api");
+        spec.access_token = token.map(|token| AccessToken(Zeroizing::new(token.to_owned())));
+        async {
+            let mut service = machine.launch(spec).await;
+            service.finish().await;
+            service
+        }
+    };
+    let check = ServiceCheck::Release;
+    for wrong in [None, Some(""), Some("canary-access-tokeN")] {
+        let service = start(wrong).await;
+        let end = ServiceEnd::Refused { check };
+        assert_eq!(service.end, Some(end), "{service:#?}");
+    }
+    let service = start(Some("canary-access-token")).await;
+    assert_eq!(
+        service.end,
+        Some(ServiceEnd::Program { code: 0 }),
+        "{service:#?}"
+    );
+    assert!(machine.files_with(&[b"canary-access-token"]).is_empty());
+}
+
+/// Takes requests with one of the passwords in its file, which it reads again when it is told to.
+const SERVER: &str = r#"
+import http.server, os, signal
+accepted = set()
+def read(*_):
+    global accepted
+    accepted = set(open("/run/secrets/accepted").read().split())
+    print("accepts", len(accepted), flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.headers["Password"] in accepted else 403)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+read()
+signal.signal(signal.SIGHUP, read)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+/// Asks all the time, with the password that its file has at that moment.
+const CLIENT: &str = r#"
+import http.client, os, time
+shown, count = None, 0
+while True:
+    password = open("/run/secrets/shown").read()
+    if password != shown:
+        shown = password
+        print("shows another", flush=True)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
+        connection.request("GET", "/", headers={"Password": password})
+        status = connection.getresponse().status
+    except ConnectionRefusedError:
+        if count:
+            raise
+        time.sleep(0.05)
+        continue
+    count += 1
+    if status != 200:
+        print("FAILED", status, flush=True)
+    time.sleep(0.005)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_rotated_under_load_and_no_request_fails() {
+    let machine = ReleaseMachine::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    // A certificate that lives for seconds has the services renew their release that often.
+    let session = |name: &str, admits: &str, file: &str, secret: &str| {
+        let rest = format!(
+            "  environment: {{PORT: '{port}'}}
+  image_name: image
+images:
+- name: image
+  injection_files:
+  - {file}
+  - {{path: /run/secrets/cert, content: '$$MSE::cert$$'}}
+secrets:
+- {secret}
+- {{name: cert, kind: x509, common_name: c, valid_for: 3 s}}
+"
+        );
+        session(name, admits, &rest)
+    };
+    let server = machine.tree("server", &[("main.py", SERVER)]);
+    let client = machine.tree("client", &[("main.py", CLIENT)]);
+    let accepted =
+        "{path: /run/secrets/accepted, content: '$$MSE::p:hex$$ $$MSE::p:previous:hex$$'}";
+    let text = session(
+        "server",
+        &machine.admits(&server, "server", "api"),
+        accepted,
+        "{name: p, kind: binary, size: 16, export: {session: client}}",
+    );
+    machine.upload(&text).await.unwrap();
+    let text = session(
+        "client",
+        &machine.admits(&client, "client", "api"),
+        "{path: /run/secrets/shown, content: '$$MSE::p:presented:hex$$'}",
+        "{name: p, import: {session: server, secret: p}}",
+    );
+    machine.upload(&text).await.unwrap();
+    let mut server = machine.launch(machine.spec(&server, "server", "api")).await;
+    server.until_line("accepts 1").await;
+    let mut client = machine.launch(machine.spec(&client, "client", "api")).await;
+    client.until_line("shows another").await;
+    let server = tokio::spawn(async move {
+        server.finish().await;
+        server
+    });
+    for turn in 1..=2 {
+        let rotation = Rotation {
+            session: "server".into(),
+            secret: "p".into(),
+            grace: 16,
+        };
+        machine.post(SECRETS_ROTATE, &rotation).await.unwrap();
+        let shown = |client: &mse_tests::services::Service| {
+            let lines = client.lines.iter();
+            lines.filter(|line| *line == "shows another").count()
+        };
+        while shown(&client) <= turn {
+            client.until_next().await;
+        }
+        // The grace goes on; what follows must not fail either.
+        tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+        assert!(!server.is_finished());
+    }
+    client.enclave.stop(std::time::Duration::from_secs(2));
+    client.finish().await;
+    assert!(
+        client.lines.iter().all(|line| line == "shows another"),
+        "{client:#?}"
+    );
+    server.abort();
 }

@@ -363,16 +363,6 @@ async fn configurations_that_collide_or_escape_are_refused() {
         assert!(!service.reason().contains("canary"));
     }
     machine.cas.policies().files.clear();
-    machine.cas.policies().has_volume = true;
-    let service = machine.run().await;
-    refused(&service, ServiceCheck::Configuration);
-    assert!(
-        service
-            .reason()
-            .contains("volumes are not supported by this enclave yet"),
-        "{service:#?}"
-    );
-    machine.cas.policies().has_volume = false;
     machine.cas.policies().directory = Some("/nowhere".into());
     let service = machine.run().await;
     assert_eq!(

@@ -27,10 +27,15 @@
 //! | `GET /v1/audit/lines?from=&limit=` | [`AuditLines`] |
 //! | `GET /v1/position?seen=` | [`PositionView`]; an error if the store does not follow from `seen` |
 //! | `POST /v1/backup` | [`BackupMade`] |
+//! | `GET /v1/openapi.json` | [`document`] |
 //!
 //! Each answer to something that changed the store has its position in the header
 //! [`POSITION_HEADER`]: clients keep it, and ask with it as `seen` later, so that a CAS whose store
 //! was set back is found out.
+
+mod openapi;
+
+pub use openapi::document;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -293,7 +298,7 @@ pub struct ProposalList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretList {
-    /// In order of name.
+    /// In the order of the session.
     pub secrets: Vec<SecretLine>,
 }
 
@@ -327,8 +332,9 @@ pub struct Rotation {
     pub session: String,
     /// The secret.
     pub secret: String,
-    /// Seconds for which the value before stays accepted: services that ask for it as
-    /// `name:…` get the new one, and the one before as `name.previous`. 0: not at all.
+    /// Seconds for which the value before stays accepted: `name` is the new one, `name:previous`
+    /// the one before until then, and `name:presented` the one before for half of it. 0: not at
+    /// all.
     #[serde(default)]
     pub grace: u64,
 }

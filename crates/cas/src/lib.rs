@@ -9,6 +9,7 @@
 //! | [`api`] | what clients ask over HTTP |
 //! | [`audit_log`] | what happened, as a Merkle log that is kept by the store |
 //! | [`identity`] | the key that services and clients pin, and TLS certificates under it |
+//! | [`sources`] | values that a session keeps outside: key-value stores, PKCS#11 |
 //! | [`values`] | the values of a session's secrets |
 //! | [`sessions`] | who may store which session, what its secrets are, and who agreed |
 //! | [`listen`] | connections, bounded in number and time |
@@ -25,5 +26,6 @@ pub mod listen;
 pub mod program;
 pub mod release;
 pub mod sessions;
+pub mod sources;
 pub mod store;
 pub mod values;

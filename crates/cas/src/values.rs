@@ -1,6 +1,6 @@
 //! The values of a session's secrets: generated here, given by the owner, or another session's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use mse_crypto::Zeroizing;
@@ -21,6 +21,8 @@ pub struct Values {
     current: BTreeMap<SecretName, Value>,
     /// Those before, where they are still accepted.
     previous: BTreeMap<SecretName, Value>,
+    /// Of those, which are shown rather than the current ones.
+    presented: BTreeSet<SecretName>,
 }
 
 /// Gives what other sessions export.
@@ -51,8 +53,27 @@ impl Values {
         now: SystemTime,
     ) -> Result<Self, ValuesError> {
         let mut values = Self::default();
+        let waiting = values.advance(session, before, imports, now)?;
+        if waiting.is_empty() {
+            Ok(values)
+        } else {
+            Err(Self::circle(&waiting))
+        }
+    }
+
+    /// Makes as many values of `session` as it can, with those that are there, and gives the
+    /// secrets that wait: for values that are kept outside ([`crate::sources`]), or in a circle.
+    pub fn advance<'s>(
+        &mut self,
+        session: &'s Session,
+        before: Option<(&Session, &Self)>,
+        imports: &impl Imports,
+        now: SystemTime,
+    ) -> Result<Vec<&'s Secret>, ValuesError> {
+        let values = self;
         let mut waiting: Vec<&Secret> = session.secrets.iter().collect();
-        // Each pass makes those whose sources are there; one that makes none shows a circle.
+        waiting.retain(|secret| values.get(&secret.name).is_none());
+        // Each pass makes those whose sources are there, until one makes none.
         while !waiting.is_empty() {
             let mut still = Vec::new();
             let count = waiting.len();
@@ -72,12 +93,28 @@ impl Values {
                 }
             }
             if still.len() == count {
-                let names = still.iter().map(|secret| secret.name.to_string()).collect();
-                return Err(ValuesError::Circle(names));
+                return Ok(still);
             }
             waiting = still;
         }
-        Ok(values)
+        Ok(waiting)
+    }
+
+    /// Puts a value that was fetched.
+    pub fn put(&mut self, name: SecretName, value: Value) {
+        self.current.insert(name, value);
+    }
+
+    /// Why these wait, if nothing more is fetched.
+    pub(crate) fn circle(waiting: &[&Secret]) -> ValuesError {
+        let outside = waiting
+            .iter()
+            .find(|secret| matches!(secret.source, SecretSource::External(_)));
+        if let Some(secret) = outside {
+            return ValuesError::NotFetched(secret.name.clone());
+        }
+        let names = waiting.iter().map(|secret| secret.name.to_string());
+        ValuesError::Circle(names.collect())
     }
 
     /// The value of a secret.
@@ -94,7 +131,7 @@ impl Values {
     pub fn of(values: impl IntoIterator<Item = (SecretName, Value)>) -> Self {
         Self {
             current: values.into_iter().collect(),
-            previous: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -105,9 +142,12 @@ impl Values {
         self
     }
 
-    /// With a value that is still accepted after a rotation.
+    /// With a value that is still accepted after a rotation, and perhaps still the one to show.
     #[must_use]
-    pub fn with_previous(mut self, name: SecretName, value: Value) -> Self {
+    pub fn with_previous(mut self, name: SecretName, value: Value, is_presented: bool) -> Self {
+        if is_presented {
+            self.presented.insert(name.clone());
+        }
         self.previous.insert(name, value);
         self
     }
@@ -124,6 +164,9 @@ impl Values {
         let secret = session.secret(name).ok_or_else(missing)?;
         match self.source(secret, imports)? {
             Source::Spec(Spec::Explicit { .. }) | Source::Value(_) => {
+                Err(ValuesError::NotGenerated(name.clone()))
+            }
+            Source::Waits if matches!(secret.source, SecretSource::External(_)) => {
                 Err(ValuesError::NotGenerated(name.clone()))
             }
             Source::Waits => Err(missing()),
@@ -187,7 +230,10 @@ impl Values {
         let name = reference.secret().ok_or_else(missing)?;
         let value = match reference.edition() {
             Edition::Current => self.get(name),
-            Edition::Previous => self.previous.get(name).or_else(|| self.get(name)),
+            Edition::Presented if !self.presented.contains(name) => self.get(name),
+            Edition::Previous | Edition::Presented => {
+                self.previous.get(name).or_else(|| self.get(name))
+            }
         }
         .ok_or_else(missing)?;
         let format = reference
@@ -254,6 +300,8 @@ impl Values {
                         exported: from.secret.clone(),
                     })
             }
+            // It is put here when it has been fetched.
+            SecretSource::External(_) => Ok(Source::Waits),
             SecretSource::Vault(_) => Err(ValuesError::Unsupported(name(), "`import_akv`")),
             SecretSource::Explicit(Explicit::Fragment(fragment)) => {
                 self.given(secret, Kind::ConfigFragment, &fragment.to_string(), None)
@@ -488,6 +536,9 @@ pub enum ValuesError {
     /// Not built.
     #[error("the secret `{0}`: {1} is not supported by this CAS")]
     Unsupported(SecretName, &'static str),
+    /// It is kept outside, and was not fetched.
+    #[error("the secret `{0}` is kept outside of this CAS, and has not been fetched")]
+    NotFetched(SecretName),
     /// A reference to nothing.
     #[error("`{0}` stands for no secret of this session")]
     Missing(String),

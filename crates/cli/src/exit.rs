@@ -25,6 +25,12 @@ pub(crate) enum Exit {
     TestsFailed,
     /// 9: the user said no, or interrupted.
     Cancelled,
+    /// 11: the store of a CAS was set back, or is another one.
+    RolledBack,
+    /// 12: it is there already, was changed meanwhile, or was revoked.
+    Conflict,
+    /// 13: the CAS does not let you.
+    Forbidden,
     /// 14 to 23: an audit log is not in order.
     Audit(Verdict),
     /// 10: anything else, mostly files that cannot be read or written.
@@ -44,6 +50,9 @@ impl Exit {
             Self::TimedOut => 7,
             Self::TestsFailed => 8,
             Self::Cancelled => 9,
+            Self::RolledBack => 11,
+            Self::Conflict => 12,
+            Self::Forbidden => 13,
             Self::Audit(verdict) => verdict.code(),
             Self::Other => 10,
         }
@@ -61,6 +70,9 @@ impl Exit {
             Self::TimedOut => "timed-out",
             Self::TestsFailed => "tests-failed",
             Self::Cancelled => "cancelled",
+            Self::RolledBack => "rolled-back",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
             Self::Audit(verdict) => verdict.name(),
             Self::Other => "other",
         }
@@ -87,4 +99,7 @@ Exit codes:
   8  the app's tests failed
   9  cancelled
   10 anything else, such as a file that cannot be written
+  11 the store of a CAS was set back
+  12 it is there already, was changed meanwhile, or was revoked
+  13 the CAS does not let you
   14 to 23: an audit log is not in order (`mse cas audit verify --help`)";

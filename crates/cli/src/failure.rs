@@ -67,6 +67,14 @@ impl Failure {
         self
     }
 
+    /// Puts a text that has its own layout before the message for people.
+    #[must_use]
+    pub(crate) fn rendered_after(self, text: &str) -> Self {
+        let label = console::style("error:").red().bold().for_stderr();
+        let rendered = format!("{text}\n{label} {}", self.0.message);
+        self.rendered_as(rendered)
+    }
+
     /// `what` (some evidence) was refused.
     pub(crate) fn of_refusal(what: &str, refusal: &mse_attest::Refusal) -> Self {
         Self::new(

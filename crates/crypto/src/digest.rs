@@ -85,6 +85,13 @@ impl<'de> Deserialize<'de> for Digest {
 #[error("`{0}` is not a SHA-256 digest: 64 hexadecimal digits are expected")]
 pub struct InvalidDigest(String);
 
+/// The SHA-384 digest of `bytes`: what a key outside of MSE signs by ECDSA on P-384.
+pub fn sha384(bytes: &[u8]) -> [u8; 48] {
+    let mut digest = [0; 48];
+    digest.copy_from_slice(backend::digest(&backend::SHA384, bytes).as_ref());
+    digest
+}
+
 /// SHA-256 over bytes that arrive in pieces.
 #[derive(Clone)]
 pub struct Hasher(backend::Context);
@@ -150,6 +157,11 @@ mod tests {
         assert_eq!(
             Digest::of(b"abc").to_string(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            hex::encode(sha384(b"abc")),
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\
+             8086072ba1e7cc2358baeca134c825a7"
         );
         assert_eq!(
             hex::encode(sha512(&[b"a", b"bc"])),

@@ -151,6 +151,15 @@ impl VerifyingKey {
         Err(InvalidKey::Public)
     }
 
+    /// Reads the key's own bytes: 32 (Ed25519), or an uncompressed point of 97 (P-384).
+    pub fn from_raw(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let prefix = match algorithm {
+            Algorithm::Ed25519 => ED25519_SPKI,
+            Algorithm::P384 => P384_SPKI,
+        };
+        Self::from_spki(&[prefix, bytes].concat())
+    }
+
     /// The SubjectPublicKeyInfo, DER.
     pub fn to_spki(&self) -> Vec<u8> {
         let prefix = match self.algorithm {

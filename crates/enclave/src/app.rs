@@ -284,6 +284,7 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
             target: RUN.try_into()?,
         }),
         released: Vec::new(),
+        volumes: Vec::new(),
     };
     let command = |args: &[&str]| -> Result<AppCommand, AppError> {
         let serve = format!("{SECRETS}/{SERVE_FILE}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -624,6 +625,73 @@ async fn private_directories_hold_no_more_than_planned() {
     );
 }
 
+/// Counts in a file of the volume, from several threads, and can be asked for the end.
+const COUNTERS: &str = r#"
+import os, threading, time
+def count(number):
+    n = 0
+    while not os.path.exists("/data/end"):
+        n += 1
+        with open(f"/data/{number}", "w") as file:
+            file.write(str(n))
+threads = [threading.Thread(target=count, args=(number,)) for number in range(4)]
+for thread in threads: thread.start()
+while not all(os.path.exists(f"/data/{number}") for number in range(4)): time.sleep(0.001)
+os.kill(1, 10)
+for thread in threads: thread.join()
+open("/data/last", "w").write("words")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_reached_from_outside_and_stands_still_when_asked() {
+    let mut plan = python(COUNTERS);
+    plan.tree.volumes = vec![PrivateDir {
+        target: path("/data"),
+        max_bytes: MIB,
+    }];
+    let Spawned {
+        handle,
+        files,
+        logs: _logs,
+    } = sandbox().spawn(&plan).await.unwrap();
+    let volumes = handle.volumes().await.unwrap();
+    assert_eq!(volumes.len(), 1);
+    let data = PathBuf::from(format!("/proc/self/fd/{}", volumes[0].as_raw_fd()));
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    let mut pauses = files.finish().await.unwrap().pauses();
+    let mut asked = 0;
+    pauses.commit_asked(&mut asked).await;
+    assert_eq!(asked, 1);
+    let looks = || {
+        let time = |number| {
+            let file = fs::metadata(data.join(number)).unwrap();
+            (file.len(), file.modified().unwrap())
+        };
+        ["0", "1", "2", "3"].map(time)
+    };
+    for _ in 0..3 {
+        pauses.pause().await.unwrap();
+        let before = looks();
+        // Longer than the clock of files takes for a step.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(looks(), before);
+        pauses.resume().await.unwrap();
+        until(|| looks() != before).await;
+    }
+    fs::write(data.join("end"), "").unwrap();
+    let exit = handle.wait().await.unwrap();
+    assert!(matches!(
+        exit,
+        SandboxExit::Command {
+            cause: ExitCause::Code(0),
+            ..
+        }
+    ));
+    // Nothing of the sandbox is left but what is held here.
+    drop(handle);
+    assert_eq!(fs::read(data.join("last")).unwrap(), b"words");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_bound_is_refused_by_name() {
     let mut plan = shell("echo ran");
@@ -824,6 +892,7 @@ fn plan(serve: AppCommand) -> SandboxPlan {
             read_only: Vec::new(),
             socket_dir: None,
             released: Vec::new(),
+            volumes: Vec::new(),
         },
         launch: LaunchPlan {
             prepare: Vec::new(),

@@ -12,6 +12,15 @@
 //! 4. `POST` [`RENEW`] with [`RenewalRequest`], on this or a later connection → [`SealedRelease`]:
 //!    the configuration as it is now, without new evidence, sealed to the same key. Whoever has
 //!    only the ticket can open nothing.
+//! 5. `POST` [`VOLUME`] with [`VolumeReport`], on this or a later connection → [`Recorded`]: the CAS
+//!    knows the newest state of a volume from now on, and grants no other.
+//!
+//! A report is a compare-and-swap on the counter of the volume, which the CAS keeps: `previous` is
+//! what the grant or the last report said, and `sequence` is one more. Of two enclaves that go on
+//! from the same state one is refused ([`RefusalCode::StaleVolume`]). The same report again is no
+//! conflict: whoever lost the answer asks again. A report by itself opens nothing and tells nothing;
+//! the root is no secret. With a stolen ticket a state could be reported that nobody has, which makes
+//! the volume useless: no more than who stores it can do.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +37,8 @@ pub const CHALLENGE: &str = "/v1/release/challenge";
 pub const RELEASE: &str = "/v1/release";
 /// `POST`: [`RenewalRequest`] → [`SealedRelease`].
 pub const RENEW: &str = "/v1/release/renew";
+/// `POST`: [`VolumeReport`] → [`Recorded`].
+pub const VOLUME: &str = "/v1/release/volume";
 
 /// A request for a release is at most this long; evidence takes most of it.
 pub const MAX_REQUEST: usize = 128 * 1024;
@@ -181,14 +192,41 @@ pub struct VolumeGrant {
     pub name: String,
     /// Where it is mounted, absolute.
     pub path: String,
-    /// The key, hex.
+    /// The key, 32 bytes in hex.
     pub key: Zeroizing<String>,
-    /// The root that it must have, hex; none before it was initialised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
+    /// `encrypted` or `authenticated-only`: what the host may learn of the files.
+    pub files: String,
     /// `rollback_protected`, `ephemeral` or `no_rollback_protection`.
     pub update_policy: String,
+    /// The root of the newest state, 32 bytes in hex; none before the volume was initialised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The counter that goes with the root; 0 without one.
+    pub sequence: u64,
+    /// Whether the volume may be initialised: only without a root, and by one whose changes count.
+    pub may_initialise: bool,
 }
+
+/// A new state of a volume, to be recorded before it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeReport {
+    /// What the last release brought, base64. It is not used up.
+    pub ticket: String,
+    /// The volume's name in the session.
+    pub name: String,
+    /// The counter of the new state: `previous` and 1.
+    pub sequence: u64,
+    /// The root of the new state, 32 bytes in hex.
+    pub root: String,
+    /// The counter of the state that it was made from: 0 for the first one.
+    pub previous: u64,
+}
+
+/// The state is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {}
 
 impl Configuration {
     /// Seals the configuration to the attested key `service`, for `target` and the connection
@@ -257,6 +295,13 @@ pub enum RefusalCode {
     Ticket,
     /// 404: there is no such service, or not for this one.
     NoSuchService,
+    /// 404: the service has no such volume.
+    NoSuchVolume,
+    /// 403: the service's policy records no state of the volume: `ephemeral`.
+    VolumePolicy,
+    /// 409: the reported state of the volume was not made from the recorded one. Somebody else has
+    /// written meanwhile, or the service works on an old copy.
+    StaleVolume,
     /// 410: the session was revoked.
     Revoked,
     /// 413: over a bound.
@@ -274,8 +319,10 @@ impl RefusalCode {
             | Self::Attestation
             | Self::OneTimePassword
             | Self::AccessToken
-            | Self::Ticket => 403,
-            Self::NoSuchService => 404,
+            | Self::Ticket
+            | Self::VolumePolicy => 403,
+            Self::NoSuchService | Self::NoSuchVolume => 404,
+            Self::StaleVolume => 409,
             Self::Revoked => 410,
             Self::TooLarge => 413,
             Self::Unavailable => 503,
@@ -367,6 +414,34 @@ mod tests {
         assert!(Configuration::open(&sealed, &target(), &KeyPair::generate(), &channel).is_err());
         let elsewhere = ChannelBinding([2; 32]);
         assert!(Configuration::open(&sealed, &target(), &key, &elsewhere).is_err());
+    }
+
+    #[test]
+    fn grants_and_reports_are_read_strictly() {
+        let grant = serde_json::json!({
+            "name": "data", "path": "/data", "key": "00", "files": "encrypted",
+            "update_policy": "ephemeral", "sequence": 0, "may_initialise": false,
+        });
+        let report = serde_json::json!({
+            "ticket": "", "name": "data", "sequence": 1, "root": "00", "previous": 0,
+        });
+        assert!(serde_json::from_value::<VolumeGrant>(grant.clone()).is_ok());
+        assert!(serde_json::from_value::<VolumeReport>(report.clone()).is_ok());
+        for required in ["files", "sequence", "may_initialise"] {
+            let mut less = grant.clone();
+            less.as_object_mut().unwrap().remove(required);
+            assert!(serde_json::from_value::<VolumeGrant>(less).is_err());
+        }
+        let (mut grant, mut report) = (grant, report);
+        grant["more"] = 1.into();
+        report["more"] = 1.into();
+        assert!(serde_json::from_value::<VolumeGrant>(grant).is_err());
+        assert!(serde_json::from_value::<VolumeReport>(report).is_err());
+        assert_eq!(
+            serde_json::to_value(Recorded {}).unwrap(),
+            serde_json::json!({})
+        );
+        assert_eq!(RefusalCode::StaleVolume.http_status(), 409);
     }
 
     #[test]

@@ -30,8 +30,8 @@ use std::{io, os::fd::OwnedFd};
 use mse_api::LogStream;
 use mse_simtee::Platform;
 use mse_workload::launch::{
-    self, CasLaunch, CasStart, Confinement, DatabaseUrl, Launch, Phase, ServiceEnd, ServiceLaunch,
-    ToEnclave,
+    self, AccessToken, CasLaunch, CasStart, Confinement, DatabaseUrl, Launch, Phase, ServiceEnd,
+    ServiceLaunch, ToEnclave,
 };
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
 use mse_workload::{AppId, CasWorkload, Resources, ServiceWorkload, Workload, WorkloadDigest};
@@ -217,6 +217,10 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Six digits, if the session asks for them.
     pub one_time_password: Option<String>,
+    /// The session's access token, if it has one.
+    pub access_token: Option<AccessToken>,
+    /// Folders for the encrypted volumes of the session, absolute, by their names in it.
+    pub volumes: BTreeMap<String, PathBuf>,
     /// How long the enclave tries to get its release.
     pub release_timeout: Duration,
 }
@@ -230,8 +234,10 @@ impl ServiceSpec {
             arguments: self.arguments,
             environment: self.environment,
             one_time_password: self.one_time_password,
+            access_token: self.access_token,
             release_seconds: self.release_timeout.as_secs(),
             app_uid: instance.app_uid(),
+            volumes: self.volumes,
         }))
     }
 }

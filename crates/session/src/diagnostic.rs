@@ -145,6 +145,8 @@ codes! {
     SimulatedEvidence = "simulated-evidence",
     /// A secret that stands in the text, where everybody who handles it can read it.
     ExplicitSecret = "explicit-secret",
+    /// A secret that travels over a connection that is not encrypted.
+    PlainTransport = "plain-transport",
     /// Private material that anybody may fetch.
     PublicPrivateMaterial = "public-private-material",
     /// No salt: who guesses a low-entropy content can confirm it by the hash.

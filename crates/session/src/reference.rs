@@ -35,6 +35,30 @@ pub enum Edition {
     /// The one before, while it is still accepted after a rotation; otherwise the current one. So
     /// a program that accepts both accepts just the one when there is just one. Ours.
     Previous,
+    /// The one to show to who accepts both: the one before in the first half of the grace, so that
+    /// all who accept have the new one by then, and the current one from then on. Ours.
+    Presented,
+}
+
+impl Edition {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Current => "",
+            Self::Previous => ":previous",
+            Self::Presented => ":presented",
+        }
+    }
+
+    /// Which one a suffix begins with, and what is left of it.
+    fn split(suffix: &str) -> (Self, &str) {
+        for edition in [Self::Previous, Self::Presented] {
+            match suffix.strip_prefix(edition.suffix()) {
+                Some(rest) if rest.is_empty() || rest.starts_with(':') => return (edition, rest),
+                _ => {}
+            }
+        }
+        (Self::Current, suffix)
+    }
 }
 
 /// What happens to the value before it takes its place.
@@ -78,10 +102,7 @@ impl Reference {
     /// Name and form, as between the dollars.
     pub(crate) fn body(&self) -> String {
         match &self.target {
-            Target::Secret(name) => match self.edition {
-                Edition::Current => format!("{name}{}", self.suffix),
-                Edition::Previous => format!("{name}{PREVIOUS}{}", self.suffix),
-            },
+            Target::Secret(name) => format!("{name}{}{}", self.edition.suffix(), self.suffix),
             Target::SoftwareIdentity => SOFTWARE_IDENTITY.to_owned(),
         }
     }
@@ -117,10 +138,7 @@ impl Reference {
         } else {
             split_legacy(body)
         };
-        let (edition, suffix) = match suffix.strip_prefix(PREVIOUS) {
-            Some(rest) if rest.is_empty() || rest.starts_with(':') => (Edition::Previous, rest),
-            _ => (Edition::Current, suffix),
-        };
+        let (edition, suffix) = Edition::split(suffix);
         Ok(Self {
             target: Target::Secret(name.parse()?),
             edition,
@@ -140,7 +158,6 @@ impl fmt::Display for Reference {
     }
 }
 
-const PREVIOUS: &str = ":previous";
 const SOFTWARE_IDENTITY: &str = "self::software_identity";
 pub(crate) const ESCAPE_JSON: &str = "|escape(json)";
 /// Forms before version 0.3.5. A secret's name cannot end like one.
@@ -180,6 +197,7 @@ mod tests {
         for (body, edition, suffix) in [
             ("a:previous", Edition::Previous, ""),
             ("a:previous:hex", Edition::Previous, ":hex"),
+            ("a:presented:crt:pem", Edition::Presented, ":crt:pem"),
             ("a:hex", Edition::Current, ":hex"),
             ("a:previously", Edition::Current, ":previously"),
         ] {

@@ -18,8 +18,9 @@ pub enum UpdatePolicy {
     /// state opens.
     #[default]
     RollbackProtected,
-    /// Changes are written back and no root is recorded: the host may show any state that ever
-    /// was. For volumes that are shared without a common record, or whose age does not matter.
+    /// Changes are written back, and the host may show any state that ever was: a root that is on
+    /// record binds nobody. For volumes that are shared without a common record, or whose age does
+    /// not matter.
     NoRollbackProtection,
 }
 
@@ -34,11 +35,6 @@ impl UpdatePolicy {
     /// Whether changes are committed to the backing directory.
     pub fn writes_back(self) -> bool {
         self != Self::Ephemeral
-    }
-
-    /// Whether the root of a commit is recorded between `prepare` and `publish`.
-    pub fn records_roots(self) -> bool {
-        self == Self::RollbackProtected
     }
 
     /// As it is written in a session.

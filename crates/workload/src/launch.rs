@@ -75,6 +75,18 @@ impl fmt::Debug for SealKeyText {
     }
 }
 
+/// The access token of a session: the launcher shows by it that it may start the session's
+/// services. The CAS is only shown a proof of it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessToken(pub Zeroizing<String>);
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
 /// What the launcher puts at the enclave's disposal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
@@ -111,10 +123,16 @@ pub struct ServiceLaunch {
     pub environment: BTreeMap<String, String>,
     /// Six digits, if the session asks for a one-time password.
     pub one_time_password: Option<String>,
+    /// What the session has as its access token, if it has one.
+    #[serde(default)]
+    pub access_token: Option<AccessToken>,
     /// How long to try to get the release before giving up.
     pub release_seconds: u64,
     /// The uid the program runs as outside its user namespace, when the launcher is root.
     pub app_uid: Option<u32>,
+    /// Folders for the encrypted volumes of the session, by their names in it.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, PathBuf>,
 }
 
 /// What the launcher puts at a CAS's disposal. All of it but the workload is unmeasured: what the
@@ -282,6 +300,13 @@ pub enum ServiceCheck {
     Renewal,
     /// 73: the session was not revoked, and still releases to this enclave.
     Revocation,
+    /// 74: the folder of a volume holds the recorded state, and not an old copy, a fork or nothing.
+    VolumeStale,
+    /// 75: a volume can be read and written: it is whole, and opens under its key.
+    Volume,
+    /// 76: the CAS records the states of a volume: nobody else has written meanwhile, and it
+    /// could be reached in time.
+    VolumeRecord,
 }
 
 impl fmt::Display for ServiceCheck {
@@ -297,6 +322,9 @@ impl fmt::Display for ServiceCheck {
             Self::Machine => "machine",
             Self::Renewal => "renewal",
             Self::Revocation => "revocation",
+            Self::VolumeStale => "volume-stale",
+            Self::Volume => "volume",
+            Self::VolumeRecord => "volume-record",
         })
     }
 }
@@ -315,6 +343,9 @@ impl ServiceCheck {
             Self::Machine => 71,
             Self::Renewal => 72,
             Self::Revocation => 73,
+            Self::VolumeStale => 74,
+            Self::Volume => 75,
+            Self::VolumeRecord => 76,
         }
     }
 }
@@ -459,8 +490,10 @@ mod tests {
                 arguments: vec!["one".into()],
                 environment: [("ZONE".into(), "a".into())].into(),
                 one_time_password: Some("123456".into()),
+                access_token: Some(AccessToken(Zeroizing::new("token".into()))),
                 release_seconds: 60,
                 app_uid: None,
+                volumes: [("data".into(), "/srv/data".into())].into(),
             })),
             ToEnclave::LaunchCas(Box::new(CasLaunch {
                 workload: "{}".into(),
@@ -499,7 +532,7 @@ mod tests {
     fn every_check_keeps_its_name_and_its_exit_code() {
         use ServiceCheck::{
             Answer, CasIdentity, CasReachable, Configuration, Launch, Machine, Release, Renewal,
-            Revocation, Tree,
+            Revocation, Tree, Volume, VolumeRecord, VolumeStale,
         };
         let known = [
             (Launch, "launch", 64),
@@ -512,6 +545,9 @@ mod tests {
             (Machine, "machine", 71),
             (Renewal, "renewal", 72),
             (Revocation, "revocation", 73),
+            (VolumeStale, "volume-stale", 74),
+            (Volume, "volume", 75),
+            (VolumeRecord, "volume-record", 76),
         ];
         for (check, name, code) in known {
             assert_eq!(check.to_string(), name);

@@ -29,7 +29,9 @@ impl From<SessionError> for CasError {
             | SessionError::Unsupported { .. }
             | SessionError::Configuration { .. }
             | SessionError::Attestation { .. }
+            | SessionError::Volumes { .. }
             | SessionError::ImportsTooDeep(_)
+            | SessionError::Sources(_)
             | SessionError::Values(_) => coded(CasErrorCode::Invalid),
             SessionError::Moved { .. }
             | SessionError::ProposalOver { .. }

@@ -14,10 +14,11 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mse_api::cas::{
     AUDIT_HEAD, AUDIT_LINES, AuditLines, BACKUP, BackupMade, CasError, CasErrorCode, Done,
-    GivenValue, MAX_LINES, NewProposal, POSITION, POSITION_HEADER, PROPOSAL, PROPOSAL_APPROVE,
-    PROPOSAL_DROP, PROPOSAL_WITHDRAW, PROPOSALS, PositionView, ProposalId, ProposalList,
-    Revocation, Rotation, SECRETS, SECRETS_ROTATE, SECRETS_VALUE, SESSION, SESSION_HISTORY,
-    SESSION_REVOKE, SESSIONS, SecretList, SessionHistory, SessionList, Upload, VALUE, Vote,
+    GivenValue, MAX_LINES, NewProposal, OPENAPI, POSITION, POSITION_HEADER, PROPOSAL,
+    PROPOSAL_APPROVE, PROPOSAL_DROP, PROPOSAL_WITHDRAW, PROPOSALS, PositionView, ProposalId,
+    ProposalList, Revocation, Rotation, SECRETS, SECRETS_ROTATE, SECRETS_VALUE, SESSION,
+    SESSION_HISTORY, SESSION_REVOKE, SESSIONS, SecretList, SessionHistory, SessionList, Upload,
+    VALUE, Vote,
 };
 use mse_audit::entry::Event;
 use mse_crypto::Digest;
@@ -136,6 +137,7 @@ impl ClientApi {
                 Answer::ok(&self.position())
             }
             (&Method::POST, BACKUP) => self.backup(asker).await?,
+            (&Method::GET, OPENAPI) => Answer::document(),
             (method, path) => {
                 return Err(CasError::new(
                     CasErrorCode::NotFound,
@@ -309,7 +311,7 @@ const ROUTES: [(&str, &str); 22] = [
     ("GET", AUDIT_LINES),
     ("GET", POSITION),
     ("POST", BACKUP),
-    ("GET", mse_api::cas::OPENAPI),
+    ("GET", OPENAPI),
     ("GET", "/v1/cas"),
     ("POST", "/v1/attest"),
 ];
@@ -327,6 +329,14 @@ impl Answer {
 
     fn created(body: &impl Serialize) -> Self {
         Self::with(StatusCode::CREATED, body)
+    }
+
+    /// This API as an OpenAPI document.
+    fn document() -> Self {
+        Self {
+            status: StatusCode::OK,
+            body: mse_api::cas::document().into_bytes(),
+        }
     }
 
     fn with(status: StatusCode, body: &impl Serialize) -> Self {
@@ -414,5 +424,22 @@ fn digest_of(path: &std::path::Path) -> std::io::Result<Digest> {
 impl From<StoreError> for CasError {
     fn from(error: StoreError) -> Self {
         SessionError::Store(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_answered_is_documented() {
+        let document: Value = serde_json::from_str(&mse_api::cas::document()).unwrap();
+        for (method, path) in ROUTES {
+            let method = method.to_ascii_lowercase();
+            assert!(
+                document["paths"][path][&method].is_object(),
+                "{method} {path}"
+            );
+        }
     }
 }

@@ -24,6 +24,7 @@ pub mod routes;
 mod shares;
 mod state;
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ use self::join::Heir;
 use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
+use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
 
 const PROGRAM: Program = Program {
@@ -143,6 +145,7 @@ async fn live(
     let routes = Arc::new(Routes::new(Arc::clone(&cas)));
     let crowd = Crowd::new(CONNECTIONS);
     let tls = certificate.current();
+    let upkeep = tokio::spawn(upkeep(routes.sessions()));
     let serving = tokio::spawn(listen::serve(listener, tls, crowd, routes));
     host.listening(port);
     host.phase(Phase::Running);
@@ -151,6 +154,7 @@ async fn live(
         never = certificate.renew(&cas.identity) => match never {},
     };
     serving.abort();
+    upkeep.abort();
     let grace = match *orders.borrow() {
         Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
         Order::Run | Order::LauncherGone => MAX_GRACE,
@@ -163,6 +167,26 @@ async fn live(
     }
     Ok(reason)
 }
+
+/// What has to be done now and then.
+async fn upkeep(sessions: Arc<Sessions>) -> Infallible {
+    let mut ticks: u64 = 0;
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        ticks += 1;
+        sessions.refresh_due().await;
+        if ticks.is_multiple_of(FORGET)
+            && let Err(error) = sessions.forget_expired().await
+        {
+            tracing::warn!(%error, "what has expired is not forgotten yet");
+        }
+    }
+}
+
+/// How often it is looked whether there is something to do.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Every so many times, what has expired is forgotten.
+const FORGET: u64 = 12;
 
 /// Everything up to the first connection.
 async fn start(

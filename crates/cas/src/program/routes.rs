@@ -33,6 +33,7 @@ pub struct Routes {
     releases: Endpoint<Desk<Collaterals>>,
     clients: ClientApi,
     replicas: Replicas,
+    sessions: Arc<Sessions>,
 }
 
 impl Routes {
@@ -53,9 +54,15 @@ impl Routes {
         Self {
             releases: Endpoint::new(challenges(), Arc::new(desk)),
             replicas: Replicas::new(Arc::clone(&cas), challenges()),
-            clients: ClientApi::new(sessions, cas.data.join("backups")),
+            clients: ClientApi::new(Arc::clone(&sessions), cas.data.join("backups")),
+            sessions,
             cas,
         }
+    }
+
+    /// What it answers about.
+    pub fn sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.sessions)
     }
 }
 

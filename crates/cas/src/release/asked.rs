@@ -6,7 +6,7 @@ use mse_attest::Evidence;
 use mse_crypto::hpke::PublicKey;
 use mse_ratls::binding::Nonce;
 use mse_ratls::release::{
-    MAX_REQUEST, RefusalCode, ReleaseRefusal, ReleaseRequest, RenewalRequest, Target,
+    MAX_REQUEST, RefusalCode, ReleaseRefusal, ReleaseRequest, RenewalRequest, Target, VolumeReport,
 };
 use mse_ratls::wire::{MAX_CERTIFICATE, MAX_CERTIFICATES, decode_certificates};
 
@@ -78,6 +78,35 @@ pub fn read_renewal(body: &[u8]) -> Result<Vec<u8>, ReleaseRefusal> {
         .map_err(|_| malformed("`ticket` is not base64".into()))
 }
 
+/// A state of a volume that a service says is the newest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedState {
+    /// The volume's name in the session.
+    pub name: String,
+    /// Its counter.
+    pub sequence: u64,
+    /// Its root.
+    pub root: [u8; 32],
+    /// The counter of the state that it was made from; 0: none.
+    pub previous: u64,
+}
+
+/// Reads the body of a report of a volume's new state: the ticket, and the state.
+pub fn read_report(body: &[u8]) -> Result<(Vec<u8>, ReportedState), ReleaseRefusal> {
+    let report: VolumeReport = serde_json::from_slice(body)
+        .map_err(|error| malformed(format!("the report is not as specified: {error}")))?;
+    let ticket = BASE64
+        .decode(report.ticket)
+        .map_err(|_| malformed("`ticket` is not base64".into()))?;
+    let state = ReportedState {
+        root: fixed("root", &report.root)?,
+        name: report.name,
+        sequence: report.sequence,
+        previous: report.previous,
+    };
+    Ok((ticket, state))
+}
+
 /// A refusal in which no check of an appraisal failed.
 pub fn refusal(code: RefusalCode, message: String) -> ReleaseRefusal {
     ReleaseRefusal {
@@ -144,6 +173,29 @@ mod tests {
         assert_eq!(large.code, RefusalCode::TooLarge);
         let asked = read(|_| ());
         assert!(asked.is_ok(), "{:?}", asked.err());
+    }
+
+    #[test]
+    fn a_report_has_a_ticket_and_a_state() {
+        let report = json!({
+            "ticket": "AQI=", "name": "data", "sequence": 4, "root": "0a".repeat(32), "previous": 3,
+        });
+        let (ticket, state) = read_report(report.to_string().as_bytes()).unwrap();
+        assert_eq!(ticket, [1, 2]);
+        assert_eq!((state.sequence, state.previous), (4, 3));
+        assert_eq!((state.name.as_str(), state.root), ("data", [10; 32]));
+        for (field, value, message) in [
+            ("ticket", json!("*"), "`ticket` is not base64"),
+            ("root", json!("0a"), "`root` is not `32` bytes"),
+            ("sequence", json!(-1), "not as specified"),
+            ("more", json!(1), "unknown field `more`"),
+        ] {
+            let mut report = report.clone();
+            report[field] = value;
+            let refused = read_report(report.to_string().as_bytes()).err().unwrap();
+            assert_eq!(refused.code, RefusalCode::Malformed, "{field}");
+            assert!(refused.message.contains(message), "{}", refused.message);
+        }
     }
 
     #[test]

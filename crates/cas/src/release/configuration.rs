@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::Zeroizing;
-use mse_ratls::release::{Configuration, InjectedFile};
+use mse_ratls::release::{Configuration, InjectedFile, VolumeGrant};
 use mse_session::{EnvironmentValue, Piece, RenderError, Service, Session, SessionHash, Template};
 
 use crate::values::{Values, ValuesError};
 
-/// The configuration of `service` in the session with this hash.
+/// The configuration of `service` in the session with this hash, with these volumes
+/// ([`super::volumes`]).
 ///
 /// Words of the host's command line (`@@N`) stay as they are written, and variables that the host
 /// gives have the name `\@\@NAME` and no value: the enclave puts them in, after the release.
@@ -19,6 +20,7 @@ pub fn configuration(
     hash: SessionHash,
     service: &Service,
     values: &Values,
+    volumes: Vec<VolumeGrant>,
 ) -> Result<Configuration, ConfigurationError> {
     let command = service
         .command
@@ -46,11 +48,11 @@ pub fn configuration(
             }
         }
     }
-    let image = session.image_of(service);
-    if image.is_some_and(|image| !image.volumes.is_empty()) || service.file_system.is_some() {
-        return Err(ConfigurationError::Volumes(service.name.to_string()));
+    if service.file_system.is_some() {
+        return Err(ConfigurationError::FileSystem(service.name.to_string()));
     }
-    let files = image
+    let files = session
+        .image_of(service)
         .into_iter()
         .flat_map(|image| &image.injection_files)
         .map(|file| {
@@ -71,7 +73,7 @@ pub fn configuration(
         environment,
         working_directory: service.pwd.clone(),
         files: files.collect::<Result<_, ConfigurationError>>()?,
-        volumes: Vec::new(),
+        volumes,
     })
 }
 
@@ -135,8 +137,10 @@ pub enum ConfigurationError {
     )]
     FileOfImage(String),
     /// Not built.
-    #[error("the service `{0}` has volumes, which this CAS does not serve yet")]
-    Volumes(String),
+    #[error(
+        "the service `{0}` has a main file system (`fspf_path`), which this CAS does not serve: make it a volume"
+    )]
+    FileSystem(String),
 }
 
 #[cfg(test)]
@@ -165,6 +169,7 @@ mod tests {
             SessionHash([7; 32]),
             &session.services[0],
             &values,
+            Vec::new(),
         )
     }
 

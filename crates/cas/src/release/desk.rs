@@ -9,22 +9,25 @@ use data_encoding::BASE32_NOPAD;
 use jiff::Timestamp;
 use mse_attest::{Appraisal, Collateral, ReferenceValues, Refusal, TrustAnchor, Verifier};
 use mse_audit::entry::{Event, Measurement};
-use mse_crypto::Zeroizing;
 use mse_crypto::hpke::PublicKey;
 use mse_crypto::totp::{STEP, SharedSecret};
+use mse_crypto::{Digest, Zeroizing};
 use mse_ratls::release::{
-    RefusalCode, ReleaseRefusal, SealedRelease, Target, access_token_proof, release_report_data,
+    RefusalCode, ReleaseRefusal, SealedRelease, Target, VolumeGrant, access_token_proof,
+    release_report_data,
 };
 use mse_ratls::{ChannelBinding, CollateralSource};
 use mse_session::{Security, Service, SessionName, Template};
 use subtle::ConstantTimeEq as _;
 
-use super::asked::{Asked, refusal};
+use super::asked::{Asked, ReportedState, refusal};
 use super::attestation::{self, Requirements};
 use super::configuration::configuration;
 use super::endpoint::Releases;
+use super::mounting::{self, MountingError};
 use super::proven::{Program, Proven};
 use super::ticket::{Ticket, Tickets};
+use super::volumes::{Mount, Recording};
 use crate::audit_log;
 use crate::sessions::{Limiter, Loaded, SessionError, Sessions};
 use crate::store::{Refused, StoreError, Write};
@@ -99,18 +102,20 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
                 check: Some("program".into()),
             })?;
         let used = one_time_password(&loaded, service, asked, now)?;
-        let sealed = self.seal(
-            &loaded,
-            service,
-            &Ticket {
-                target: asked.target.clone(),
-                x25519: asked.x25519.0,
-                proven: proven.clone(),
-                attested_at: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            },
-            channel,
-            now,
-        )?;
+        let sealed = self
+            .seal(
+                &loaded,
+                service,
+                &Ticket {
+                    target: asked.target.clone(),
+                    x25519: asked.x25519.0,
+                    proven: proven.clone(),
+                    attested_at: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+                },
+                channel,
+                now,
+            )
+            .await?;
         self.record(&loaded, service, &proven, used).await?;
         Ok(sealed)
     }
@@ -185,7 +190,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
     }
 
     /// The configuration as it is now, for what the ticket says was proven.
-    fn seal(
+    async fn seal(
         &self,
         loaded: &Loaded,
         service: &Service,
@@ -199,8 +204,15 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
                 format!("the service cannot be told what its session says: {error}"),
             )
         };
-        let configuration = configuration(&loaded.session, loaded.hash(), service, &loaded.values)
-            .map_err(|error| impossible(&error))?;
+        let volumes = self.grants(loaded, service).await?;
+        let configuration = configuration(
+            &loaded.session,
+            loaded.hash(),
+            service,
+            &loaded.values,
+            volumes,
+        )
+        .map_err(|error| impossible(&error))?;
         let sealed = configuration
             .seal(&PublicKey(ticket.x25519), &ticket.target, channel)
             .map_err(|error| impossible(&error))?;
@@ -215,6 +227,111 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             // Not before the change that it waits for.
             renew_in: self.renew_every.min(settled).as_secs() + 1,
         })
+    }
+
+    /// What a ticket stands for, if the session as it is now would still release to it.
+    async fn ticket(
+        &self,
+        sealed: &[u8],
+        now: SystemTime,
+    ) -> Result<(Ticket, Arc<Loaded>), ReleaseRefusal> {
+        let ticket = self
+            .tickets
+            .open(sealed, now)
+            .map_err(|error| refusal(RefusalCode::Ticket, error.to_string()))?;
+        let loaded = self.session(&ticket.target).await?;
+        requirements(&loaded, service(&loaded, &ticket.target)?)?
+            .admit(&ticket.proven)
+            .map_err(|error| {
+                refusal(
+                    RefusalCode::Ticket,
+                    format!("the session was changed since you attested: {error}"),
+                )
+            })?;
+        Ok((ticket, loaded))
+    }
+
+    async fn mounts(
+        &self,
+        loaded: &Loaded,
+        service: &Service,
+    ) -> Result<Vec<Mount>, ReleaseRefusal> {
+        let (session, values) = (&loaded.session, &loaded.values);
+        mounting::mounts(&self.sessions, session, loaded.hash(), service, values)
+            .await
+            .map_err(|error| mounting_refusal(loaded, error))
+    }
+
+    async fn grants(
+        &self,
+        loaded: &Loaded,
+        service: &Service,
+    ) -> Result<Vec<VolumeGrant>, ReleaseRefusal> {
+        let mounts = self.mounts(loaded, service).await?;
+        mounting::grants(self.sessions.store(), &mounts)
+            .await
+            .map_err(|error| mounting_refusal(loaded, error))
+    }
+
+    /// One try to record a state: `false` if another report came in between.
+    async fn try_record(
+        &self,
+        loaded: &Loaded,
+        mount: &Mount,
+        state: &ReportedState,
+    ) -> Result<bool, ReleaseRefusal> {
+        let (store, name) = (self.sessions.store(), &loaded.session.name);
+        let id = mount.id();
+        let recorded = store
+            .volume(&id.session, &id.volume)
+            .await
+            .map_err(|error| unavailable(name, &error))?;
+        let (id, sequence, root) = match mount.record(state, recorded.as_ref()) {
+            Ok(Recording::AlreadyThere) => return Ok(true),
+            Ok(Recording::Advance { id, sequence, root }) => (id, sequence, root),
+            Err(refused) => {
+                if refused.code == RefusalCode::StaleVolume {
+                    self.record_stale(loaded, mount, state).await;
+                }
+                return Err(refused);
+            }
+        };
+        let mut write = Write::new().advance_volume(&id.session, &id.volume, sequence, root);
+        if let Ok(volume) = id.volume.parse() {
+            let event = Event::VolumeRootUpdated {
+                root: Digest(state.root),
+                version: sequence,
+                volume,
+            };
+            write = write.audit(audit_log::leaf(
+                event,
+                Some((name, Some(loaded.hash()))),
+                None,
+            ));
+        }
+        match store.commit(write).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Refused(Refused::VolumeBehind { .. })) => Ok(false),
+            Err(error) => Err(unavailable(name, &error)),
+        }
+    }
+
+    async fn record_stale(&self, loaded: &Loaded, mount: &Mount, state: &ReportedState) {
+        let name = &loaded.session.name;
+        let Ok(volume) = mount.id().volume.parse() else {
+            return;
+        };
+        if !self.refusals.admit(name.as_str()) {
+            return;
+        }
+        let event = Event::VolumeStaleRefused {
+            root: Digest(state.root),
+            volume,
+        };
+        let leaf = audit_log::leaf(event, Some((name, Some(loaded.hash()))), None);
+        if let Err(error) = self.sessions.store().commit(Write::new().audit(leaf)).await {
+            tracing::error!(%error, "a refusal is missing in the audit log");
+        }
     }
 
     /// Tells the audit log, and uses the one-time password up: only then does anything leave.
@@ -298,23 +415,42 @@ impl<C: CollateralSource + Send + Sync + 'static> Releases for Desk<C> {
         channel: &ChannelBinding,
     ) -> Result<SealedRelease, ReleaseRefusal> {
         let now = SystemTime::now();
-        let ticket = self
-            .tickets
-            .open(ticket, now)
-            .map_err(|error| refusal(RefusalCode::Ticket, error.to_string()))?;
-        let loaded = self.session(&ticket.target).await?;
+        let (ticket, loaded) = self.ticket(ticket, now).await?;
         let service = service(&loaded, &ticket.target)?;
-        requirements(&loaded, service)?
-            .admit(&ticket.proven)
-            .map_err(|error| {
+        self.seal(&loaded, service, &ticket, channel, now).await
+    }
+
+    async fn record_volume(
+        &self,
+        ticket: &[u8],
+        state: ReportedState,
+    ) -> Result<(), ReleaseRefusal> {
+        let (ticket, loaded) = self.ticket(ticket, SystemTime::now()).await?;
+        let service = service(&loaded, &ticket.target)?;
+        let mounts = self.mounts(&loaded, service).await?;
+        let mount = mounts
+            .iter()
+            .find(|mount| mount.name().as_str() == state.name)
+            .ok_or_else(|| {
                 refusal(
-                    RefusalCode::Ticket,
-                    format!("the session was changed since you attested: {error}"),
+                    RefusalCode::NoSuchVolume,
+                    format!("the service has no volume `{}`", state.name.escape_debug()),
                 )
             })?;
-        self.seal(&loaded, service, &ticket, channel, now)
+        for _ in 0..TRIES {
+            if self.try_record(&loaded, mount, &state).await? {
+                return Ok(());
+            }
+        }
+        Err(refusal(
+            RefusalCode::Unavailable,
+            "others write to the volume all the time: try again".into(),
+        ))
     }
 }
+
+/// Reports of one volume that are tried against each other.
+const TRIES: usize = 3;
 
 fn service<'a>(loaded: &'a Loaded, target: &Target) -> Result<&'a Service, ReleaseRefusal> {
     let name = target.service.parse().ok();
@@ -449,6 +585,13 @@ fn check_of(refused: &ReleaseRefusal) -> Option<String> {
 fn advisories(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
         .filter(|word| word.starts_with("INTEL-"))
+}
+
+fn mounting_refusal(loaded: &Loaded, error: MountingError) -> ReleaseRefusal {
+    match error {
+        MountingError::Volumes(error) => refusal(RefusalCode::Unavailable, error.to_string()),
+        error => unavailable(&loaded.session.name, &error),
+    }
 }
 
 fn no_such_service(target: &Target) -> ReleaseRefusal {

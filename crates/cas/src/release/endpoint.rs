@@ -10,12 +10,12 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mse_ratls::ChannelBinding;
 use mse_ratls::release::{
-    CHALLENGE, MAX_REQUEST, RELEASE, RENEW, RefusalCode, ReleaseChallenge, ReleaseRefusal,
-    SealedRelease,
+    CHALLENGE, MAX_REQUEST, RELEASE, RENEW, Recorded, RefusalCode, ReleaseChallenge,
+    ReleaseRefusal, SealedRelease, VOLUME,
 };
 use serde::Serialize;
 
-use super::asked::{Asked, read_renewal, refusal};
+use super::asked::{Asked, ReportedState, read_renewal, read_report, refusal};
 use crate::challenge::{Challenges, LIFETIME};
 use crate::listen::{Channel, Service};
 
@@ -34,6 +34,14 @@ pub trait Releases: Send + Sync + 'static {
         ticket: &[u8],
         channel: &ChannelBinding,
     ) -> impl Future<Output = Result<SealedRelease, ReleaseRefusal>> + Send;
+
+    /// Records a new state of a volume of the ticket's service ([`super::volumes`]). It is durable
+    /// when this returns: the service gives up the state before.
+    fn record_volume(
+        &self,
+        ticket: &[u8],
+        state: ReportedState,
+    ) -> impl Future<Output = Result<(), ReleaseRefusal>> + Send;
 }
 
 /// Answers services.
@@ -91,7 +99,14 @@ impl<R: Releases> Service for Endpoint<R> {
                 };
                 answered(released)
             }
-            (method, path) => answered(Err(refusal(
+            (&Method::POST, VOLUME) => {
+                let recorded = match read_report(request.body()) {
+                    Ok((ticket, state)) => self.releases.record_volume(&ticket, state).await,
+                    Err(refused) => Err(refused),
+                };
+                answered(recorded.map(|()| Recorded {}))
+            }
+            (method, path) => answered::<Recorded>(Err(refusal(
                 RefusalCode::Malformed,
                 format!("`{method} {path}` is nothing that services ask for"),
             ))),
@@ -99,9 +114,9 @@ impl<R: Releases> Service for Endpoint<R> {
     }
 }
 
-fn answered(released: Result<SealedRelease, ReleaseRefusal>) -> Response<Full<Bytes>> {
-    match released {
-        Ok(released) => json(StatusCode::OK, &released),
+fn answered<T: Serialize>(answer: Result<T, ReleaseRefusal>) -> Response<Full<Bytes>> {
+    match answer {
+        Ok(answer) => json(StatusCode::OK, &answer),
         Err(refused) => {
             let status = StatusCode::from_u16(refused.code.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -5,5 +5,7 @@ pub mod attestation;
 pub mod configuration;
 pub mod desk;
 pub mod endpoint;
+pub mod mounting;
 pub mod proven;
 pub mod ticket;
+pub mod volumes;

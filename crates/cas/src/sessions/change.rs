@@ -1,15 +1,13 @@
 //! Creating, updating and revoking sessions.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use mse_api::cas::Upload;
 use mse_audit::entry::{CheckName, Event, SessionOperation};
 use mse_crypto::{Digest, Zeroizing};
-use mse_secrets::Versioned;
 use mse_session::{
-    Diagnostic, Operation, SecretSource, SecretStore, Session, SessionHash, SessionName,
+    Diagnostic, Operation, SecretName, SecretSource, SecretStore, Session, SessionHash, SessionName,
 };
 
 use super::Sessions;
@@ -17,12 +15,13 @@ use super::access::Asker;
 use super::error::SessionError;
 use super::load::Loaded;
 use super::upload::Received;
-use super::vault::{Held, Vault};
+use super::vault::{Fetch, Held, Vault};
 use crate::audit_log;
 use crate::release::attestation::Requirements;
 use crate::release::configuration::configuration;
+use crate::release::{mounting, volumes};
+use crate::sources::{Before, Gathered};
 use crate::store::{NewVersion, Refused, StoreError, Write};
-use crate::values::Values;
 
 /// A version that was stored.
 pub struct Stored {
@@ -80,15 +79,8 @@ impl Sessions {
         let received = received.with_creator()?;
         let session = &received.session;
         let hash = session.hash();
-        let values = self.make_values(session, None).await?;
-        let vault = Vault {
-            made_for: hash,
-            secrets: values
-                .iter()
-                .filter(|(name, _)| is_own(session, name))
-                .map(|(name, value)| (name.clone(), held(Versioned::new(value.clone()))))
-                .collect(),
-        };
+        let made = self.make_values(session, None).await?;
+        let vault = first(session, hash, &made);
         let leaf = audit_log::leaf(
             Event::SessionCreated {},
             Some((&name, Some(hash))),
@@ -98,6 +90,7 @@ impl Sessions {
             .create_session(name.as_str(), version(session, hash))
             .put_secret(Vault::id(name.as_str(), 1), vault.to_bytes())
             .audit(leaf);
+        let write = self.with_volume_keys(write, session).await?;
         self.commit(&name, write).await?;
         Ok(Stored {
             name,
@@ -123,9 +116,32 @@ impl Sessions {
             )
             .await?;
         let next = self.successor(received, &before, predecessor).await?;
-        self.commit(&name, next.write(Write::new(), &before))
-            .await?;
+        self.take(&next, &before, Write::new()).await?;
         Ok(next.stored(&before))
+    }
+
+    /// Makes an update the current version, with `write`.
+    pub(super) async fn take(
+        &self,
+        next: &Successor,
+        before: &Loaded,
+        write: Write,
+    ) -> Result<(), SessionError> {
+        let session = &next.received.session;
+        let write = next.write(write, before);
+        let write = self.with_volume_keys(write, session).await?;
+        self.commit(&session.name, write).await
+    }
+
+    /// With keys for the volumes that have none yet.
+    async fn with_volume_keys(
+        &self,
+        write: Write,
+        session: &Session,
+    ) -> Result<Write, SessionError> {
+        let there = self.store.secret_ids(session.name.as_str()).await?;
+        let lacking = volumes::generated_keys(session).filter(|id| !there.contains(id));
+        Ok(lacking.fold(write, |write, id| write.put_secret(id, volumes::new_key())))
     }
 
     /// Checks an update, whoever has to agree to it, and makes its values.
@@ -148,8 +164,8 @@ impl Sessions {
         }
         let received = received.with_creator_of(&before.session)?;
         let hash = received.session.hash();
-        let values = self.make_values(&received.session, Some(before)).await?;
-        let vault = succeeded(&received.session, hash, &values, before);
+        let made = self.make_values(&received.session, Some(before)).await?;
+        let vault = succeeded(&received.session, hash, &made, before);
         Ok(Successor {
             received,
             hash,
@@ -221,31 +237,45 @@ impl Sessions {
         &self,
         session: &Session,
         before: Option<&Loaded>,
-    ) -> Result<Values, SessionError> {
+    ) -> Result<Gathered, SessionError> {
         let now = SystemTime::now();
         let imports = self.imports(session, session.hash(), 0).await?;
         if imports.is_circular {
             return Err(SessionError::ImportsTooDeep(session.name.to_string()));
         }
-        let before = before.map(|before| (&before.session, &before.values));
-        let values = Values::make(session, before, &imports, now)?;
+        let fetched = before.map(|before| before.vault.freshness());
+        let before = before
+            .zip(fetched.as_ref())
+            .map(|(before, fetched)| Before {
+                session: &before.session,
+                values: &before.values,
+                fetched,
+            });
+        let made = self.sources.make(session, before, &imports, now).await?;
+        let values = &made.values;
         for service in &session.services {
+            mounting::mounts(self, session, session.hash(), service, values)
+                .await
+                .map_err(|source| SessionError::Volumes {
+                    service: service.name.to_string(),
+                    source: Box::new(source),
+                })?;
             if service.command.is_some() {
-                configuration(session, session.hash(), service, &values).map_err(|source| {
-                    SessionError::Configuration {
+                configuration(session, session.hash(), service, values, Vec::new()).map_err(
+                    |source| SessionError::Configuration {
                         service: service.name.to_string(),
                         source,
-                    }
-                })?;
+                    },
+                )?;
             }
-            Requirements::of(session, service, &values).map_err(|source| {
+            Requirements::of(session, service, values).map_err(|source| {
                 SessionError::Attestation {
                     service: service.name.to_string(),
                     source,
                 }
             })?;
         }
-        Ok(values)
+        Ok(made)
     }
 
     /// The session `name`, if `asker` may do this with it.
@@ -338,7 +368,7 @@ pub(super) struct Successor {
 
 impl Successor {
     /// Makes it the current version.
-    pub(super) fn write(&self, write: Write, before: &Loaded) -> Write {
+    fn write(&self, write: Write, before: &Loaded) -> Write {
         let name = &self.received.session.name;
         let predecessor = before.head.hash;
         let leaf = audit_log::leaf(
@@ -397,45 +427,57 @@ pub(super) fn version(session: &Session, hash: SessionHash) -> NewVersion {
     }
 }
 
+/// The values of a new session.
+fn first(session: &Session, hash: SessionHash, made: &Gathered) -> Vault {
+    let now = SystemTime::now();
+    let own = made.values.iter().filter(|(name, _)| is_own(session, name));
+    let secrets = own.map(|(name, value)| {
+        let held = Held {
+            fetched: fetch(made, name, now),
+            ..Held::new(value.clone())
+        };
+        (name.clone(), held)
+    });
+    Vault {
+        made_for: hash,
+        secrets: secrets.collect(),
+    }
+}
+
 /// The values of an update: a value that is another than before is a new version, one that is kept
 /// keeps its number and its predecessor, and what the owner gave stays in the place of a text that
 /// did not change.
-fn succeeded(session: &Session, hash: SessionHash, values: &Values, before: &Loaded) -> Vault {
+fn succeeded(session: &Session, hash: SessionHash, made: &Gathered, before: &Loaded) -> Vault {
     let now = SystemTime::now();
-    let mut secrets = BTreeMap::new();
-    for (name, value) in values.iter().filter(|(name, _)| is_own(session, name)) {
-        let source = |session: &Session| session.secret(name).map(|secret| secret.source.clone());
-        let next = match before.vault.secrets.get(name) {
-            None => held(Versioned::new(value.clone())),
-            Some(old) => {
-                let same = old.value.current().value.to_bytes() == value.to_bytes();
-                let stays = old.is_given && source(session) == source(&before.session);
-                if same || stays {
-                    old.clone()
-                } else {
-                    let mut value_before = old.value.clone();
-                    value_before.rotate(value.clone(), now, None);
-                    held(value_before)
-                }
-            }
+    let mut vault = first(session, hash, made);
+    let source = |session: &Session, name: &SecretName| {
+        session.secret(name).map(|secret| secret.source.clone())
+    };
+    for (name, next) in &mut vault.secrets {
+        let Some(old) = before.vault.secrets.get(name) else {
+            continue;
         };
-        secrets.insert(name.clone(), next);
+        let value = next.value.current().value.clone();
+        let same = old.value.current().value.to_bytes() == value.to_bytes();
+        let stays = old.is_given && source(session, name) == source(&before.session, name);
+        next.value = old.value.clone();
+        if same || stays {
+            next.is_given = old.is_given;
+            next.presented_at = old.presented_at;
+        } else {
+            next.rotate(value, now, None);
+        }
     }
-    Vault {
-        made_for: hash,
-        secrets,
-    }
+    vault
 }
 
-fn held(value: Versioned<mse_secrets::Value>) -> Held {
-    Held {
-        value,
-        is_given: false,
-    }
+fn fetch(made: &Gathered, name: &SecretName, now: SystemTime) -> Option<Fetch> {
+    let freshness = made.fetched.get(name)?;
+    Some(Fetch::at(*freshness, now))
 }
 
 /// Whether the value is this session's, and not another's.
-fn is_own(session: &Session, name: &mse_session::SecretName) -> bool {
+fn is_own(session: &Session, name: &SecretName) -> bool {
     session
         .secret(name)
         .is_some_and(|secret| !matches!(secret.source, SecretSource::Imported(_)))

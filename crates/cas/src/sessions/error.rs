@@ -4,6 +4,8 @@ use mse_session::{EncryptedSessionError, Faults, SignedSessionError};
 
 use crate::release::attestation::Unresolved;
 use crate::release::configuration::ConfigurationError;
+use crate::release::mounting::MountingError;
+use crate::sources::GatherError;
 use crate::store::StoreError;
 use crate::values::ValuesError;
 
@@ -72,6 +74,9 @@ pub enum SessionError {
     /// Values cannot be made.
     #[error(transparent)]
     Values(#[from] ValuesError),
+    /// Values that are kept outside cannot be had.
+    #[error(transparent)]
+    Sources(#[from] GatherError),
     /// A service could never be told what the session says.
     #[error("the service `{service}` could never be configured: {source}")]
     Configuration {
@@ -87,6 +92,14 @@ pub enum SessionError {
         service: String,
         /// Why.
         source: Unresolved,
+    },
+    /// A service's volumes cannot be had.
+    #[error("the volumes of the service `{service}`: {source}")]
+    Volumes {
+        /// Which.
+        service: String,
+        /// Why.
+        source: Box<MountingError>,
     },
     /// There is no such secret, or none of this kind.
     #[error("the session `{session}` has no secret `{secret}` {what}")]

@@ -178,6 +178,7 @@ impl Sessions {
         if vault.made_for.0 != head.hash.0 {
             return Ok(None);
         }
+        self.refresh.note(name, vault.refresh_at());
         let imports = self
             .imports(&session, SessionHash(head.hash.0), depth)
             .await?;
@@ -188,7 +189,8 @@ impl Sessions {
         let grace = vault
             .secrets
             .values()
-            .filter_map(|held| held.value.grace_until());
+            .flat_map(|held| [held.value.grace_until(), held.presented_at()])
+            .flatten();
         let changes_at = grace
             .filter(|until| *until > now)
             .chain(vault.values(now).renew_at())
@@ -239,7 +241,7 @@ impl Sessions {
                 continue;
             };
             // What was issued before stays valid until its end, by itself.
-            let version = held.value.rotate(value, now, None);
+            let version = held.rotate(value, now, None);
             count += 1;
             write = write.audit(rotated(&name, loaded.hash(), &secret, version, None));
         }

@@ -6,6 +6,7 @@
 //! | `change` | creating, updating, revoking |
 //! | `proposals` | updates that several people have to approve |
 //! | `secrets` | new values: rotated, or given by the owner |
+//! | `refresh` | values that are kept outside, fetched again |
 //! | `read` | what people may see |
 //! | `access` | who may |
 //! | `load`, `cache`, `vault` | a session with all its values, as releases need it |
@@ -18,6 +19,7 @@ mod limit;
 mod load;
 mod proposals;
 mod read;
+mod refresh;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -37,8 +39,10 @@ pub use proposals::Proposed;
 pub use read::{ForAll, Seen};
 pub use secrets::Line;
 
+use crate::sources::{Sources, SourcesConfig};
 use crate::store::Store;
 use cache::Cache;
+use refresh::Refresh;
 
 /// The sessions of a CAS.
 pub struct Sessions {
@@ -47,6 +51,8 @@ pub struct Sessions {
     owner: KeyHash,
     cache: Cache,
     refusals: Limiter,
+    sources: Sources,
+    refresh: Refresh,
 }
 
 impl Sessions {
@@ -59,7 +65,15 @@ impl Sessions {
             owner,
             cache: Cache::default(),
             refusals: Limiter::new(),
+            sources: Sources::new(SourcesConfig::default()),
+            refresh: Refresh::default(),
         }
+    }
+
+    /// With values that are kept outside, as far as the operator allows.
+    #[must_use]
+    pub fn with_sources(self, sources: Sources) -> Self {
+        Self { sources, ..self }
     }
 
     /// Where they are kept.

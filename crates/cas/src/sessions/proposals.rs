@@ -220,7 +220,7 @@ impl Sessions {
         );
         let next = self.successor(received, &before, kept.predecessor).await?;
         let write = Write::new().settle_proposal(name.as_str(), id);
-        match self.commit(name, next.write(write, &before)).await {
+        match self.take(&next, &before, write).await {
             Ok(()) => {}
             // The last approvals came at once, and another request has taken it.
             Err(error) => {

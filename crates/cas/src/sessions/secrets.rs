@@ -56,6 +56,13 @@ impl Sessions {
         let loaded = self
             .permitted(&name, Operation::Update, SessionOperation::Update, asker)
             .await?;
+        if loaded.session.secret(&secret).is_none() {
+            return Err(SessionError::NoSecret {
+                session: name.to_string(),
+                secret: secret.to_string(),
+                what: "to rotate",
+            });
+        }
         let imports = self.imports(&loaded.session, loaded.hash(), 0).await?;
         let now = SystemTime::now();
         let value = loaded
@@ -142,7 +149,7 @@ impl Sessions {
         let mut vault = loaded.vault.clone();
         let mut write = Write::new();
         if let Some(held) = vault.secrets.get_mut(secret) {
-            let version = held.value.rotate(value, SystemTime::now(), grace);
+            let version = held.rotate(value, SystemTime::now(), grace);
             held.is_given = is_given;
             let name = &loaded.session.name;
             write = write.audit(rotated(name, loaded.hash(), secret, version, asker.actor()));
@@ -183,7 +190,7 @@ fn lines(loaded: &Loaded) -> Vec<Line> {
                     SecretSource::Generated(_) => "generated",
                     SecretSource::Explicit(_) => "explicit",
                     SecretSource::Imported(_) => "imported",
-                    SecretSource::Vault(_) => "external",
+                    SecretSource::Vault(_) | SecretSource::External(_) => "external",
                 },
                 version: held.map_or(0, |held| held.value.current().number),
                 grace_until: held

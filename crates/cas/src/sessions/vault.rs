@@ -2,12 +2,13 @@
 //! values change together.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mse_crypto::Zeroizing;
-use mse_secrets::{Value, Versioned};
+use mse_secrets::{Validity, Value, Versioned};
 use mse_session::{SecretName, SessionHash};
 
+use crate::sources::Freshness;
 use crate::store::SecretId;
 use crate::values::Values;
 
@@ -25,6 +26,83 @@ pub(super) struct Held {
     pub(super) value: Versioned<Value>,
     /// Whether the owner gave it, in place of what the session says.
     pub(super) is_given: bool,
+    /// Of a value that is kept outside of the CAS.
+    pub(super) fetched: Option<Fetch>,
+    /// From when on the current value is the one to show, seconds since 1970: half of the grace.
+    pub(super) presented_at: Option<u64>,
+}
+
+impl Held {
+    /// A value that nobody gave and that was never another.
+    pub(super) fn new(value: Value) -> Self {
+        Self {
+            value: Versioned::new(value),
+            is_given: false,
+            fetched: None,
+            presented_at: None,
+        }
+    }
+
+    /// Makes `value` the current one; gives its number. The one before is accepted for the grace.
+    pub(super) fn rotate(&mut self, value: Value, now: SystemTime, grace: Option<Validity>) -> u64 {
+        self.presented_at = grace
+            .and_then(|grace| now.checked_add(grace.duration() / 2))
+            .map(seconds);
+        self.value.rotate(value, now, grace)
+    }
+
+    /// When the value to show is another.
+    pub(super) fn presented_at(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.presented_at?))
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// When a value was fetched, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fetch {
+    /// Its number, where the source counts versions.
+    pub(super) version: Option<u64>,
+    /// When it is to be fetched again, seconds since 1970.
+    pub(super) refresh_at: Option<u64>,
+}
+
+impl Fetch {
+    /// Fetched at `now`.
+    pub(super) fn at(freshness: Freshness, now: SystemTime) -> Self {
+        let refresh_at = freshness
+            .refresh_after
+            .and_then(|after| now.checked_add(after))
+            .map(seconds);
+        Self {
+            version: freshness.version,
+            refresh_at,
+        }
+    }
+
+    fn to_bytes(self) -> [u8; 16] {
+        let number = |value: Option<u64>| value.unwrap_or(u64::MAX).to_be_bytes();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number(self.version));
+        bytes[8..].copy_from_slice(&number(self.refresh_at));
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; 16]) -> Self {
+        let (version, refresh_at) = bytes.split_at(8);
+        let number = |bytes: &[u8]| {
+            let number = bytes.try_into().map_or(u64::MAX, u64::from_be_bytes);
+            (number != u64::MAX).then_some(number)
+        };
+        Self {
+            version: number(version),
+            refresh_at: number(refresh_at),
+        }
+    }
 }
 
 impl Vault {
@@ -45,6 +123,27 @@ impl Vault {
             .max()
     }
 
+    /// When the first of the values that are kept outside is to be fetched again.
+    pub(super) fn refresh_at(&self) -> Option<u64> {
+        let fetched = self.secrets.values().filter_map(|held| held.fetched);
+        fetched.filter_map(|fetched| fetched.refresh_at).min()
+    }
+
+    /// What is known of values that are kept outside.
+    pub(super) fn freshness(&self) -> BTreeMap<SecretName, Freshness> {
+        self.secrets
+            .iter()
+            .filter_map(|(name, held)| {
+                let version = held.fetched?.version;
+                let freshness = Freshness {
+                    version,
+                    refresh_after: None,
+                };
+                Some((name.clone(), freshness))
+            })
+            .collect()
+    }
+
     /// The values that count at `now`.
     pub(super) fn values(&self, now: SystemTime) -> Values {
         let current = self
@@ -55,18 +154,25 @@ impl Vault {
             .iter()
             .filter_map(|(name, held)| {
                 let before = held.value.accepted(now).nth(1)?;
-                Some((name.clone(), before.value.clone()))
+                let is_presented = held.presented_at().is_some_and(|at| now < at);
+                Some((name.clone(), before.value.clone(), is_presented))
             })
-            .fold(Values::of(current), |values, (name, value)| {
-                values.with_previous(name, value)
-            })
+            .fold(
+                Values::of(current),
+                |values, (name, value, is_presented)| {
+                    values.with_previous(name, value, is_presented)
+                },
+            )
     }
 
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(self.made_for.0.to_vec());
         for (name, held) in &self.secrets {
             field(&mut bytes, name.as_str().as_bytes());
-            field(&mut bytes, &[u8::from(held.is_given)]);
+            let mut about = vec![u8::from(held.is_given)];
+            about.extend(held.presented_at.unwrap_or(u64::MAX).to_be_bytes());
+            about.extend(held.fetched.map(Fetch::to_bytes).into_iter().flatten());
+            field(&mut bytes, &about);
             field(&mut bytes, &held.value.to_bytes());
         }
         bytes
@@ -77,13 +183,28 @@ impl Vault {
         let mut secrets = BTreeMap::new();
         while !rest.is_empty() {
             let name = std::str::from_utf8(take(&mut rest)?).ok()?.parse().ok()?;
-            let is_given = match take(&mut rest)? {
-                [0] => false,
-                [1] => true,
+            let (given, about) = take(&mut rest)?.split_first()?;
+            let (presented_at, fetched) = about.split_first_chunk()?;
+            let presented_at = u64::from_be_bytes(*presented_at);
+            let is_given = match given {
+                0 => false,
+                1 => true,
                 _ => return None,
             };
+            let fetched = match fetched {
+                [] => None,
+                bytes => Some(Fetch::from_bytes(bytes.try_into().ok()?)),
+            };
             let value = Versioned::from_bytes(take(&mut rest)?).ok()?;
-            secrets.insert(name, Held { value, is_given });
+            secrets.insert(
+                name,
+                Held {
+                    value,
+                    is_given,
+                    fetched,
+                    presented_at: (presented_at != u64::MAX).then_some(presented_at),
+                },
+            );
         }
         Some(Self {
             made_for: SessionHash(*made_for),
@@ -114,8 +235,6 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use mse_secrets::{Given, Kind};
     use proptest::prelude::*;
 
@@ -130,7 +249,16 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let mut rotated = Versioned::new(text("one"));
         rotated.rotate(text("two"), now, Some("100s".parse().unwrap()));
-        let held = |value, is_given| Held { value, is_given };
+        let fetched = Some(Fetch {
+            version: Some(7),
+            refresh_at: None,
+        });
+        let held = |value, is_given| Held {
+            value,
+            is_given,
+            fetched: fetched.filter(|_| is_given),
+            presented_at: Some(9).filter(|_| !is_given),
+        };
         let vault = Vault {
             made_for: SessionHash([5; 32]),
             secrets: [
@@ -143,7 +271,9 @@ mod tests {
         let again = Vault::from_bytes(&bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
         assert_eq!(again.made_for, vault.made_for);
-        assert!(again.secrets[&"b".parse().unwrap()].is_given);
+        let given = &again.secrets[&"b".parse().unwrap()];
+        assert!(given.is_given);
+        assert_eq!(given.fetched, fetched);
         for cut in 33..bytes.len() {
             let whole = Vault::from_bytes(&bytes[..cut]).map(|vault| vault.secrets.len());
             assert!(whole.is_none_or(|count| count == 1), "{cut}");

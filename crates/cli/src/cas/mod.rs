@@ -1,20 +1,27 @@
 //! What this machine's user knows of CASes: which are pinned, and as whom to speak to them.
 
 mod client_key;
+mod known;
 mod pccs;
 mod pin;
+mod seen;
+mod upstream;
 
+use mse_api::cas::CasErrorCode;
 use mse_ratls::cas::AttestError;
 use mse_ratls::cas::client::{CasClient, CasError, connect_pinned};
 use serde_json::json;
 
 use crate::cli::Scene;
+use crate::commands::session::findings;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
 pub(crate) use client_key::ClientKey;
+pub(crate) use known::{CasChoice, KnownCas, Span};
 pub(crate) use pccs::LocalPccs;
 pub(crate) use pin::{CasName, CasPin, CasPins};
+pub(crate) use upstream::CasUpstream;
 
 /// A pinned connection to the CAS that was attested as `name`, as this user if there is a key
 /// (`mse cas keygen`).
@@ -49,9 +56,13 @@ impl From<CasError> for Failure {
                 faults,
                 ..
             } => {
-                let failure = Self::new(Exit::Platform, text)
+                let failure = Self::new(exit_of(&code), text.clone())
                     .details(json!({"status": status, "code": code, "faults": faults}));
-                match hint {
+                let failure = match findings::text_of_faults(&faults) {
+                    Some(findings) => failure.rendered_after(&findings),
+                    None => failure,
+                };
+                match hint.as_deref().or_else(|| hint_of(&code)) {
                     Some(hint) => failure.with_hint(hint),
                     None => failure,
                 }
@@ -62,6 +73,34 @@ impl From<CasError> for Failure {
             _ => Self::new(Exit::Platform, text)
                 .with_hint("does the CAS run, and is `HOST:PORT` its address?"),
         }
+    }
+}
+
+/// How a command ends that the CAS refuses.
+fn exit_of(code: &str) -> Exit {
+    let Ok(code) = serde_json::from_value(code.into()) else {
+        return Exit::Platform;
+    };
+    match code {
+        CasErrorCode::Forbidden => Exit::Forbidden,
+        CasErrorCode::NotFound => Exit::NotFound,
+        CasErrorCode::Exists | CasErrorCode::Conflict | CasErrorCode::Revoked => Exit::Conflict,
+        CasErrorCode::RolledBack => Exit::RolledBack,
+        CasErrorCode::Malformed | CasErrorCode::TooLarge | CasErrorCode::Invalid => {
+            Exit::InvalidConfiguration
+        }
+        CasErrorCode::Internal | CasErrorCode::Unavailable => Exit::Platform,
+    }
+}
+
+/// What to do where the CAS does not say it.
+fn hint_of(code: &str) -> Option<&'static str> {
+    match exit_of(code) {
+        Exit::RolledBack => Some(
+            "give this CAS nothing and take nothing from it before its owner has told you why. What you saw is kept; if the owner restored a backup on purpose: `mse cas position --accept`",
+        ),
+        Exit::Forbidden => Some("`mse cas whoami` shows who you are to a CAS"),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use mse_ratls::cas::client::CasAddress;
 use mse_workload::{CasKey, Measurement};
 use serde::{Deserialize, Serialize};
 
+use super::seen;
 use crate::conf_dir::ConfDir;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -165,7 +166,13 @@ impl CasPins {
         let pin = self.required(name)?;
         let path = self.path(name);
         fs::remove_file(&path).map_err(|error| Failure::file("remove", &path, &error))?;
-        Ok(pin)
+        let seen = self.0.join(seen::file_name(name));
+        match fs::remove_file(&seen) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::file("remove", &seen, &error))
+            }
+            _ => Ok(pin),
+        }
     }
 
     fn path(&self, name: &CasName) -> PathBuf {

@@ -16,6 +16,7 @@ pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;
+pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod status;

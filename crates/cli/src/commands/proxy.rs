@@ -15,7 +15,7 @@ use crate::context::{Context, ContextStore};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
-use crate::proxy::{LocalProxy, Upstream};
+use crate::proxy::{ANY_PORT, LocalProxy, Upstream};
 use crate::server_url::ServerUrl;
 use crate::ui::{Report, caution};
 use crate::verification::{
@@ -41,7 +41,7 @@ pub(crate) struct Proxy {
     #[arg(value_name = "APP|DOMAIN")]
     app: String,
     /// Where to listen; port 0 is any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LocalProxy::ANY_PORT)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = ANY_PORT)]
     listen: SocketAddr,
     /// What the app must be: a context that its owner exported
     #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::project_tests::{self, Verdict};
-use crate::proxy::LocalProxy;
+use crate::proxy::{ANY_PORT, LocalProxy};
 use crate::server_url::ServerUrl;
 use crate::ui::Report;
 
@@ -59,7 +59,7 @@ impl Test {
                 Ok(file)
             })
             .map_err(|error| Failure::other(format!("no temporary file can be made: {error}")))?;
-        let proxy = LocalProxy::bind(LocalProxy::ANY_PORT, upstream).await?;
+        let proxy = LocalProxy::bind(ANY_PORT, upstream).await?;
         let environment = [
             ("TEST_REMOTE_URL", proxy.url()),
             (

@@ -1,7 +1,7 @@
-//! A local port that speaks plain HTTP/1.1 and forwards to one app, over connections each of
-//! which was verified first: so that any program can use a verified app.
+//! A local port that speaks plain HTTP/1.1 and forwards to one app or CAS, over connections each of
+//! which was verified first: so that any program can use it.
 //!
-//! Bodies are streamed both ways. Upgrades (websockets) are refused with 501. The port is for
+//! Bodies are streamed both ways for apps. Upgrades (websockets) are refused with 501. The port is for
 //! this machine only, and requests must name it as such: a web page cannot reach through it by
 //! pointing a name of its own here.
 
@@ -27,29 +27,46 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::server_url::is_loopback_host;
 
-use upstream::AnswerBody;
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{AnswerBody, Upstream};
 
-/// A port, ready to forward.
-pub(crate) struct LocalProxy {
-    listener: TcpListener,
-    address: SocketAddr,
-    upstream: Arc<Upstream>,
+/// What a port forwards to.
+pub(crate) trait Forward: Send + Sync + 'static {
+    /// What requests name it by.
+    fn host(&self) -> &HeaderValue;
+
+    /// Sends a request on a verified connection.
+    fn send(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Failure>> + Send;
 }
 
-impl LocalProxy {
-    /// Any free port of this machine.
-    pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Any free port of this machine.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// Refuses an address that others can reach.
+pub(crate) fn prove_local(address: SocketAddr) -> Result<(), Failure> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        format!("`{address}` can be reached from other machines, in clear"),
+    )
+    .with_hint("listen on this machine only: `--listen 127.0.0.1:PORT`"))
+}
+
+/// A port, ready to forward.
+pub(crate) struct LocalProxy<U> {
+    listener: TcpListener,
+    address: SocketAddr,
+    upstream: Arc<U>,
+}
+
+impl<U: Forward> LocalProxy<U> {
     /// Listens on `address`, which must be on this machine: what goes in there is in clear.
-    pub(crate) async fn bind(address: SocketAddr, upstream: Upstream) -> Result<Self, Failure> {
-        if !address.ip().is_loopback() {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("`{address}` can be reached from other machines, in clear"),
-            )
-            .with_hint("listen on this machine only: `--listen 127.0.0.1:PORT`"));
-        }
+    pub(crate) async fn bind(address: SocketAddr, upstream: U) -> Result<Self, Failure> {
+        prove_local(address)?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
@@ -91,9 +108,9 @@ impl LocalProxy {
     }
 }
 
-async fn serve_connection<F: Fn(&Failure) + Send + Sync + 'static>(
+async fn serve_connection<U: Forward, F: Fn(&Failure) + Send + Sync + 'static>(
     stream: TcpStream,
-    upstream: Arc<Upstream>,
+    upstream: Arc<U>,
     on_failure: Arc<F>,
 ) {
     let service = service_fn(|request| {
@@ -113,7 +130,7 @@ async fn serve_connection<F: Fn(&Failure) + Send + Sync + 'static>(
 
 async fn forward(
     mut request: Request<Incoming>,
-    upstream: &Arc<Upstream>,
+    upstream: &Arc<impl Forward>,
     on_failure: &impl Fn(&Failure),
 ) -> Response<AnswerBody> {
     if !names_this_machine(request.headers()) {
@@ -158,7 +175,8 @@ async fn forward(
     }
 }
 
-fn refusal(status: StatusCode, failure: &Failure) -> Response<AnswerBody> {
+/// The answer of the port itself.
+pub(crate) fn refusal(status: StatusCode, failure: &Failure) -> Response<AnswerBody> {
     let body = Full::new(Bytes::from(failure.to_json().to_string()));
     let mut response = Response::new(
         body.map_err(|never: Infallible| match never {})

@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use mse_ratls::{Attestation, AttestedChannel, Endpoint};
 use mse_workload::Measurement;
 
+use super::Forward;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::verification::Verifier;
@@ -21,7 +22,7 @@ use crate::verification::Verifier;
 const MAX_IDLE: usize = 32;
 
 /// The body of an answer.
-pub(super) type AnswerBody = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// One app, and how to verify it: every new connection is, before anything is sent on it.
 pub(crate) struct Upstream {
@@ -55,33 +56,6 @@ impl Upstream {
             idle: Arc::new(Mutex::new(vec![channel])),
         };
         Ok((upstream, attestation))
-    }
-
-    /// What requests name the app by.
-    pub(super) fn host(&self) -> &HeaderValue {
-        &self.host
-    }
-
-    /// Sends `request` to the app; the answer is streamed.
-    pub(super) async fn send(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Failure> {
-        if !request.body().is_end_stream() {
-            let (channel, _) = self.channel().await?;
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            return self.send_on(channel, request).await;
-        }
-        // Without a body a request can be made again, when a connection that was kept open turns
-        // out to be gone.
-        let (parts, _) = request.into_parts();
-        loop {
-            let (channel, kept) = self.channel().await?;
-            match self.send_on(channel, without_body(parts.clone())).await {
-                Err(_) if kept == Kept::FromBefore && parts.method.is_safe() => {}
-                outcome => return outcome,
-            }
-        }
     }
 
     async fn send_on(
@@ -123,6 +97,31 @@ impl Upstream {
             }
         }
         None
+    }
+}
+
+impl Forward for Upstream {
+    fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// The answer is streamed.
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
+        if !request.body().is_end_stream() {
+            let (channel, _) = self.channel().await?;
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            return self.send_on(channel, request).await;
+        }
+        // Without a body a request can be made again, when a connection that was kept open turns
+        // out to be gone.
+        let (parts, _) = request.into_parts();
+        loop {
+            let (channel, kept) = self.channel().await?;
+            match self.send_on(channel, without_body(parts.clone())).await {
+                Err(_) if kept == Kept::FromBefore && parts.method.is_safe() => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

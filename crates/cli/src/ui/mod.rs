@@ -170,6 +170,31 @@ impl Ui {
         Bar::begin(what.into(), total, self.form, self.watched)
     }
 
+    /// Asks whether to go on, unless that was agreed to by `--yes`. No answer is no.
+    pub(crate) async fn agreed(&self, yes: bool, question: &str) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        if !self.is_interactive() {
+            return Err(
+                Failure::new(Exit::Usage, "there is no terminal to ask whether to go on")
+                    .with_hint("`--yes` goes on without asking"),
+            );
+        }
+        let question = question.to_owned();
+        let answer = tokio::task::spawn_blocking(move || {
+            dialoguer::Confirm::new()
+                .with_prompt(question)
+                .default(false)
+                .interact()
+        })
+        .await;
+        match answer {
+            Ok(Ok(true)) => Ok(()),
+            _ => Err(Failure::new(Exit::Cancelled, "nothing was done")),
+        }
+    }
+
     /// Whether questions can be asked.
     pub(crate) fn is_interactive(&self) -> bool {
         self.watched && io::stdin().is_terminal()

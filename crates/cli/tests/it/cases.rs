@@ -23,11 +23,27 @@ fn help_of_each() {
         &["recovery", "give"],
         &["list"],
         &["forget"],
+        &["position"],
+        &["backup"],
+        &["proxy"],
+        &["audit", "head"],
+        &["audit", "fetch"],
+        &["audit", "watch"],
     ] {
         let words = [&["cas"], what, &["--help"]].concat();
         let help = user.mse(&words).stdout;
         assert!(help.contains("Examples:"), "{what:?}");
         insta::assert_snapshot!(format!("help_{}", what.join("_")), help);
+    }
+}
+
+#[test]
+fn help_of_secrets() {
+    let user = User::new();
+    for what in ["list", "rotate", "set", "get"] {
+        let help = user.mse(&["secret", what, "--help"]).stdout;
+        assert!(help.contains("Examples:"), "{what:?}");
+        insta::assert_snapshot!(format!("help_secret_{what}"), help);
     }
 }
 

@@ -20,6 +20,8 @@ mod proxying;
 mod refusals;
 mod services;
 mod sessions;
+#[path = "../../../pkcs11/tests/softhsm/mod.rs"]
+mod softhsm;
 mod support;
 mod trusting;
 mod verifying;

@@ -9,6 +9,7 @@ use mse_crypto::signing::{Algorithm, SigningKey};
 use mse_session::{Compatibility, EncryptedSession, SignedSession, Variables, check_text};
 use serde_json::{Value, json};
 
+use crate::softhsm::{PIN, SoftHsm, TOKEN};
 use crate::support::{Ran, User};
 
 const SALT: &str = "101112131415161718191a1b1c1d1e1f";
@@ -116,7 +117,26 @@ fn is_private(path: &Path) {
 fn every_action_has_a_help_with_an_example() {
     let user = User::new();
     for action in [
-        "check", "hash", "show", "diff", "keygen", "sign", "verify", "encrypt",
+        "check",
+        "hash",
+        "show",
+        "diff",
+        "keygen",
+        "sign",
+        "verify",
+        "encrypt",
+        "create",
+        "update",
+        "read",
+        "list",
+        "history",
+        "revoke",
+        "propose",
+        "proposals",
+        "proposal",
+        "approve",
+        "withdraw",
+        "drop",
     ] {
         let help = succeeds(&user, &[action, "--help"]).stdout;
         assert!(help.contains("Examples:"), "{action}");
@@ -525,6 +545,107 @@ fn several_people_sign_one_after_the_other() {
     let checked = run(&user, &["check", "session.signed"]);
     assert_eq!(checked.code, 1);
     assert!(checked.stdout.contains("mse session verify"), "{checked:?}");
+}
+
+#[test]
+fn where_a_value_is_kept_is_shown_and_what_opens_it_is_not() {
+    let user = user();
+    user.write(
+        "outside.yml",
+        &format!(
+            "{PLAIN}secrets:\n\
+             - {{name: token, kind: ascii, value: {ASCII}}}\n\
+             - {{name: a, kind: ascii, import_kv: {{url: 'https://vault.example', path: shop/db, field: password, token: token}}}}\n\
+             - {{name: b, kind: binary, import_pkcs11: {{module: hsm, token: shop, object: master, pin: token}}}}\n"
+        ),
+    );
+    let shown = succeeds(&user, &["show", "outside.yml", "--json"]).json();
+    assert_eq!(
+        shown["secrets"][1]["import_kv"],
+        json!({"url": "https://vault.example", "path": "shop/db", "field": "password", "token": "token"})
+    );
+    assert_eq!(shown["secrets"][2]["import_pkcs11"]["pin"], "token");
+    assert_eq!(shown["secrets"][0]["value"], "(secret value)");
+}
+
+#[test]
+fn a_key_on_a_token_signs_and_stays_there() {
+    let user = user();
+    let token = SoftHsm::new();
+    let keys = [
+        ("carol", "01", Algorithm::P384),
+        ("dave", "02", Algorithm::Ed25519),
+    ]
+    .map(|(label, id, algorithm)| {
+        let key = SigningKey::generate(algorithm);
+        token.import(label, id, &key.to_pem());
+        (label, key)
+    });
+    user.write("pin", &format!("{PIN}\n"));
+    user.write("wrong", "0000-wrong\n");
+    let library = SoftHsm::library();
+    let configuration = token.configuration();
+    let sign = |file: &str, token: &str, key: &str, pin: &[&str]| {
+        let words = [
+            "session",
+            "sign",
+            file,
+            "--pkcs11",
+            library.to_str().unwrap(),
+            "--token",
+            token,
+            "--key",
+            key,
+            "--output",
+            "session.signed",
+        ];
+        let environment = [("SOFTHSM2_CONF", configuration.to_str().unwrap())];
+        let ran = user.mse_with(&[&words[..], pin].concat(), &environment);
+        assert!(!format!("{ran:?}").contains(PIN), "{ran:?}");
+        ran
+    };
+    let pin = ["--pin-file", "pin"];
+    sign("session.yml", "nothing", "carol", &pin).failed_with(6, "no token with the label");
+    sign("session.yml", TOKEN, "nobody", &pin).failed_with(6, "no private key with the label");
+    sign("session.yml", TOKEN, "carol", &["--pin-file", "wrong"]).failed_with(3, "the PIN is not");
+    sign("session.yml", TOKEN, "carol", &[]).failed_with(2, "--pin-file");
+    assert!(!user.path("session.signed").exists());
+
+    for (file, (label, _)) in ["session.yml", "session.signed"].iter().zip(&keys) {
+        let ran = sign(file, TOKEN, label, &pin);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    sign("session.signed", TOKEN, "dave", &pin)
+        .failed_with(3, "signed with the key `dave` already");
+    let json = fs::read_to_string(user.path("session.signed")).unwrap();
+    let signed = SignedSession::from_json(&json).unwrap();
+    assert_eq!(
+        signed.verify(Compatibility::Strict).unwrap().signers,
+        keys.iter().map(|(_, key)| key.public()).collect()
+    );
+}
+
+#[test]
+fn what_names_no_token_is_refused_before_anything_is_written() {
+    let user = user();
+    user.write("pin", "1234\n");
+    user.write("text.so", "no library");
+    let text = user.path("text.so").to_str().unwrap().to_owned();
+    for (options, code, message) in [
+        (&["--pkcs11", &text][..], 2, "--token"),
+        (&["--token", "t"], 2, "--pkcs11"),
+        (&["--pin-file", "pin"], 2, "--pkcs11"),
+        (&["--pkcs11", "text.so", "--token", "t"], 2, "absolute path"),
+        (
+            &["--pkcs11", &text, "--token", "t", "--pin-file", "pin"],
+            10,
+            "cannot be used",
+        ),
+    ] {
+        let words = ["sign", "session.yml", "--key", "k", "--output", "out"];
+        run(&user, &[&words[..], options].concat()).failed_with(code, message);
+        assert!(!user.path("out").exists());
+    }
 }
 
 #[test]

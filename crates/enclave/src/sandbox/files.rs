@@ -313,6 +313,7 @@ mod tests {
             read_only: Vec::new(),
             socket_dir: None,
             released: Vec::new(),
+            volumes: Vec::new(),
         };
         (dir, plan)
     }

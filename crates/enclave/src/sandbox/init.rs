@@ -82,6 +82,8 @@ fn run(launch: Launch, channel: &UnixStream) -> Result<ExitCause, StageError> {
 struct Init {
     children: unix::Signal,
     stop: unix::Signal,
+    /// The app's wish, `kill -USR1 1`.
+    commit_asked: unix::Signal,
     /// Its end is the end of mse-enclave.
     updates: mpsc::Receiver<Update>,
     stopping: bool,
@@ -93,6 +95,7 @@ impl Init {
         Ok(Self {
             children: listen(SignalKind::child())?,
             stop: listen(SignalKind::terminate())?,
+            commit_asked: listen(SignalKind::user_defined1())?,
             updates,
             stopping: false,
         })
@@ -132,9 +135,12 @@ impl Init {
                     kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?;
                 }
                 update = self.updates.recv() => match update {
-                    Some(update) => send(channel, &released::event(update, pid))?,
+                    Some(update) => if let Some(event) = released::enact(update, pid)? {
+                        send(channel, &event)?;
+                    },
                     None => return Err(StageError::Orphaned),
                 },
+                _ = self.commit_asked.recv() => send(channel, &Event::CommitAsked)?,
             }
         }
     }

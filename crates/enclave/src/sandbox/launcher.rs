@@ -21,6 +21,7 @@ use super::logs::{self, LogLine, LogStream};
 use super::plan::{InvalidPath, InvalidPlan, PrivatePath, SandboxPlan};
 use super::released::Notice;
 use super::report::{SandboxExit, SandboxReport};
+use super::volumes::Up;
 use super::wire::{Event, FrameReader, Launch};
 
 /// Lines of the app's output that wait for their reader before the app does.
@@ -202,6 +203,16 @@ impl SandboxHandle {
         }
     }
 
+    /// Directories of the plan's volumes, in its order, to be filled before the files are
+    /// finished. They stay usable when the sandbox has ended.
+    pub async fn volumes(&self) -> Result<Arc<Vec<OwnedFd>>, SandboxError> {
+        let status = self.progress.until(|status| status.volumes.is_some()).await;
+        match status.volumes {
+            Some(volumes) => Ok(volumes),
+            None => Err(status.error()),
+        }
+    }
+
     /// Returns when no process of the sandbox is left, and says how it ended.
     pub async fn wait(&self) -> Result<SandboxExit, SandboxError> {
         let status = self.progress.until(|_| false).await;
@@ -312,6 +323,23 @@ impl Progress {
         }
     }
 
+    /// Returns when the app stands still for the time of this number, counted from 1.
+    pub(super) async fn pause(&self, number: u64) -> Result<(), SandboxError> {
+        let status = self.until(|status| status.pauses >= number).await;
+        if status.pauses >= number && !status.ended {
+            Ok(())
+        } else {
+            Err(status.error())
+        }
+    }
+
+    /// How often the app has asked for a commit, once it is more than `seen`; `None` if the sandbox
+    /// has ended before.
+    pub(super) async fn commit_asked(&self, seen: u64) -> Option<u64> {
+        let status = self.until(|status| status.commits_asked > seen).await;
+        (status.commits_asked > seen).then_some(status.commits_asked)
+    }
+
     /// The status once `reached`, or the last one.
     async fn until(&self, reached: impl Fn(&Status) -> bool) -> Status {
         let mut progress = self.0.clone();
@@ -333,6 +361,9 @@ struct Status {
     serving: bool,
     replacements: u64,
     last_replacement: Option<Result<Notice, String>>,
+    volumes: Option<Arc<Vec<OwnedFd>>>,
+    pauses: u64,
+    commits_asked: u64,
     failure: Option<Failure>,
     exit: SandboxExit,
     ended: bool,
@@ -346,6 +377,9 @@ impl Default for Status {
             serving: false,
             replacements: 0,
             last_replacement: None,
+            volumes: None,
+            pauses: 0,
+            commits_asked: 0,
             failure: None,
             // Until the sandbox says otherwise.
             exit: SandboxExit::Killed,
@@ -367,8 +401,12 @@ impl Status {
         self.last_replacement = Some(outcome);
     }
 
-    fn apply(&mut self, event: Event) {
+    /// `descriptors` came with the event.
+    fn apply(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
         match event {
+            Event::Mounted => self.volumes = Some(Arc::new(descriptors)),
+            Event::Paused => self.pauses += 1,
+            Event::CommitAsked => self.commits_asked += 1,
             Event::Built { entries } => self.report.entries.extend(entries),
             Event::Confined { entries } => {
                 self.report.entries.extend(entries);
@@ -415,10 +453,11 @@ async fn follow(
     mut ended: oneshot::Receiver<()>,
     state: watch::Sender<Status>,
 ) {
-    let mut frames = FrameReader::new(events);
+    let mut frames = FrameReader::new(Up::new(events));
     let receive = async {
         while let Ok(event) = frames.receive().await.and_then(|frame| frame.json()) {
-            state.send_modify(|status| status.apply(event));
+            let descriptors = frames.channel().take_descriptors();
+            state.send_modify(|status| status.apply(event, descriptors));
         }
     };
     tokio::pin!(receive);

@@ -40,6 +40,7 @@ mod report;
 mod seccomp;
 mod stage1;
 mod tree;
+mod volumes;
 mod wire;
 
 use std::process::ExitCode;
@@ -49,11 +50,12 @@ pub use launcher::{Sandbox, SandboxError, SandboxHandle, Spawned};
 pub use logs::{LogLine, LogStream, MAX_LOG_LINE};
 pub use plan::{
     AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
-    PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, SandboxPath, SandboxPlan, SocketDir,
-    StartDir, TreePlan,
+    MAX_VOLUMES, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, SandboxPath, SandboxPlan,
+    SocketDir, StartDir, TreePlan,
 };
 pub use released::{Notice, ReleasedFile, ReleasedFiles};
 pub use report::{ExitCause, SandboxEntry, SandboxExit, SandboxReport, State, Step};
+pub use volumes::Pauses;
 
 /// The hidden subcommand that builds the namespaces and the root directory.
 const STAGE1: &str = "sandbox-stage1";

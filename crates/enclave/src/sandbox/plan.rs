@@ -32,6 +32,7 @@ impl SandboxPlan {
                 return Err(InvalidPlan::Reserved(target.clone()));
             }
         }
+        self.tree.check_volumes()?;
         self.tree.check_released()
     }
 }
@@ -84,7 +85,13 @@ pub struct TreePlan {
     /// once while the app runs. If there is one, the app may write to `secrets`, which is its own;
     /// if there is none, `secrets` is sealed.
     pub released: Vec<SandboxPath>,
+    /// Directories that the app may write to and that `mse-enclave` reaches, too
+    /// ([`super::SandboxHandle::volumes`]): at most [`MAX_VOLUMES`].
+    pub volumes: Vec<PrivateDir>,
 }
+
+/// A sandbox has at most this many volumes.
+pub const MAX_VOLUMES: usize = 16;
 
 /// The link, in the directory of the secrets, to the generation of released files that is in
 /// force.
@@ -104,6 +111,7 @@ impl TreePlan {
         if self.has_released() {
             writable.push(self.secrets.target.0.clone());
         }
+        writable.extend(self.volumes.iter().map(|volume| volume.target.0.clone()));
         writable
     }
 
@@ -121,6 +129,37 @@ impl TreePlan {
         })
     }
 
+    /// Refuses volumes that lie in each other, or where nothing can be put. Below the app's code
+    /// and home they may lie.
+    fn check_volumes(&self) -> Result<(), InvalidPlan> {
+        if self.volumes.len() > MAX_VOLUMES {
+            return Err(InvalidPlan::TooManyVolumes(self.volumes.len()));
+        }
+        let binds = self.read_only.iter().map(|bind| &bind.target);
+        let sockets = self.socket_dir.iter().map(|dir| &dir.target);
+        let closed: Vec<&Path> = [&self.secrets.target]
+            .into_iter()
+            .chain(binds)
+            .chain(sockets)
+            .map(SandboxPath::as_path)
+            .chain(READ_ONLY.iter().map(Path::new))
+            .collect();
+        for (at, volume) in self.volumes.iter().enumerate() {
+            let path = volume.target.as_path();
+            let others = self.volumes.iter().enumerate();
+            let is_within_another = others
+                .filter(|(other, _)| *other != at)
+                .any(|(_, other)| path.starts_with(other.target.as_path()));
+            let hides = self
+                .targets()
+                .any(|target| target != &volume.target && target.as_path().starts_with(path));
+            if is_within_another || hides || closed.iter().any(|closed| path.starts_with(closed)) {
+                return Err(InvalidPlan::VolumePlace(volume.target.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses released files that hide each other, or lie where nothing can be put.
     fn check_released(&self) -> Result<(), InvalidPlan> {
         let places: BTreeSet<&Path> = self.released.iter().map(SandboxPath::as_path).collect();
@@ -130,10 +169,12 @@ impl TreePlan {
             return twice.map_or(Ok(()), |place| Err(InvalidPlan::SameTarget(place.clone())));
         }
         let own = [&self.code.target, &self.secrets.target];
+        let volumes = self.volumes.iter().map(|volume| &volume.target);
         let binds = self.read_only.iter().map(|bind| &bind.target);
         let sockets = self.socket_dir.iter().map(|dir| &dir.target);
         let closed: Vec<&Path> = own
             .into_iter()
+            .chain(volumes)
             .chain(binds)
             .chain(sockets)
             .map(SandboxPath::as_path)
@@ -173,6 +214,7 @@ impl TreePlan {
             .into_iter()
             .chain(self.read_only.iter().map(|bind| &bind.target))
             .chain(self.socket_dir.iter().map(|dir| &dir.target))
+            .chain(self.volumes.iter().map(|volume| &volume.target))
     }
 }
 
@@ -540,6 +582,14 @@ pub enum InvalidPlan {
     /// A released file is another's directory.
     #[error("a released file cannot be put at `{0}`: another one is where its directory should be")]
     BelowFile(SandboxPath),
+    /// A volume where nothing can be put, or that hides something.
+    #[error(
+        "a volume cannot be mounted at `{0}`: it would lie in the system's directories or in another volume, or hide what the sandbox has there; choose another place, such as below `/data` or `/var/lib`"
+    )]
+    VolumePlace(SandboxPath),
+    /// Too many.
+    #[error("there are {0} volumes: at most {MAX_VOLUMES} are mounted")]
+    TooManyVolumes(usize),
     /// A user id that may belong to somebody.
     #[error("the user id `{0}` may belong to an account; choose one from 61184 to 65519")]
     Uid(u32),
@@ -609,6 +659,7 @@ mod tests {
                 }],
                 socket_dir: None,
                 released: places.iter().map(|place| path(place)).collect(),
+                volumes: vec![private("/data")],
             };
             tree.check_released()
         };
@@ -625,6 +676,8 @@ mod tests {
             "/app",
             "/app/x",
             "/run/mse/x",
+            "/data",
+            "/data/x",
             "/run",
             "/root",
             "/tmp",
@@ -651,6 +704,75 @@ mod tests {
         for above in [&["/a", "/a/b"], &["/a/b/c", "/a"]] {
             assert!(matches!(check(above), Err(InvalidPlan::BelowFile(_))));
         }
+    }
+
+    #[test]
+    fn volumes_have_places_of_their_own() {
+        let path = |path: &str| SandboxPath::try_from(path).unwrap();
+        let private = |target: &str| PrivateDir {
+            target: path(target),
+            max_bytes: 1,
+        };
+        let check = |places: &[&str]| {
+            let command = AppCommand {
+                program: "x".into(),
+                args: Vec::new(),
+                env: BTreeMap::new(),
+                cwd: StartDir::Root,
+            };
+            let plan = SandboxPlan {
+                tree: TreePlan {
+                    app_uid: AppUid::nth(0),
+                    code: private("/srv/app"),
+                    code_access: CodeAccess::ReadOnly,
+                    secrets: private("/run/mse"),
+                    home: private("/root"),
+                    tmp_bytes: 1,
+                    shm_bytes: 1,
+                    read_only: Vec::new(),
+                    socket_dir: None,
+                    released: Vec::new(),
+                    volumes: places.iter().map(|place| private(place)).collect(),
+                },
+                launch: LaunchPlan {
+                    prepare: Vec::new(),
+                    serve: command,
+                    limits: ProcessLimits {
+                        open_files: 1,
+                        processes: 1,
+                    },
+                },
+            };
+            plan.validate()
+        };
+        for good in [
+            &["/data"][..],
+            &["/srv/app/data", "/root/data", "/var/lib/db"],
+            &["/tmp/x", "/etc/x", "/a", "/ab"],
+        ] {
+            check(good).unwrap();
+        }
+        for bad in [
+            &["/a", "/a"][..],
+            &["/a", "/a/b"],
+            &["/a/b", "/a"],
+            &["/srv"],
+            &["/run"],
+            &["/run/mse"],
+            &["/run/mse/x"],
+            &["/usr/x"],
+            &["/etc/ssl/certs/x"],
+            &["/etc"],
+            &["/tmp"],
+            &["/dev/shm"],
+            &["/proc/x"],
+            &["/srv/app"],
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+        let many: Vec<String> = (0..=MAX_VOLUMES).map(|n| format!("/v/{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(matches!(check(&many), Err(InvalidPlan::TooManyVolumes(_))));
     }
 
     #[test]

@@ -15,25 +15,27 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use zeroize::Zeroizing;
 
 use super::failure::{Doing, StageError};
 use super::files;
 use super::launcher::{Progress, SandboxError};
 use super::plan::{Area, FileMode, InvalidPath, PrivatePath, RELEASED, SandboxPath, TreePlan};
+use super::volumes::{self, Pauses};
 use super::wire::{self, CHUNK, Event, FileHeader, Frame, FrameReader, Kind, WireError};
 
 /// The way to released files of an app that runs.
 ///
 /// Dropping it changes nothing.
 pub struct ReleasedFiles {
-    /// Taken when dropped.
-    channel: Option<OwnedWriteHalf>,
+    channel: Down,
     progress: Progress,
     replacements: u64,
 }
@@ -61,7 +63,7 @@ pub enum Notice {
 impl ReleasedFiles {
     pub(super) fn new(channel: OwnedWriteHalf, progress: Progress) -> Self {
         Self {
-            channel: Some(channel),
+            channel: Down::new(channel),
             progress,
             replacements: 0,
         }
@@ -89,25 +91,58 @@ impl ReleasedFiles {
         self.progress.replacement(self.replacements).await
     }
 
+    /// What stops the app for a moment, on the same channel.
+    pub fn pauses(&self) -> Pauses {
+        Pauses::new(self.channel.clone(), self.progress.clone())
+    }
+
     async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SandboxError> {
-        let channel = self
-            .channel
-            .as_mut()
-            .ok_or_else(|| SandboxError::Channel(WireError::Closed.to_string()))?;
-        match wire::send_frame(channel, kind, payload).await {
-            Ok(()) => Ok(()),
-            Err(WireError::Closed) => Err(self.progress.why_it_ended().await),
-            Err(error) => Err(SandboxError::Channel(error.to_string())),
+        self.channel.send(kind, payload, &self.progress).await
+    }
+}
+
+/// The way down the channel, for several to send on.
+#[derive(Clone)]
+pub(super) struct Down(Arc<Mutex<Half>>);
+
+/// Taken when dropped.
+struct Half(Option<OwnedWriteHalf>);
+
+impl Down {
+    fn new(half: OwnedWriteHalf) -> Self {
+        Self(Arc::new(Mutex::new(Half(Some(half)))))
+    }
+
+    /// Sends a frame, wholly or not at all: whoever awaits it may give up.
+    pub(super) async fn send(
+        &self,
+        kind: Kind,
+        payload: &[u8],
+        progress: &Progress,
+    ) -> Result<(), SandboxError> {
+        let half = Arc::clone(&self.0);
+        let payload = Zeroizing::new(payload.to_vec());
+        let sent = tokio::spawn(async move {
+            match &mut half.lock().await.0 {
+                Some(half) => wire::send_frame(half, kind, &payload).await,
+                None => Err(WireError::Closed),
+            }
+        });
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(WireError::Closed)) => Err(progress.why_it_ended().await),
+            Ok(Err(error)) => Err(SandboxError::Channel(error.to_string())),
+            Err(_) => Err(SandboxError::Channel(WireError::Closed.to_string())),
         }
     }
 }
 
-impl Drop for ReleasedFiles {
+impl Drop for Half {
     fn drop(&mut self) {
         // The channel's end tells the sandbox that mse-enclave is gone, so it stays open as long
         // as the handle reads events from it.
-        if let Some(channel) = self.channel.take() {
-            channel.forget();
+        if let Some(half) = self.0.take() {
+            half.forget();
         }
     }
 }
@@ -150,6 +185,10 @@ pub(super) enum Update {
     Replaced,
     /// They are not, and why.
     Failed(StageError),
+    /// The app shall stand still.
+    Pause,
+    /// It may go on.
+    Resume,
 }
 
 /// Takes updates from `channel` until it ends, and with it the sender.
@@ -159,14 +198,16 @@ pub(super) async fn receive(
     updates: mpsc::Sender<Update>,
 ) {
     let mut frames = FrameReader::new(channel);
-    let Some(secrets) = secrets else {
-        // There is nothing to be sent: any frame, as the end, is the end of mse-enclave.
-        let _ = frames.receive().await;
-        return;
-    };
-    let mut replacement = Replacement::new(secrets);
+    let mut replacement = secrets.map(Replacement::new);
     while let Ok(frame) = frames.receive().await {
-        if let Some(update) = replacement.take(&frame)
+        let update = match (frame.kind, &mut replacement) {
+            (Kind::Pause, _) => Some(Update::Pause),
+            (Kind::Resume, _) => Some(Update::Resume),
+            (_, Some(replacement)) => replacement.take(&frame),
+            // There is nothing to be replaced: it is the end of mse-enclave, or of sense.
+            (_, None) => return,
+        };
+        if let Some(update) = update
             && updates.send(update).await.is_err()
         {
             return;
@@ -293,16 +334,24 @@ fn catches(status: &str, signal: Signal) -> bool {
         .is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
 }
 
-/// What the init tells of an update.
-pub(super) fn event(update: Update, pid: Pid) -> Event {
-    match update {
+/// Has the init do its part of an update to the app `pid`, and says what it tells of it.
+pub(super) fn enact(update: Update, pid: Pid) -> Result<Option<Event>, StageError> {
+    Ok(Some(match update {
         Update::Replaced => Event::Replaced {
             notice: notify(pid),
         },
         Update::Failed(error) => Event::NotReplaced {
             message: error.to_string(),
         },
-    }
+        Update::Pause => {
+            volumes::halt()?;
+            Event::Paused
+        }
+        Update::Resume => {
+            volumes::go_on();
+            return Ok(None);
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -321,7 +370,7 @@ mod tests {
             match replacement.take(&frame) {
                 Some(Update::Replaced) => updates.push(true),
                 Some(Update::Failed(_)) => updates.push(false),
-                None => {}
+                Some(Update::Pause | Update::Resume) | None => {}
             }
         }
         updates

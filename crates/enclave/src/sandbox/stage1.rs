@@ -18,7 +18,7 @@ use super::namespaces::{self, Maker};
 use super::plan::TreePlan;
 use super::report::ExitCause;
 use super::wire::{self, Event, FrameReader, Kind};
-use super::{INIT, files, released, tree};
+use super::{INIT, files, released, tree, volumes};
 
 /// The exit code of a stage that failed; the reason went up the channel.
 pub(super) const FAILED: u8 = 70;
@@ -106,6 +106,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
     // The kernel forgets this whenever a process changes its user.
     die_with(parent)?;
 
+    volumes::hand_up(frames.channel(), &plan)?;
     files::unpack(&mut frames, &plan)?;
     released::enact_first(&plan)?;
     entries.extend(tree::seal(&plan)?);

@@ -56,6 +56,11 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
         ]
         .map(|(target, bytes)| Place::Private(target.to_owned(), bytes)),
     );
+    places.extend(
+        plan.volumes
+            .iter()
+            .map(|volume| Place::Private(volume.target.as_path().to_owned(), volume.max_bytes)),
+    );
     // A directory before what is mounted inside it.
     places.sort_by_key(|place| place.target().components().count());
     for place in places {
@@ -85,7 +90,7 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
         ),
         SandboxEntry::applied(
             "private storage",
-            "code, secrets, home and /tmp are memory-backed and seen by the app only",
+            "code, secrets, home, volumes and /tmp are memory-backed and seen by the app only",
         ),
         match (site.never_swapped, swap) {
             (true, _) => {

@@ -4,7 +4,8 @@
 //! bytes of payload, at most [`MAX_FRAME`]. Downwards: `Tree`, then any number
 //! of files (`File`, `Chunk`…, `EndFile`), `EndFiles`, `Launch`. Stage 1 reads up
 //! to `EndFiles`, byte-exactly, and leaves `Launch` in the socket for the init.
-//! Later the init may be sent files again, and `Replace`. Upwards: `Event`.
+//! Later the init may be sent files again, and `Replace`, and between any two frames `Pause` and
+//! `Resume`. Upwards: `Event`.
 
 use std::io::{Read, Write};
 
@@ -44,10 +45,14 @@ pub(super) enum Kind {
     Event = 7,
     /// The files sent since the launch replace the released ones.
     Replace = 8,
+    /// All of the app's processes shall stand still.
+    Pause = 9,
+    /// They may go on.
+    Resume = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Tree,
         Self::File,
         Self::Chunk,
@@ -56,6 +61,8 @@ impl Kind {
         Self::Launch,
         Self::Event,
         Self::Replace,
+        Self::Pause,
+        Self::Resume,
     ];
 }
 
@@ -83,6 +90,9 @@ pub(super) struct Launch {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
+    /// The volumes are mounted, if the plan has any: with the frame come descriptors of their
+    /// directories, in the plan's order.
+    Mounted,
     /// The namespaces and the root directory stand, the files are in place.
     Built { entries: Vec<SandboxEntry> },
     /// The init has given up every privilege; commands run from here on.
@@ -93,6 +103,10 @@ pub(super) enum Event {
     Replaced { notice: Notice },
     /// They were not.
     NotReplaced { message: String },
+    /// All of the app's processes stand still.
+    Paused,
+    /// The app asks for its volumes to be committed.
+    CommitAsked,
     /// A command ended, and with it the sandbox.
     Exited { step: Step, cause: ExitCause },
     /// The sandbox could not be made.
@@ -131,6 +145,13 @@ impl<R> FrameReader<R> {
             self.buffer = Zeroizing::new(vec![0; length]);
         }
         Ok((kind, length))
+    }
+}
+
+impl<R> FrameReader<R> {
+    /// What the frames are read from.
+    pub(super) fn channel(&mut self) -> &mut R {
+        &mut self.channel
     }
 }
 

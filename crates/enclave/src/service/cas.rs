@@ -3,7 +3,7 @@
 mod error;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,10 +20,11 @@ use mse_ratls::ChannelBinding;
 use mse_ratls::binding::Nonce;
 use mse_ratls::pinned::PinnedRoot;
 use mse_ratls::release::{
-    self, Configuration, ReleaseChallenge, ReleaseRefusal, ReleaseRequest, RenewalRequest,
-    SealedRelease, Target, release_report_data,
+    self, Configuration, Recorded, ReleaseChallenge, ReleaseRefusal, ReleaseRequest,
+    RenewalRequest, SealedRelease, Target, VolumeReport, access_token_proof, release_report_data,
 };
 use mse_workload::ServiceWorkload;
+use mse_workload::launch::AccessToken;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls_pki_types::ServerName;
@@ -59,6 +60,7 @@ pub(super) struct Cas {
     name: ServerName<'static>,
     tls: TlsConnector,
     target: Target,
+    access_token: Option<AccessToken>,
 }
 
 /// What was released, and what renews it.
@@ -68,6 +70,38 @@ pub(super) struct Lease {
     pub(super) renew_in: Duration,
     key: Arc<KeyPair>,
     ticket: String,
+}
+
+/// With what the service can ask the CAS for more: the newest ticket.
+pub(super) struct Standing(Mutex<(String, Duration)>);
+
+impl Standing {
+    pub(super) fn of(lease: &Lease) -> Self {
+        Self(Mutex::new((lease.ticket.clone(), lease.renew_in)))
+    }
+
+    /// There is a newer lease.
+    pub(super) fn renewed(&self, lease: &Lease) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = (lease.ticket.clone(), lease.renew_in);
+    }
+
+    pub(super) fn ticket(&self) -> String {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.0.clone()
+    }
+
+    pub(super) fn renew_in(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+/// A state of a volume, to be recorded.
+pub(super) struct NewState<'a> {
+    pub(super) name: &'a str,
+    pub(super) sequence: u64,
+    pub(super) root: String,
+    pub(super) previous: u64,
 }
 
 impl Cas {
@@ -89,7 +123,16 @@ impl Cas {
                 session: workload.session.clone(),
                 service: workload.service.clone(),
             },
+            access_token: None,
         })
+    }
+
+    /// With the access token of the session, which is proven and never sent.
+    pub(super) fn with_access_token(self, access_token: Option<AccessToken>) -> Self {
+        Self {
+            access_token,
+            ..self
+        }
     }
 
     /// Shows fresh evidence on a new connection, and gets what is released to it.
@@ -120,7 +163,10 @@ impl Cas {
                 .map(|one| BASE64.encode(one))
                 .collect(),
             one_time_password: one_time_password.map(str::to_owned),
-            access_token_proof: None,
+            access_token_proof: self
+                .access_token
+                .as_ref()
+                .map(|token| access_token_proof(&token.0, &nonce, &connection.binding)),
         };
         let sealed = connection
             .post(release::RELEASE, json(&request)?, MAX_SEALED)
@@ -138,6 +184,22 @@ impl Cas {
             .post(release::RENEW, json(&request)?, MAX_SEALED)
             .await?;
         self.open(sealed, Arc::clone(&lease.key), &connection.binding)
+    }
+
+    /// Has the state of a volume recorded, on a new connection.
+    pub(super) async fn record(&self, ticket: &str, state: &NewState<'_>) -> Result<(), CasError> {
+        let mut connection = self.connect().await?;
+        let report = VolumeReport {
+            ticket: ticket.to_owned(),
+            name: state.name.to_owned(),
+            sequence: state.sequence,
+            root: state.root.clone(),
+            previous: state.previous,
+        };
+        let Recorded {} = connection
+            .post(release::VOLUME, json(&report)?, MAX_SMALL)
+            .await?;
+        Ok(())
     }
 
     fn open(

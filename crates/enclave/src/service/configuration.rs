@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::Zeroizing;
-use mse_ratls::release::{Configuration, InjectedFile};
+use mse_ratls::release::{Configuration, InjectedFile, VolumeGrant};
 use mse_workload::launch::ServiceLaunch;
 
 use super::TREE;
@@ -27,7 +27,12 @@ pub(super) struct Program {
     pub(super) environment: BTreeMap<String, Zeroizing<String>>,
     pub(super) directory: StartDir,
     pub(super) files: Files,
+    pub(super) mounts: Vec<Mount>,
 }
+
+/// What the session says of a volume. Its state is none of it: that changes while the program runs.
+#[derive(PartialEq, Eq)]
+pub(super) struct Mount([String; 4]);
 
 /// Files for the program, by where it expects them.
 #[derive(Default, PartialEq, Eq)]
@@ -45,9 +50,6 @@ impl Program {
         configuration: &Configuration,
         host: &ServiceLaunch,
     ) -> Result<Self, ConfigurationError> {
-        if !configuration.volumes.is_empty() {
-            return Err(ConfigurationError::Volumes);
-        }
         let (name, arguments) = configuration
             .arguments
             .split_first()
@@ -62,6 +64,7 @@ impl Program {
             environment: with_host_variables(&configuration.environment, &host.environment)?,
             directory: StartDir::try_from(PathBuf::from(directory))?,
             files: Files::of(&configuration.files)?,
+            mounts: configuration.volumes.iter().map(Mount::of).collect(),
         };
         program.check_text()?;
         Ok(program)
@@ -78,6 +81,19 @@ impl Program {
             }
         }
         Ok(())
+    }
+}
+
+impl Mount {
+    fn of(grant: &VolumeGrant) -> Self {
+        let VolumeGrant {
+            name,
+            path,
+            files,
+            update_policy,
+            ..
+        } = grant;
+        Self([name, path, files, update_policy].map(String::clone))
     }
 }
 
@@ -194,8 +210,6 @@ fn shown(name: &str) -> String {
 /// Why a configuration cannot be put into effect. Names where, and no released value.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigurationError {
-    #[error("volumes are not supported by this enclave yet: take `volumes` out of the session")]
-    Volumes,
     #[error(
         "the session names no program: the first word of `command` must be one, and not the host's choice"
     )]
@@ -226,8 +240,6 @@ pub(crate) enum ConfigurationError {
 
 #[cfg(test)]
 mod tests {
-    use mse_ratls::release::VolumeGrant;
-
     use super::*;
 
     fn host() -> ServiceLaunch {
@@ -242,8 +254,10 @@ mod tests {
             ]
             .into(),
             one_time_password: None,
+            access_token: None,
             release_seconds: 1,
             app_uid: None,
+            volumes: BTreeMap::new(),
         }
     }
 
@@ -367,18 +381,5 @@ mod tests {
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains("canary"), "{message}");
         }
-    }
-
-    #[test]
-    fn volumes_are_refused() {
-        let mut with_volume = configuration(&["run"], &[]);
-        with_volume.volumes.push(VolumeGrant {
-            name: "data".into(),
-            path: "/data".into(),
-            key: Zeroizing::new("00".into()),
-            root: None,
-            update_policy: "ephemeral".into(),
-        });
-        assert!(refusal(&with_volume).contains("not supported by this enclave yet"));
     }
 }

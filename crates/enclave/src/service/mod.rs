@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! launch ─▶ tree (measured digest) ─▶ cas (root, evidence, release) ─▶ configuration ─▶ sandbox
-//!                                      └────────── renewal, while the program runs ──────┘
+//!                                      ├────────── renewal, while the program runs ──────┤
+//!                                      └────────── volumes, recorded at each commit ─────┘
 //! ```
 //!
 //! Nothing is asked of the CAS before the tree has the measured digest, and nothing runs before
@@ -12,9 +13,11 @@ mod cas;
 mod configuration;
 mod renewal;
 mod tree;
+mod volumes;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd, ServiceLaunch};
@@ -22,16 +25,17 @@ use mse_workload::{InvalidServiceWorkload, ServiceWorkload};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use self::cas::{Cas, CasError, Lease};
+use self::cas::{Cas, CasError, Lease, Standing};
 use self::configuration::{ConfigurationError, Program};
 use self::renewal::{Backoff, EndOfLease, Renewal};
 use self::tree::{CheckedTree, TreeError};
+use self::volumes::{Keeper, Keeping, Order as VolumeOrder, OrderError, Record, VolumeError};
 use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
 use crate::output;
 use crate::sandbox::{
     AppCommand, AppUid, CodeAccess, InvalidPath, InvalidPlan, LaunchPlan, PrivateDir,
     PrivateFilesWriter, ProcessLimits, ReleasedFiles, Sandbox, SandboxError, SandboxExit,
-    SandboxHandle, SandboxPlan, Spawned, TreePlan,
+    SandboxHandle, SandboxPath, SandboxPlan, Spawned, TreePlan,
 };
 use mse_tee::attester::{Attester, AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Order};
@@ -46,6 +50,10 @@ const HOME: &str = "/root";
 const RELEASED_BYTES: u64 = 6 * mse_ratls::release::MAX_RELEASE as u64;
 /// How long a program may take to stop when its release has ended.
 const END_OF_LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How long the CAS is waited for to record the last changes to volumes, if nobody is in a hurry.
+const LAST_COMMIT: Duration = Duration::from_secs(20);
+/// And at least, if somebody is: one attempt.
+const HASTY_COMMIT: Duration = Duration::from_secs(2);
 /// How long the end of the program's output is waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a sandbox that was killed counts as: 128 and SIGKILL.
@@ -137,10 +145,11 @@ struct Prepared<'a> {
     launch: &'a ServiceLaunch,
     workload: ServiceWorkload,
     tree: CheckedTree,
-    cas: Cas,
-    attester: Attester,
+    cas: Arc<Cas>,
+    attester: Arc<Attester>,
     lease: Lease,
     program: Program,
+    volumes: Vec<VolumeOrder>,
 }
 
 impl<'a> Prepared<'a> {
@@ -162,10 +171,18 @@ impl<'a> Prepared<'a> {
             service = workload.service,
             "the program's tree is the measured one; asking the CAS"
         );
-        let cas = Cas::new(&launch.cas, &workload)?;
+        let cas = Cas::new(&launch.cas, &workload)?.with_access_token(launch.access_token.clone());
         host.phase(Phase::AwaitingProvisioning);
         let lease = first_release(&cas, &attester, launch).await?;
         let program = Program::of(&lease.configuration, launch)?;
+        let volumes = VolumeOrder::list(&lease.configuration.volumes, &launch.volumes)?;
+        for volume in &volumes {
+            let place = volume.place();
+            let below = place.as_path().strip_prefix(TREE);
+            if below.is_ok_and(|below| tree.has_below(below)) {
+                return Err(ServiceError::VolumeOverTree(place.clone()));
+            }
+        }
         tracing::info!(
             session_hash = lease.configuration.session_hash,
             "the CAS released the configuration"
@@ -174,37 +191,51 @@ impl<'a> Prepared<'a> {
             launch,
             workload,
             tree,
-            cas,
-            attester,
+            cas: Arc::new(cas),
+            attester: Arc::new(attester),
             lease,
             program,
+            volumes,
         })
     }
 
     /// Fills the sandbox, starts the program, and stays with it to its end.
     async fn attend(
-        self,
+        mut self,
         host: &HostLink,
         handle: SandboxHandle,
         files: PrivateFilesWriter,
         mut orders: watch::Receiver<Order>,
     ) -> Result<Ended, ServiceError> {
-        let released = tokio::select! {
-            released = self.start(host, &handle, files) => released?,
+        let record = Record {
+            cas: Arc::clone(&self.cas),
+            attester: Arc::clone(&self.attester),
+            standing: Arc::new(Standing::of(&self.lease)),
+        };
+        let standing = Arc::clone(&record.standing);
+        let (released, mut keeping) = tokio::select! {
+            started = self.start(host, &handle, files, record) => started?,
             end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
         };
         host.phase(Phase::Running);
         let renewal = Renewal {
             cas: &self.cas,
             attester: &self.attester,
+            standing: &standing,
             host: self.launch,
             program: self.program,
             released,
         };
-        tokio::select! {
-            exit = handle.wait() => Ok(Ended::Program(exit?)),
+        let mut patience = LAST_COMMIT;
+        let ended = tokio::select! {
+            exit = handle.wait() => exit.map(Ended::Program).map_err(ServiceError::from),
             end = ordered_end(&mut orders) => {
-                let grace = grace(*orders.borrow());
+                let mut grace = grace(*orders.borrow());
+                if keeping.is_needed() {
+                    // The other half is for the last commit.
+                    grace /= 2;
+                    patience = grace.clamp(HASTY_COMMIT, LAST_COMMIT);
+                }
                 tokio::select! {
                     () = stop(&handle, grace) => {}
                     () = launcher_gone(&mut orders) => stop(&handle, Duration::ZERO).await,
@@ -215,16 +246,33 @@ impl<'a> Prepared<'a> {
                 stop(&handle, END_OF_LEASE_GRACE).await;
                 Err(end.into())
             }
+            () = keeping.failed() => {
+                stop(&handle, END_OF_LEASE_GRACE).await;
+                Ok(Ended::Ordered(End::Asked))
+            }
+        };
+        // No process of the program is left.
+        match (ended, keeping.finish(patience).await) {
+            (Ok(_), Err(error)) => Err(error.into()),
+            (ended, _) => ended,
         }
     }
 
     /// Returns when the program was started.
     async fn start(
-        &self,
+        &mut self,
         host: &HostLink,
         handle: &SandboxHandle,
         mut files: PrivateFilesWriter,
-    ) -> Result<ReleasedFiles, ServiceError> {
+        record: Record,
+    ) -> Result<(ReleasedFiles, Keeping), ServiceError> {
+        let volumes = std::mem::take(&mut self.volumes);
+        let directories = if volumes.is_empty() {
+            Arc::default()
+        } else {
+            handle.volumes().await?
+        };
+        let keeper = Keeper::fill(volumes, directories, self.memory(), record).await?;
         self.tree.copy_into(&mut files).await?;
         for file in self.program.files.iter() {
             files.release(file.place, file.mode, file.content).await?;
@@ -232,12 +280,18 @@ impl<'a> Prepared<'a> {
         let released = files.finish().await?;
         host.confinement(output::confinement(handle.report().await?));
         handle.serving().await?;
-        Ok(released)
+        let keeping = keeper.start(released.pauses());
+        Ok((released, keeping))
+    }
+
+    /// In bytes.
+    fn memory(&self) -> u64 {
+        u64::from(self.workload.resources.memory_mib) << 20
     }
 
     fn plan(&self) -> Result<SandboxPlan, ServiceError> {
         let program = &self.program;
-        let memory = u64::from(self.workload.resources.memory_mib) << 20;
+        let memory = self.memory();
         let private = |target: &str, max_bytes| -> Result<PrivateDir, ServiceError> {
             Ok(PrivateDir {
                 target: target.try_into()?,
@@ -259,6 +313,14 @@ impl<'a> Prepared<'a> {
                 read_only: Vec::new(),
                 socket_dir: None,
                 released: program.files.places().cloned().collect(),
+                volumes: self
+                    .volumes
+                    .iter()
+                    .map(|volume| PrivateDir {
+                        target: volume.place().clone(),
+                        max_bytes: memory,
+                    })
+                    .collect(),
             },
             launch: LaunchPlan {
                 prepare: Vec::new(),
@@ -338,6 +400,14 @@ pub(crate) enum ServiceError {
     Plan(#[from] InvalidPlan),
     #[error("the released configuration: {0}")]
     Path(#[from] InvalidPath),
+    #[error("the released configuration: {0}")]
+    Volumes(#[from] OrderError),
+    #[error(
+        "the released configuration: a volume cannot be mounted at `{0}`, where the program's tree has files; choose another place"
+    )]
+    VolumeOverTree(SandboxPath),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
@@ -354,7 +424,12 @@ impl ServiceError {
             Self::Tree(_) => ServiceCheck::Tree,
             Self::Cas(error) => error.check(),
             Self::NoAnswer(_) => ServiceCheck::CasReachable,
-            Self::Configuration(_) | Self::Plan(_) | Self::Path(_) => ServiceCheck::Configuration,
+            Self::Configuration(_)
+            | Self::Plan(_)
+            | Self::Path(_)
+            | Self::Volumes(_)
+            | Self::VolumeOverTree(_) => ServiceCheck::Configuration,
+            Self::Volume(error) => error.check(),
             Self::EndOfLease(EndOfLease::Refused(_)) => ServiceCheck::Revocation,
             Self::EndOfLease(EndOfLease::Lapsed { .. }) => ServiceCheck::Renewal,
         }

@@ -19,7 +19,7 @@ use mse_ratls::release::{RefusalCode, ReleaseRefusal};
 use mse_workload::launch::ServiceLaunch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::cas::{Cas, CasError, Lease};
+use super::cas::{Cas, CasError, Lease, Standing};
 use super::configuration::{Files, Program};
 use crate::sandbox::{Notice, ReleasedFile, ReleasedFiles, SandboxPath};
 use mse_tee::attester::Attester;
@@ -32,6 +32,11 @@ const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a CAS that is out of reach is asked again, once it is time.
+pub(super) fn grace_of(renew_in: Duration) -> Duration {
+    renew_in.clamp(SHORTEST_GRACE, LONGEST_GRACE)
+}
 
 /// Pauses between attempts: each twice as long as the one before, less a random part of up to a
 /// half, so that many services that lost their CAS do not come back to it all at once.
@@ -55,6 +60,8 @@ impl Backoff {
 pub(super) struct Renewal<'a> {
     pub(super) cas: &'a Cas,
     pub(super) attester: &'a Attester,
+    /// Told of each new lease.
+    pub(super) standing: &'a Standing,
     pub(super) host: &'a ServiceLaunch,
     /// What the program was started with; its files are kept up to date.
     pub(super) program: Program,
@@ -66,12 +73,13 @@ impl Renewal<'_> {
     pub(super) async fn keep_up(mut self, mut lease: Lease) -> EndOfLease {
         let places: BTreeSet<SandboxPath> = self.program.files.places().cloned().collect();
         loop {
-            let grace = lease.renew_in.clamp(SHORTEST_GRACE, LONGEST_GRACE);
+            let grace = grace_of(lease.renew_in);
             sleep(lease.renew_in).await;
             lease = match self.next_lease(&lease, grace).await {
                 Ok(next) => next,
                 Err(end) => return end,
             };
+            self.standing.renewed(&lease);
             self.take_effect(&lease, &places).await;
         }
     }
@@ -128,11 +136,12 @@ impl Renewal<'_> {
         let told_anew = next.name != self.program.name
             || next.arguments != self.program.arguments
             || next.environment != self.program.environment
-            || next.directory != self.program.directory;
+            || next.directory != self.program.directory
+            || next.mounts != self.program.mounts;
         if more > 0 || told_anew {
             tracing::warn!(
                 new_files = more,
-                command_or_environment = told_anew,
+                command_environment_or_volumes = told_anew,
                 "the session changed in what a program is told at its start: it takes effect at the next one"
             );
         }

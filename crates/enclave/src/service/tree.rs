@@ -35,6 +35,12 @@ impl CheckedTree {
         Ok(Self { tree, expected })
     }
 
+    /// Whether a file of it is at `path` or below, which is relative to the folder.
+    pub(super) fn has_below(&self, path: &Path) -> bool {
+        let mut files = self.tree.files().iter();
+        files.any(|file| Path::new(&file.path).starts_with(path))
+    }
+
     /// Copies it into the sandbox. The folder is the host's and may have changed meanwhile: the
     /// copy is what must have the digest.
     pub(super) async fn copy_into(&self, files: &mut PrivateFilesWriter) -> Result<(), TreeError> {

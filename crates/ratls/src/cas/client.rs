@@ -277,6 +277,17 @@ impl CasClient {
         self.send(Method::PUT, path, body).await
     }
 
+    /// Whether nothing can be sent on it any more.
+    pub fn is_closed(&self) -> bool {
+        self.0.sender.is_closed()
+    }
+
+    /// Sends a request as it is, but for `Host`, and gives the answer as it is, a refusal too: for
+    /// those who forward for others.
+    pub async fn forward(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, CasError> {
+        self.0.exchange(request.map(Full::new), MAX_ANSWER).await
+    }
+
     /// Sends bytes of any kind and gives the answer as it is, if it is no refusal.
     pub async fn request(
         &mut self,
@@ -384,23 +395,38 @@ impl Connection {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(path).map_err(|_| CasError::Request)?;
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
         if let Some(kind) = kind {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            let kind = HeaderValue::from_static(kind);
+            request.headers_mut().insert(CONTENT_TYPE, kind);
         }
+        let response = self.exchange(request, limit).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        Err(refusal(status, response.body()))
+    }
+
+    /// A request and its answer, of at most `limit` bytes; less if it is a refusal.
+    async fn exchange(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, CasError> {
+        request.headers_mut().insert(HOST, self.host.clone());
         within(ANSWERING, "its answer", async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
-            let status = response.status();
             if let Some(position) = position_of(&response) {
                 self.position = Some(position);
             }
-            if status.is_success() {
-                return collect(response, limit).await;
-            }
-            let body = collect(response, MAX_SMALL).await?;
-            Err(refusal(status, &body))
+            let limit = if response.status().is_success() {
+                limit
+            } else {
+                limit.min(MAX_SMALL)
+            };
+            let (parts, body) = response.into_parts();
+            Ok(Response::from_parts(parts, collect(body, limit).await?))
         })
         .await?
     }
@@ -494,8 +520,8 @@ fn from_handshake(error: io::Error) -> CasError {
     }
 }
 
-async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes, CasError> {
-    match Limited::new(response.into_body(), limit).collect().await {
+async fn collect(body: Incoming, limit: usize) -> Result<Bytes, CasError> {
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) => match error.downcast::<hyper::Error>() {
             Ok(error) => Err(CasError::Http(*error)),

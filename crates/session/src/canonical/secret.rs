@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Put, pin, recipient, template, text};
 use crate::model::{
-    AadCredential, CertificateRequest, Explicit, Export, Generated, ImportFrom, RemoteCas, Secret,
-    SecretSource,
+    AadCredential, CertificateRequest, Explicit, Export, External, Generated, ImportFrom, KvImport,
+    KvPath, Pkcs11Import, RemoteCas, Secret, SecretSource,
 };
 
 fn remote(map: &mut Map<String, Value>, cas: Option<&RemoteCas>) {
@@ -55,6 +55,10 @@ pub(super) fn secret(secret: &Secret) -> Value {
             remote(&mut import, cas.as_ref());
             map.put("import", Some(Value::Object(import)));
         }
+        SecretSource::External(External::Kv(import)) => map.put("import_kv", Some(kv(import))),
+        SecretSource::External(External::Pkcs11(import)) => {
+            map.put("import_pkcs11", Some(pkcs11(import)));
+        }
         SecretSource::Vault(import) => {
             let mut vault = Map::new();
             vault.put("vault", Some(text(&import.vault)));
@@ -72,6 +76,45 @@ pub(super) fn secret(secret: &Secret) -> Value {
     });
     map.put_if("export_public", *export_public);
     map.put_if("migrate", *migrate);
+    Value::Object(map)
+}
+
+fn kv(import: &KvImport) -> Value {
+    let KvImport {
+        url,
+        mount,
+        path,
+        field,
+        version,
+        token,
+        ca,
+    } = import;
+    let mut map = Map::new();
+    map.put("url", Some(text(url)));
+    map.put(
+        "mount",
+        (*mount != KvPath::default_mount()).then(|| text(mount)),
+    );
+    map.put("path", Some(text(path)));
+    map.put("field", Some(text(field)));
+    map.put("version", version.map(|version| json!(version)));
+    map.put("token", Some(text(token)));
+    map.put("ca", ca.as_ref().map(text));
+    Value::Object(map)
+}
+
+fn pkcs11(import: &Pkcs11Import) -> Value {
+    let Pkcs11Import {
+        module,
+        token,
+        object,
+        pin,
+    } = import;
+    let mut map = Map::new();
+    map.put("module", Some(text(module)));
+    map.put("token", Some(text(token)));
+    map.put("object", Some(text(object)));
+    map.put("pin", pin.as_ref().map(text));
     Value::Object(map)
 }
 

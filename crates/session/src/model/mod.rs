@@ -4,6 +4,7 @@
 
 mod access;
 mod attestation;
+mod external;
 mod identity;
 mod image;
 mod names;
@@ -21,6 +22,10 @@ pub use access::{AccessPolicy, AccessRule, Acl, Operation, Requester};
 pub use attestation::{
     AttestationEntry, EvidenceRule, Hex, InvalidHex, PlatformId, SecurityVersion, SgxSigner,
     TeeKind,
+};
+pub use external::{
+    External, InvalidKvPath, InvalidKvUrl, InvalidModuleName, InvalidTokenLabel, KvImport, KvPath,
+    KvUrl, ModuleName, Pkcs11Import, TokenLabel,
 };
 pub use identity::{Identity, InvalidIdentity, KeyHash};
 pub use image::{Image, InjectedFile, InvalidPermission, MountedVolume, Permission};

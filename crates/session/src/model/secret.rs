@@ -8,7 +8,7 @@ use std::str::FromStr;
 use mse_secrets::{KeyType, Kind};
 use serde_json::Value;
 
-use crate::model::{Export, ImportFrom, SecretName};
+use crate::model::{Export, External, ImportFrom, SecretName};
 use crate::template::Template;
 
 /// A secret.
@@ -40,6 +40,8 @@ pub enum SecretSource {
     Imported(ImportFrom),
     /// It is in Azure's vault.
     Vault(VaultImport),
+    /// It is in another key-value store, or in a hardware module.
+    External(External),
 }
 
 /// What the CAS makes.

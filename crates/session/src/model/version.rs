@@ -133,6 +133,7 @@ features! {
     Salt, 12, "`salt`";
     ListSessions, 12, "`list_sessions`";
     Jwt, 12, "secrets of the kind jwt";
+    ExternalSources, 12, "`import_kv` and `import_pkcs11`";
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod certificate;
 mod circles;
 mod explicit;
+mod external;
 mod token;
 
 use std::collections::BTreeMap;
@@ -166,13 +167,18 @@ fn source(
     let value = fields.get("value");
     let import = fields.get("import");
     let vault = fields.get("import_akv");
+    let kv = fields.get("import_kv");
+    let pkcs11 = fields.get("import_pkcs11");
     let spot = fields.spot.clone();
-    let sources: Vec<_> = [&value, &import, &vault].into_iter().flatten().collect();
+    let sources: Vec<_> = [&value, &import, &vault, &kv, &pkcs11]
+        .into_iter()
+        .flatten()
+        .collect();
     if let [_, second, ..] = sources.as_slice() {
         r.report.error_with(
             Code::Conflict,
             &second.spot,
-            "`value`, `import` and `import_akv` exclude each other",
+            "`value`, `import`, `import_akv`, `import_kv` and `import_pkcs11` exclude each other",
             "keep one of them",
         );
         return None;
@@ -191,12 +197,21 @@ fn source(
             r.report.error_with(
                 Code::MissingKey,
                 &spot,
-                "a secret that is not imported has a `kind`",
+                "a secret that is not another session's has a `kind`",
                 "add `kind: ascii`, or another one",
             );
         }
         return None;
     };
+    let external = match (&kv, &pkcs11) {
+        (Some(field), _) => Some(external::kv(r, field, kind)),
+        (None, Some(field)) => Some(external::pkcs11(r, field, kind)),
+        (None, None) => None,
+    };
+    if let Some(external) = external {
+        misplaced(r, &parameters, |_| false, "an imported secret");
+        return external.map(SecretSource::External);
+    }
     if let Some(field) = value {
         let is_certificate = matches!(kind, Kind::X509 | Kind::X509Ca);
         let fits = |key: &str| is_certificate && key == "private_key";

@@ -11,6 +11,9 @@ const H: &str = "111111111111111111111111111111111111111111111111111111111111111
 fn each_fault_is_found_in_its_place() {
     let service = format!("attestation: [{{mrenclave: {H}}}]");
     let key = "{name: k, kind: private-key}";
+    let kv_token = "{name: t, kind: ascii}";
+    let kv = "url: 'https://vault.example', path: a, field: f";
+    let pkcs11 = "module: hsm, token: t, object: o";
     for (rest, code, path) in [
         ("name: other", Code::DuplicateKey, ""),
         ("nonsense: 1", Code::UnknownKey, "nonsense"),
@@ -377,6 +380,112 @@ fn each_fault_is_found_in_its_place() {
             "secrets: [{name: x, import_akv: {vault: v}}]",
             Code::MissingKey,
             "secrets[0].import_akv",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, import_kv: {{{kv}, tokn: t}}}}]"
+            ),
+            Code::UnknownKey,
+            "secrets[1].import_kv.tokn",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, value: a, import_kv: {{{kv}, token: t}}}}]"
+            ),
+            Code::Conflict,
+            "secrets[1].import_kv",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, import_pkcs11: {{{pkcs11}}}, import_kv: {{{kv}, token: t}}}}]"
+            ),
+            Code::Conflict,
+            "secrets[1].import_pkcs11",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, size: 3, import_kv: {{{kv}, token: t}}}}]"
+            ),
+            Code::Conflict,
+            "secrets[1].size",
+        ),
+        (
+            &format!("secrets: [{kv_token}, {{name: x, import_kv: {{{kv}, token: t}}}}]"),
+            Code::MissingKey,
+            "secrets[1]",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: pgp-key, import_kv: {{{kv}, token: t}}}}]"
+            ),
+            Code::WrongKind,
+            "secrets[1].import_kv",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: ascii, import_kv: {{{kv}}}}}]"),
+            Code::MissingKey,
+            "secrets[0].import_kv",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: ascii, import_kv: {{{kv}, token: x}}}}]"),
+            Code::Circular,
+            "secrets[0]",
+        ),
+        (
+            &format!(
+                "secrets: [{{name: t, kind: binary}}, {{name: x, kind: ascii, import_kv: {{{kv}, token: $$SCONE::t$$}}}}]"
+            ),
+            Code::WrongKind,
+            "secrets[1].import_kv.token",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: ascii, import_kv: {{{kv}, token: nowhere}}}}]"),
+            Code::UnresolvedName,
+            "secrets[0].import_kv.token",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, import_kv: {{{kv}, token: t, version: 0}}}}]"
+            ),
+            Code::BadValue,
+            "secrets[1].import_kv.version",
+        ),
+        (
+            &format!(
+                "secrets: [{kv_token}, {{name: x, kind: ascii, import_kv: {{{kv}, token: t, ca: x}}}}]"
+            ),
+            Code::BadValue,
+            "secrets[1].import_kv.ca",
+        ),
+        (
+            "secrets: [{name: t, kind: ascii}, {name: x, kind: ascii, import_kv: {url: 'http://vault.example', path: a, field: f, token: t}}]",
+            Code::BadValue,
+            "secrets[1].import_kv.url",
+        ),
+        (
+            "secrets: [{name: t, kind: ascii}, {name: x, kind: ascii, import_kv: {url: 'https://vault.example', path: a/../../sys, field: f, token: t}}]",
+            Code::BadValue,
+            "secrets[1].import_kv.path",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: private-key, import_pkcs11: {{{pkcs11}}}}}]"),
+            Code::WrongKind,
+            "secrets[0].import_pkcs11",
+        ),
+        (
+            "secrets: [{name: x, kind: binary, import_pkcs11: {module: /usr/lib/evil.so, token: t, object: o}}]",
+            Code::BadName,
+            "secrets[0].import_pkcs11.module",
+        ),
+        (
+            "secrets: [{name: x, kind: binary, import_pkcs11: {module: hsm, object: o}}]",
+            Code::MissingKey,
+            "secrets[0].import_pkcs11",
+        ),
+        (
+            &format!("secrets: [{{name: x, kind: ascii, import_pkcs11: {{{pkcs11}, pin: x}}}}]"),
+            Code::Circular,
+            "secrets[0]",
         ),
         (
             "secrets: [{name: x, kind: ascii}, {name: x, kind: ascii}]",
@@ -768,6 +877,11 @@ fn versions_have_what_they_have() {
             "0.3.5",
         ),
         ("0.3.11", "salt: 000102030405060708090a0b0c0d0e0f", "0.3.12"),
+        (
+            "0.3.11",
+            "secrets: [{name: x, kind: binary, import_pkcs11: {module: hsm, token: t, object: o}}]",
+            "0.3.12",
+        ),
         (
             "0.3.6",
             "secrets: [{name: x, kind: private-key, migrate: true}]",

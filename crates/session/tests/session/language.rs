@@ -38,6 +38,62 @@ fn every_tolerance_is_read() {
 }
 
 #[test]
+fn values_may_be_kept_outside() {
+    let read = session(
+        "secrets:\n\
+         - {name: t, kind: ascii}\n\
+         - {name: a, kind: ascii, import_kv: {url: 'HTTPS://Vault.Example:443/', mount: secret, path: shop/db, field: password, token: $$SCONE::t$$}}\n\
+         - {name: b, kind: binary, import_pkcs11: {module: hsm, token: shop, object: master, pin: t}}\n\
+         - {name: c, kind: binary, import_pkcs11: {module: hsm, token: shop, object: other}}\n",
+    );
+    let canonical: serde_json::Value = serde_json::from_str(&read.canonical()).unwrap();
+    assert_eq!(
+        canonical["secrets"][1]["import_kv"],
+        json!({"url": "https://vault.example", "path": "shop/db", "field": "password", "token": "t"})
+    );
+    assert_eq!(
+        canonical["secrets"][2]["import_pkcs11"],
+        json!({"module": "hsm", "token": "shop", "object": "master", "pin": "t"})
+    );
+    let credentials: Vec<_> = read.secrets[1..]
+        .iter()
+        .map(|secret| match &secret.source {
+            SecretSource::External(external) => external.credential().map(ToString::to_string),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(credentials, [Some("t".into()), Some("t".into()), None]);
+}
+
+#[test]
+fn a_connection_in_clear_is_warned_of() {
+    let of = |url: &str| {
+        check(&with(&format!(
+            "secrets: [{{name: t, kind: ascii}}, {{name: a, kind: ascii, import_kv: {{url: '{url}', path: a, field: f, token: t}}}}]"
+        )))
+    };
+    let plain = of("http://127.0.0.1:8200");
+    let warnings: Vec<_> = plain.warnings().map(|one| one.code).collect();
+    assert_eq!(warnings, [Code::PlainTransport]);
+    assert_eq!(of("https://127.0.0.1:8200").warnings().count(), 0);
+}
+
+#[test]
+fn a_suggestion_for_every_misspelt_key_of_what_is_outside() {
+    for (wrong, right) in [
+        ("feild", "field"),
+        ("verison", "version"),
+        ("tokn", "token"),
+    ] {
+        let outcome = check(&with(&format!(
+            "secrets: [{{name: t, kind: ascii}}, {{name: a, kind: ascii, import_kv: {{url: 'https://v', path: a, field: f, token: t, {wrong}: 1}}}}]"
+        )));
+        let fault = outcome.errors().next().unwrap();
+        assert_eq!(fault.help, Some(format!("did you mean `{right}`?")));
+    }
+}
+
+#[test]
 fn every_format_of_every_kind_can_be_referred_to() {
     for kind in Kind::ALL {
         let secret = match kind {

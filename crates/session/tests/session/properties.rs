@@ -30,6 +30,13 @@ fn section() -> impl Strategy<Value = String> {
             "secrets: [{{name: {name}, kind: config-fragment, value: {{k: [{}, 1, true, ~]}}}}]",
             quoted(value)
         )),
+        (name, "[a-c/]{1,3}", "[a-z ]{1,3}", 0u32..4).prop_map(|(name, path, field, version)| format!(
+            "secrets: [{{name: {name}, kind: binary, import_kv: {{url: 'https://KV.example:8200', mount: secret, path: {path}, field: '{field}', version: {version}, token: $$SCONE::t$$}}}}, {{name: t, kind: ascii}}]"
+        )),
+        (name, "[a-c/.]{1,3}", "[a-z ]{1,3}", any::<bool>()).prop_map(|(name, module, label, pin)| format!(
+            "secrets: [{{name: {name}, kind: ascii, import_pkcs11: {{module: {module}, token: '{label}', object: '{label}'{}}}}}, {{name: p, kind: ascii, value: '1234'}}]",
+            if pin { ", pin: p" } else { "" }
+        )),
         (name, any::<bool>()).prop_map(|(name, none)| format!(
             "volumes: [{{name: {name}, export: {{session: ../{name}, update_policy: {}}}}}]",
             if none { "no_rollback_protection" } else { "ephemeral" }

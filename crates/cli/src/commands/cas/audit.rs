@@ -52,56 +52,69 @@ impl Verify {
             )
             .with_hint("give the log's public key, as the CAS shows it")
         })?;
-        let witness = self.read_witness(&key)?;
-        let audited = self.audit(&key, witness.as_ref())?;
+        let name = self.file.display().to_string();
+        Export {
+            file: &self.file,
+            name: &name,
+            key: &key,
+        }
+        .verify(scene, self.witness.as_deref())
+    }
+}
+
+/// An export of a log, to be verified.
+pub(super) struct Export<'a> {
+    pub(super) file: &'a Path,
+    /// How people are told of it.
+    pub(super) name: &'a str,
+    pub(super) key: &'a VerifyingKey,
+}
+
+impl Export<'_> {
+    /// Verifies and reports it; what was seen goes into the witness if the log is in order.
+    pub(super) fn verify(&self, scene: &Scene<'_>, witness: Option<&Path>) -> Result<(), Failure> {
+        let known = match witness {
+            Some(path) => {
+                Witness::read(path, self.key).map_err(|error| of_witness(path, &error))?
+            }
+            None => None,
+        };
+        let audited = self.audit(known.as_ref())?;
         scene.ui.report(&Shown(&audited))?;
         if audited.verdict != Verdict::Ok {
             return Err(Failure::new(
                 Exit::Audit(audited.verdict),
-                format!("`{}`: {}", self.file.display(), audited.detail),
+                format!("`{}`: {}", self.name, audited.detail),
             )
             .with_hint(audited.sentence));
         }
-        let Some(path) = &self.witness else {
+        let Some(path) = witness else {
             scene.ui.warn("without `--witness FILE`, a log that was set back as a whole looks like one that was never larger");
             return Ok(());
         };
-        self.record(path, witness, &key, audited)
+        self.record(path, known, audited)
     }
 
-    fn read_witness(&self, key: &VerifyingKey) -> Result<Option<Witness>, Failure> {
-        let Some(path) = &self.witness else {
-            return Ok(None);
-        };
-        Witness::read(path, key).map_err(|error| of_witness(path, &error))
-    }
-
-    fn record(
-        &self,
-        path: &Path,
-        known: Option<Witness>,
-        key: &VerifyingKey,
-        audited: Audited,
-    ) -> Result<(), Failure> {
+    fn record(&self, path: &Path, known: Option<Witness>, audited: Audited) -> Result<(), Failure> {
         let (mut witness, audited) = if let Some(witness) = known {
             (witness, audited)
         } else {
             // A witness takes in only what was audited with it, a new one too.
             let log = audited.head.as_ref().map(|head| head.log_id);
             let fresh = Witness::new(log.ok_or_else(|| Failure::other("the log has no head"))?);
-            let again = self.audit(key, Some(&fresh))?;
+            let again = self.audit(Some(&fresh))?;
             (fresh, again)
         };
         witness
             .record(&audited)
-            .and_then(|()| witness.save(path, key))
+            .and_then(|()| witness.save(path, self.key))
             .map_err(|error| of_witness(path, &error))
     }
 
-    fn audit(&self, key: &VerifyingKey, witness: Option<&Witness>) -> Result<Audited, Failure> {
-        File::open(&self.file)
-            .and_then(|file| audit(&mut BufReader::new(file), key, witness))
-            .map_err(|error| unreadable(&self.file, &error))
+    fn audit(&self, witness: Option<&Witness>) -> Result<Audited, Failure> {
+        File::open(self.file)
+            .and_then(|file| audit(&mut BufReader::new(file), self.key, witness))
+            .map_err(|error| unreadable(self.file, &error))
     }
 }
 

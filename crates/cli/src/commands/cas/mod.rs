@@ -2,10 +2,14 @@
 
 mod attest;
 mod audit;
+mod audit_fetch;
+mod backup;
 mod identity;
 mod known;
 mod measure;
 mod people;
+mod position;
+mod proxy;
 mod recovery;
 mod report;
 mod run;
@@ -39,7 +43,8 @@ Examples:
   mse cas keygen
   mse cas run --data ./cas --create
   mse cas attest cas.example:18765 --name prod --owner $HASH
-  mse cas list")]
+  mse cas list
+  mse cas audit watch --witness seen.json")]
 pub(crate) struct Cas {
     #[command(subcommand)]
     action: Action,
@@ -69,6 +74,9 @@ enum Action {
     },
     List(known::List),
     Forget(known::Forget),
+    Position(position::PositionCommand),
+    Backup(backup::Backup),
+    Proxy(proxy::Proxy),
     /// The log of what a CAS did
     Audit {
         #[command(subcommand)]
@@ -84,6 +92,9 @@ enum ReportAction {
 #[derive(Subcommand)]
 enum AuditAction {
     Verify(audit::Verify),
+    Head(audit_fetch::HeadCommand),
+    Fetch(audit_fetch::Fetch),
+    Watch(audit_fetch::Watch),
 }
 
 impl Cas {
@@ -101,9 +112,15 @@ impl Cas {
             Action::Recovery { action } => action.run(scene).await,
             Action::List(command) => command.run(scene),
             Action::Forget(command) => command.run(scene),
-            Action::Audit {
-                action: AuditAction::Verify(verify),
-            } => verify.run(scene),
+            Action::Position(command) => command.run(scene).await,
+            Action::Backup(command) => command.run(scene).await,
+            Action::Proxy(command) => command.run(scene).await,
+            Action::Audit { action } => match action {
+                AuditAction::Verify(command) => command.run(scene),
+                AuditAction::Head(command) => command.run(scene).await,
+                AuditAction::Fetch(command) => command.run(scene).await,
+                AuditAction::Watch(command) => command.run(scene).await,
+            },
         }
     }
 }

@@ -1,16 +1,17 @@
 //! `mse service run`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use mse_api::LogStream;
+use mse_crypto::Zeroizing;
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
 use mse_simtee::Platform;
-use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
+use mse_workload::launch::{AccessToken, Phase, ServiceCheck, ServiceEnd};
 use mse_workload::{Measurement, ServiceWorkload};
 use serde::Serialize;
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::private_file;
 use crate::reference::ReferenceSource;
 use crate::ui::{Report, Ui, counted, print};
 
@@ -43,7 +45,8 @@ const LAST_LINES: usize = 10;
 Examples:
   mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
   mse service run ./job --cas localhost:18765 --cas-key $KEY --session jobs --service nightly -- 2026-11-26
-  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a")]
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web --env ZONE=a
+  mse service run ./db --cas cas.example:18765 --cas-key $KEY --session team/shop --service db --volume data=/srv/db")]
 pub(super) struct Run {
     #[command(flatten)]
     measured: Measured,
@@ -53,9 +56,15 @@ pub(super) struct Run {
     /// A variable for a session that takes it from the host; without a value, this shell's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     environment: Vec<(String, String)>,
+    /// The folder for an encrypted volume of the session; made if it is not there
+    #[arg(long = "volume", value_name = "NAME=DIR", value_parser = volume)]
+    volumes: Vec<(String, PathBuf)>,
     /// The one-time password, if the session asks for one
     #[arg(long, value_name = "DIGITS")]
     otp: Option<String>,
+    /// A file with the session's access token, if it has one: never as an argument, which others see
+    #[arg(long, value_name = "FILE")]
+    access_token_file: Option<PathBuf>,
     /// How many seconds to wait for the CAS
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -112,6 +121,7 @@ impl Run {
 
     fn spec(self, workload: ServiceWorkload) -> Result<ServiceSpec, Failure> {
         let tree = self.measured.folder()?;
+        let access_token = self.access_token_file.as_deref().map(access_token);
         Ok(ServiceSpec {
             workload,
             tree,
@@ -119,16 +129,30 @@ impl Run {
             arguments: self.arguments,
             environment: BTreeMap::from_iter(self.environment),
             one_time_password: self.otp,
+            access_token: access_token.transpose()?,
+            volumes: BTreeMap::from_iter(self.volumes),
             release_timeout: Duration::from_secs(self.wait),
         })
     }
 }
 
-fn runtime(
-    scene: &Scene<'_>,
-    platform: &std::path::Path,
-    data: &std::path::Path,
-) -> Result<ProcessRuntime, Failure> {
+/// The first line of a file.
+fn access_token(file: &Path) -> Result<AccessToken, Failure> {
+    let text = private_file::read(file, MAX_ACCESS_TOKEN)?
+        .map(Zeroizing::new)
+        .ok_or_else(|| {
+            let name = file.display();
+            Failure::new(Exit::NotFound, format!("there is no file `{name}`"))
+                .with_hint("write the session's access token into it")
+        })?;
+    let line = text.lines().next().unwrap_or_default();
+    Ok(AccessToken(Zeroizing::new(line.to_owned())))
+}
+
+/// A token is shorter than this, in bytes.
+const MAX_ACCESS_TOKEN: u64 = 64 * 1024;
+
+fn runtime(scene: &Scene<'_>, platform: &Path, data: &Path) -> Result<ProcessRuntime, Failure> {
     let program = match scene.enclave_reference()?.source {
         ReferenceSource::Program(program) => program,
         ReferenceSource::Given => {
@@ -160,6 +184,16 @@ fn variable(text: &str) -> Result<(String, String), String> {
         return Err("write `NAME=VALUE`".to_owned());
     }
     Ok((name.to_owned(), value))
+}
+
+/// `NAME=DIR`. The enclave has another working directory: the folder becomes an absolute path.
+fn volume(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = text
+        .split_once('=')
+        .filter(|(name, folder)| !name.is_empty() && !folder.is_empty())
+        .ok_or("write `NAME=DIR`")?;
+    let folder = std::path::absolute(folder).map_err(|error| format!("`{folder}`: {error}"))?;
+    Ok((name.to_owned(), folder))
 }
 
 /// Shows what an enclave does until it ends.
@@ -326,6 +360,18 @@ fn explained(check: ServiceCheck) -> (Exit, &'static str) {
             "start the service again when the CAS can be reached",
         ),
         ServiceCheck::Revocation => (Exit::Refused, "ask the session's owner"),
+        ServiceCheck::VolumeStale => (
+            Exit::Refused,
+            "bring the newest copy of the volume's folder: the CAS accepts no other",
+        ),
+        ServiceCheck::Volume => (
+            Exit::Refused,
+            "is the folder behind `--volume NAME=DIR` the volume's, whole and writable? Any copy of it that holds the recorded state will do",
+        ),
+        ServiceCheck::VolumeRecord => (
+            Exit::Refused,
+            "run one instance that writes to a volume at a time, and start this one again: it goes on from the recorded state",
+        ),
     }
 }
 
@@ -358,6 +404,16 @@ mod tests {
         assert!(is_warning("ERROR x"));
         assert!(!is_warning(" INFO the release was renewed"));
         assert!(!is_warning("WARNING"));
+    }
+
+    #[test]
+    fn volumes_have_a_name_and_a_folder() {
+        let (name, folder) = volume("data=some/dir").unwrap();
+        assert_eq!(name, "data");
+        assert!(folder.is_absolute() && folder.ends_with("some/dir"));
+        for bad in ["data", "=dir", "data="] {
+            assert!(volume(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod changes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mse_session::{Session, SessionHash};
@@ -12,8 +12,11 @@ use serde_json::Value;
 use self::changes::{Change, Side, What, changes};
 use super::findings::{printable, printable_json};
 use super::secrecy::Documents;
-use super::source::{Reading, one_standard_input};
+use super::source::{Reading, Rules, one_standard_input, wrong_usage};
+use super::stored::{self, Current};
+use crate::cas::{CasChoice, KnownCas};
 use crate::cli::Scene;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::{Report, bad, caution, counted, good, pairs};
 
@@ -22,14 +25,18 @@ use crate::ui::{Report, bad, caution, counted, good, pairs};
 /// Compared is what they mean: the canonical form, and the salt. Values of secrets are compared
 /// and shown as `(secret value)`. Items of lists are matched by their names where they have some,
 /// else by their places. Ends with 0 whether there are changes or not.
+///
+/// `cas:NAME` is the current version of a session at a CAS, `cas:NAME@HASH` any version. What a
+/// file leaves to the CAS (`creator`, `predecessor`) is then taken as an update would fill it in.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   mse session diff old.yml session.yml
   mse session diff session.yml session.signed
+  mse session diff cas:team/shop session.yml
   mse session diff old.yml session.yml --json | jq .identical")]
 pub(super) struct Diff {
-    /// The session before, plain or signed; `-` is standard input
+    /// The session before, plain or signed; `-` is standard input, `cas:NAME` is at a CAS
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// The session after
@@ -37,31 +44,110 @@ pub(super) struct Diff {
     new: PathBuf,
     #[command(flatten)]
     reading: Reading,
+    #[command(flatten)]
+    cas: CasChoice,
 }
 
 impl Diff {
-    pub(super) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+    pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         one_standard_input([self.old.as_path(), &self.new])?;
         let rules = self.reading.rules()?;
-        let old = rules.load(&self.old)?.session;
-        let new = rules.load(&self.new)?.session;
-        let (before, after) = (Documents::of(&old)?, Documents::of(&new)?);
-        let changes = changes(Side::of(&before), Side::of(&after));
-        scene.ui.report(&Difference {
-            identical: changes.is_empty(),
-            old: Version::of(&old),
-            new: Version::of(&new),
-            changes,
-        })
+        let places = [Place::of(&self.old)?, Place::of(&self.new)?];
+        let mut cas = match places {
+            [Place::File(_), Place::File(_)] => None,
+            _ => Some(self.cas.open(scene).await?),
+        };
+        let [old, new] = places;
+        let old = old.session(&rules, cas.as_mut()).await?;
+        let mut new = new.session(&rules, cas.as_mut()).await?;
+        if let (Some(current), None) = (&old.stored, &new.stored)
+            && old.session.name == new.session.name
+            && !new.is_signed
+        {
+            stored::complete(&mut new.session, current);
+        }
+        scene
+            .ui
+            .report(&Difference::between(&old.session, &new.session)?)
     }
 }
 
+/// Where a session is.
+enum Place<'a> {
+    File(&'a Path),
+    Cas(&'a str, Option<&'a str>),
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a Path) -> Result<Self, Failure> {
+        let Some(place) = path.to_str().and_then(|path| path.strip_prefix("cas:")) else {
+            return Ok(Self::File(path));
+        };
+        match place.split_once('@') {
+            _ if place.is_empty() => Err(wrong_usage(
+                "`cas:` stands before the name of a session",
+                "write `cas:NAME`, or `./cas:` for a file of this name",
+            )),
+            Some((name, hash)) => Ok(Self::Cas(name, Some(hash))),
+            None => Ok(Self::Cas(place, None)),
+        }
+    }
+
+    async fn session(self, rules: &Rules, cas: Option<&mut KnownCas>) -> Result<Compared, Failure> {
+        match (self, cas) {
+            (Self::Cas(name, hash), Some(cas)) => {
+                let stored = Current::read(cas, name, hash).await?;
+                Ok(Compared {
+                    session: stored.session.clone(),
+                    is_signed: false,
+                    stored: Some(stored),
+                })
+            }
+            (Self::File(file), _) => {
+                let loaded = rules.load(file).map_err(|failure| match failure.exit() {
+                    Exit::NotFound => failure.with_hint(
+                        "`cas:NAME` is a session at a CAS; `-` stands for standard input",
+                    ),
+                    _ => failure,
+                })?;
+                Ok(Compared {
+                    is_signed: loaded.signed.is_some(),
+                    session: loaded.session,
+                    stored: None,
+                })
+            }
+            (Self::Cas(..), None) => Err(Failure::other("there is no CAS to ask")),
+        }
+    }
+}
+
+/// One of the two sessions.
+struct Compared {
+    session: Session,
+    /// Nothing can be filled in.
+    is_signed: bool,
+    stored: Option<Current>,
+}
+
 #[derive(Serialize)]
-struct Difference {
+pub(super) struct Difference {
     identical: bool,
     old: Version,
     new: Version,
     changes: Vec<Change>,
+}
+
+impl Difference {
+    pub(super) fn between(old: &Session, new: &Session) -> Result<Self, Failure> {
+        let (before, after) = (Documents::of(old)?, Documents::of(new)?);
+        let changes = changes(Side::of(&before), Side::of(&after));
+        Ok(Self {
+            identical: changes.is_empty(),
+            old: Version::of(old),
+            new: Version::of(new),
+            changes,
+        })
+    }
 }
 
 #[derive(Serialize)]

@@ -1,10 +1,12 @@
 //! What is wrong with a session, for people and programs.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use console::style;
 use mse_session::{Diagnostic, Severity};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::source::shown_path;
 use crate::exit::Exit;
@@ -14,7 +16,7 @@ use crate::ui::counted;
 /// One thing that is wrong, or that the author should know.
 #[derive(Serialize)]
 pub(super) struct Finding {
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
     pub(super) line: Option<usize>,
     pub(super) column: Option<usize>,
     /// Empty where the session as a whole is meant.
@@ -46,7 +48,7 @@ impl Findings {
     pub(super) fn unreadable(failure: &Failure) -> Self {
         Self {
             errors: vec![Finding {
-                code: "unreadable",
+                code: "unreadable".into(),
                 line: None,
                 column: None,
                 field: String::new(),
@@ -126,7 +128,7 @@ impl From<Diagnostic> for Finding {
             help,
         } = diagnostic;
         Self {
-            code: code.as_str(),
+            code: code.as_str().into(),
             line,
             column,
             field: path,
@@ -173,8 +175,61 @@ impl Finding {
     }
 }
 
+/// What a CAS found wrong with a session, as [`Findings::text`] shows it; `None` if that is nothing.
+/// Places are in the text that was sent, which is in its canonical form.
+pub(crate) fn text_of_faults(faults: &[Value]) -> Option<String> {
+    let lines: Vec<_> = faults
+        .iter()
+        .filter_map(|fault| Fault::deserialize(fault).ok())
+        .map(|fault| {
+            let label = Stream::Stderr.label(match fault.severity.as_str() {
+                "warning" => Severity::Warning,
+                _ => Severity::Error,
+            });
+            Finding::from(fault).text(Path::new("the session"), &label)
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Warnings of a CAS, a line each.
+pub(super) fn lines_of_warnings(warnings: &[Value]) -> Vec<String> {
+    warnings
+        .iter()
+        .filter_map(|warning| Fault::deserialize(warning).ok())
+        .map(|fault| Finding::from(fault).line())
+        .collect()
+}
+
+/// A [`Diagnostic`] that came over the wire.
+#[derive(Deserialize)]
+struct Fault {
+    code: String,
+    #[serde(default)]
+    severity: String,
+    line: Option<usize>,
+    column: Option<usize>,
+    #[serde(default)]
+    path: String,
+    message: String,
+    help: Option<String>,
+}
+
+impl From<Fault> for Finding {
+    fn from(fault: Fault) -> Self {
+        Self {
+            code: printable(&fault.code).into(),
+            line: fault.line,
+            column: fault.column,
+            field: fault.path,
+            message: fault.message,
+            help: fault.help,
+        }
+    }
+}
+
 /// A text of somebody else's with what a terminal would obey, or not show, escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_printable(character) {
@@ -208,7 +263,27 @@ fn is_printable(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn faults_that_a_cas_found_look_like_those_found_here() {
+        let checked = mse_session::check_text(
+            "name: a\nversion: '0.3.12'\nservices: []\nacess_policy: {}\n",
+            &mse_session::Variables::replaced(),
+            mse_session::Compatibility::Strict,
+        );
+        let faults = checked.into_result().unwrap_err();
+        let sent: Vec<_> = faults.0.iter().map(|fault| json!(fault)).collect();
+        let here = Findings::of(faults.0).text(Path::new("the session"), Stream::Stderr);
+        assert_eq!(text_of_faults(&sent), Some(here));
+        // Whatever else stands there is left out, and a terminal gets no orders.
+        assert_eq!(text_of_faults(&[json!({"x": 1}), json!("y")]), None);
+        let rude = json!({"code": "a\u{1b}[2J", "message": "\u{1b}[2J", "path": "p\u{9b}"});
+        let shown = text_of_faults(&[rude]).unwrap();
+        assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{shown:?}");
+    }
 
     #[test]
     fn terminals_get_no_orders() {

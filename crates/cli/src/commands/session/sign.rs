@@ -1,13 +1,16 @@
 //! `mse session sign`
 
+mod token;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mse_crypto::Zeroizing;
-use mse_crypto::signing::SigningKey;
+use mse_crypto::signing::{SigningKey, VerifyingKey};
 use mse_session::{SessionHash, SignedSession};
 use serde::Serialize;
 
+use self::token::{TokenOptions, TokenSignature};
 use super::findings::Findings;
 use super::output::Output;
 use super::secrecy::Documents;
@@ -30,14 +33,18 @@ const MAX_KEY_BYTES: u64 = 64 * 1024;
 #[command(after_help = "\
 Examples:
   mse session sign session.yml --key alice.pem --output session.signed
-  mse session sign session.signed --key bob.pem --output session.signed")]
+  mse session sign session.signed --key bob.pem --output session.signed
+  mse session sign session.signed --pkcs11 /usr/lib/softhsm/libsofthsm2.so \\
+    --token board --key carol --pin-file pin --output session.signed")]
 pub(super) struct Sign {
     /// The session, plain or signed; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The private key (PKCS#8, PEM): Ed25519 or P-384
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|LABEL")]
     key: PathBuf,
+    #[command(flatten)]
+    token: TokenOptions,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -59,7 +66,11 @@ impl Sign {
                 "name a file with `--output FILE`; `--output -` prints it nevertheless",
             ));
         }
-        let key = read_key(&self.key)?;
+        let message = SignedSession::message(&session.hash());
+        let key = match self.token.sign(scene.ui, &self.key, &message)? {
+            Some(made) => Key::OnToken(made),
+            None => Key::InFile(read_key(&self.key)?),
+        };
         if !signers.insert(key.public()) {
             return Err(Failure::new(
                 Exit::InvalidConfiguration,
@@ -78,9 +89,12 @@ impl Sign {
         let replaceable =
             (signed.is_some() && !is_stdin(&self.file)).then_some(self.file.as_path());
         let mut signed = signed.unwrap_or_else(|| SignedSession::new(&session));
-        signed
-            .sign(&session, &key)
-            .map_err(|error| signature_failure(&self.file, error))?;
+        match &key {
+            Key::InFile(key) => signed.sign(&session, key),
+            // Verified before it is added: a token says itself what its public key is.
+            Key::OnToken(made) => signed.add(&made.public, &made.signature),
+        }
+        .map_err(|error| signature_failure(&self.file, error))?;
         self.output.write(&signed.to_json(), replaceable)?;
         match self.output.file() {
             None => Ok(()),
@@ -94,7 +108,22 @@ impl Sign {
     }
 }
 
-fn read_key(file: &Path) -> Result<SigningKey, Failure> {
+/// What signs, or has signed.
+enum Key {
+    InFile(SigningKey),
+    OnToken(TokenSignature),
+}
+
+impl Key {
+    fn public(&self) -> VerifyingKey {
+        match self {
+            Self::InFile(key) => key.public(),
+            Self::OnToken(made) => made.public.clone(),
+        }
+    }
+}
+
+pub(crate) fn read_key(file: &Path) -> Result<SigningKey, Failure> {
     let pem = private_file::read(file, MAX_KEY_BYTES)?
         .map(Zeroizing::new)
         .ok_or_else(|| {

@@ -8,7 +8,8 @@ use clap::Args;
 use mse_crypto::Zeroizing;
 use mse_crypto::signing::VerifyingKey;
 use mse_session::{
-    Compatibility, Diagnostic, Session, SignedSession, SignedSessionError, Variables, check_text,
+    Compatibility, Diagnostic, EncryptedSession, Session, SignedSession, SignedSessionError,
+    Variables, check_text,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -122,7 +123,7 @@ impl Rules {
             Ok(Document::Signed(_)) => Findings::unreadable(
                 &not_text("signed").with_hint("`mse session verify` checks signed sessions"),
             ),
-            Ok(Document::Encrypted) => Findings::unreadable(
+            Ok(Document::Encrypted(_)) => Findings::unreadable(
                 &not_text("encrypted").with_hint("only its CAS can read it: check it before"),
             ),
             Err(failure) => Findings::unreadable(&failure),
@@ -135,7 +136,11 @@ impl Rules {
 
     /// Reads a session, plain or signed, that must have no fault.
     pub(super) fn load(&self, file: &Path) -> Result<Loaded, Failure> {
-        match read(file)? {
+        self.loaded(file, read(file)?)
+    }
+
+    fn loaded(&self, file: &Path, document: Document) -> Result<Loaded, Failure> {
+        match document {
             Document::Text(text) => {
                 let (session, warnings) = check_text(&text, &self.variables, self.compatibility)
                     .into_result()
@@ -148,7 +153,17 @@ impl Rules {
                 })
             }
             Document::Signed(signed) => verified(file, signed, self.compatibility),
-            Document::Encrypted => Err(encrypted(file)),
+            Document::Encrypted(_) => Err(encrypted(file)),
+        }
+    }
+
+    /// Reads a session of any form, to be sent.
+    pub(super) fn sendable(&self, file: &Path) -> Result<Sendable, Failure> {
+        match read(file)? {
+            Document::Encrypted(encrypted) => Ok(Sendable::Encrypted(encrypted)),
+            other => self
+                .loaded(file, other)
+                .map(|one| Sendable::Read(Box::new(one))),
         }
     }
 }
@@ -162,7 +177,7 @@ pub(super) fn load_signed(file: &Path, strictness: &Strictness) -> Result<Loaded
             format!("`{}` is not signed", shown_path(file)),
         )
         .with_hint("`mse session sign` signs a session")),
-        Document::Encrypted => Err(encrypted(file)),
+        Document::Encrypted(_) => Err(encrypted(file)),
     }
 }
 
@@ -236,7 +251,15 @@ pub(super) fn wrong_usage(message: impl Into<String>, hint: &str) -> Failure {
 enum Document {
     Text(Zeroizing<String>),
     Signed(SignedSession),
-    Encrypted,
+    Encrypted(EncryptedSession),
+}
+
+/// What is sent to a CAS.
+pub(super) enum Sendable {
+    /// One that was read and has no fault.
+    Read(Box<Loaded>),
+    /// One that only its CAS can read.
+    Encrypted(EncryptedSession),
 }
 
 /// The keys that tell the JSON of MSE's own from a session in JSON.
@@ -262,7 +285,14 @@ fn read(file: &Path) -> Result<Document, Failure> {
             .map_err(|error| signature_failure(file, error)),
         Some(Outline {
             sealed: Some(_), ..
-        }) => Ok(Document::Encrypted),
+        }) => EncryptedSession::from_json(&text)
+            .map(Document::Encrypted)
+            .map_err(|error| {
+                Failure::new(
+                    Exit::InvalidConfiguration,
+                    format!("`{}`: {}", shown_path(file), printable(&error.to_string())),
+                )
+            }),
         _ => Ok(Document::Text(text)),
     }
 }

@@ -91,7 +91,7 @@ impl Signer {
     }
 
     /// The body of the PEM on one line: what people compare.
-    fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         self.public_key
             .lines()
             .filter(|line| !line.starts_with('-'))

@@ -95,6 +95,11 @@ fn needs(secret: &Secret) -> Vec<&str> {
         SecretSource::Vault(import) => std::iter::once(import.token.as_str())
             .chain(import.decryption_key.iter().map(SecretName::as_str))
             .collect(),
+        SecretSource::External(external) => external
+            .credential()
+            .into_iter()
+            .map(SecretName::as_str)
+            .collect(),
         SecretSource::Generated(_) | SecretSource::Imported(_) | SecretSource::Explicit(_) => {
             Vec::new()
         }

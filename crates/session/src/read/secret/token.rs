@@ -18,7 +18,11 @@ pub(in crate::read) fn token(r: &mut Reader, field: &Field<'_>) -> Option<Secret
     name_or_reference(r, field, &[Kind::AadToken])
 }
 
-fn name_or_reference(r: &mut Reader, field: &Field<'_>, kinds: &[Kind]) -> Option<SecretName> {
+pub(super) fn name_or_reference(
+    r: &mut Reader,
+    field: &Field<'_>,
+    kinds: &[Kind],
+) -> Option<SecretName> {
     let Some(reference) = field.reference(r) else {
         return named(r, field, kinds);
     };

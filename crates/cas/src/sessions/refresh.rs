@@ -1,0 +1,111 @@
+//! Values that are kept outside of the CAS, fetched again when their time has come: in the background,
+//! so that nobody waits for a store that is slow or away. Until then the value before is used.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mse_session::SessionName;
+
+use super::Sessions;
+use super::error::SessionError;
+use super::load::rotated;
+use super::vault::Fetch;
+use crate::sources::{Freshness, Wanted};
+use crate::store::Write;
+
+/// When to fetch again, if it failed, in seconds.
+const AGAIN: u64 = 60;
+
+/// Which sessions have values that are to be fetched again, and when: those that were used.
+#[derive(Default)]
+pub(super) struct Refresh(Mutex<BTreeMap<SessionName, u64>>);
+
+impl Refresh {
+    /// Takes in what was seen of a session: seconds since 1970.
+    pub(super) fn note(&self, name: &SessionName, at: Option<u64>) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match at {
+            // What was put off after a failure stays put off.
+            Some(at) => {
+                sessions.entry(name.clone()).or_insert(at);
+            }
+            None => {
+                sessions.remove(name);
+            }
+        }
+    }
+
+    /// Takes out those whose time has come.
+    fn due(&self, now: u64) -> Vec<SessionName> {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = sessions.extract_if(.., |_, at| *at <= now);
+        due.map(|(name, _)| name).collect()
+    }
+
+    fn put_off(&self, name: &SessionName, until: u64) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(name.clone(), until);
+    }
+}
+
+impl Sessions {
+    /// Fetches what is due. To be called every few seconds.
+    pub async fn refresh_due(&self) {
+        let now = SystemTime::now();
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for name in self.refresh.due(seconds) {
+            if let Err(error) = self.refresh_session(&name, now, seconds).await {
+                tracing::warn!(session = %name, %error, "values that are kept outside cannot be fetched; those before are used");
+                self.refresh.put_off(&name, seconds + AGAIN);
+            }
+        }
+    }
+
+    async fn refresh_session(
+        &self,
+        name: &SessionName,
+        now: SystemTime,
+        seconds: u64,
+    ) -> Result<(), SessionError> {
+        let loaded = self.load(name).await?;
+        if loaded.is_revoked() {
+            return Ok(());
+        }
+        let mut vault = loaded.vault.clone();
+        let mut write = Write::new();
+        for wanted in Wanted::all(&loaded.session) {
+            let secret = &wanted.secret.name;
+            let Some(held) = vault.secrets.get_mut(secret) else {
+                continue;
+            };
+            let known = held.fetched;
+            let is_due =
+                known.is_some_and(|fetched| fetched.refresh_at.is_some_and(|at| at <= seconds));
+            if !is_due || held.is_given {
+                continue;
+            }
+            let version = known.and_then(|fetched| fetched.version);
+            let fetched = self
+                .sources
+                .fetch(name, wanted, &loaded.values, version)
+                .await
+                .map_err(|source| crate::sources::GatherError::Fetch {
+                    secret: secret.clone(),
+                    source,
+                })?;
+            let freshness = Freshness {
+                version: fetched.version,
+                refresh_after: fetched.refresh_after,
+            };
+            held.fetched = Some(Fetch::at(freshness, now));
+            if held.value.current().value.to_bytes() != fetched.value.to_bytes() {
+                let version = held.rotate(fetched.value, now, None);
+                write = write.audit(rotated(name, loaded.hash(), secret, version, None));
+            }
+        }
+        self.replace_vault(&loaded, &vault, write).await?;
+        self.refresh.note(name, vault.refresh_at());
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! `mse session revoke`
+
+use clap::Args;
+use mse_api::cas::{Done, Revocation, SESSION_REVOKE, SessionState};
+use mse_session::SessionHash;
+use serde::Serialize;
+
+use super::findings::printable;
+use crate::cas::CasChoice;
+use crate::cli::Scene;
+use crate::failure::Failure;
+use crate::ui::{Report, bad};
+
+/// End a session for good: no service gets anything for it any more
+///
+/// Running services are told when they ask next. It cannot be undone, and the name stays taken.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse session revoke team/shop --hash $(cat session.hash)
+  mse session revoke team/shop --hash $(cat session.hash) --yes --json")]
+pub(super) struct Revoke {
+    /// The session
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The version that you mean: the current one
+    #[arg(long, value_name = "HEX")]
+    hash: SessionHash,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    cas: CasChoice,
+}
+
+impl Revoke {
+    pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let mut cas = self.cas.open(scene).await?;
+        let question = format!(
+            "Revoke `{}` at `{}`, for good?",
+            printable(&self.name),
+            cas.name
+        );
+        scene.ui.agreed(self.yes, &question).await?;
+        let revocation = Revocation {
+            name: self.name,
+            hash: self.hash.to_string(),
+        };
+        let Done {} = cas.post(SESSION_REVOKE, &revocation).await?;
+        scene.ui.report(&Revoked {
+            name: revocation.name,
+            hash: revocation.hash,
+            state: SessionState::Revoked,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    name: String,
+    hash: String,
+    state: SessionState,
+}
+
+impl Report for Revoked {
+    fn text(&self) -> String {
+        format!("{} {}", bad("Revoked for good:"), printable(&self.name))
+    }
+}
