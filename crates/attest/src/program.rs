@@ -171,7 +171,7 @@ mod tests {
         for wrong in [
             json.replace("simulated", "sgx2"),
             json.replace("0707", "07"),
-            json.replace("}", r#","more":1}"#),
+            json.replace('}', r#","more":1}"#),
         ] {
             assert!(
                 serde_json::from_str::<MeasuredProgram>(&wrong).is_err(),
