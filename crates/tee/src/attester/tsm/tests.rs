@@ -1,8 +1,10 @@
 use std::fs;
 
+use super::super::Attester;
 use super::super::emulated::{
     ASK, Kernel, Step, VCEK, certificate_table, der, snp_report, tdx_quote,
 };
+
 use super::super::files::Disk;
 use super::*;
 
@@ -395,13 +397,12 @@ async fn a_plain_directory_is_no_kernel() {
 #[tokio::test]
 async fn a_trust_domain_knows_itself_by_its_kernel_and_not_by_a_quote() {
     let kernel = Kernel::tdx();
-    let attester =
-        super::super::Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
+    let attester = Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
     // The host's quote is there, and is not what counts.
     let absent = attester.own_program().await.unwrap_err().to_string();
     assert!(absent.contains("6.16"), "{absent}");
     let registers = kernel.root().join(TDX_REGISTERS);
-    std::fs::create_dir_all(&registers).unwrap();
+    fs::create_dir_all(&registers).unwrap();
     for (name, byte) in [
         ("mrtd:sha384", 1),
         ("mrconfigid", 2),
@@ -409,7 +410,7 @@ async fn a_trust_domain_knows_itself_by_its_kernel_and_not_by_a_quote() {
         ("rtmr1:sha384", 4),
         ("rtmr2:sha384", 5),
     ] {
-        std::fs::write(registers.join(name), [byte; 48]).unwrap();
+        fs::write(registers.join(name), [byte; 48]).unwrap();
     }
     let own = attester.own_program().await.unwrap();
     assert_eq!(
@@ -422,7 +423,7 @@ async fn a_trust_domain_knows_itself_by_its_kernel_and_not_by_a_quote() {
             rtmr2: [5; 48],
         }
     );
-    std::fs::write(registers.join("rtmr2:sha384"), [5; 47]).unwrap();
+    fs::write(registers.join("rtmr2:sha384"), [5; 47]).unwrap();
     let short = attester.own_program().await.unwrap_err().to_string();
     assert!(short.contains("47"), "{short}");
 }
@@ -430,8 +431,7 @@ async fn a_trust_domain_knows_itself_by_its_kernel_and_not_by_a_quote() {
 #[tokio::test]
 async fn a_guest_of_sev_snp_knows_itself_by_its_report() {
     let kernel = Kernel::snp();
-    let attester =
-        super::super::Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
+    let attester = Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
     let own = attester.own_program().await.unwrap();
     assert_eq!(
         own,
