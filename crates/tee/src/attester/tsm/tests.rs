@@ -4,7 +4,6 @@ use super::super::Attester;
 use super::super::emulated::{
     ASK, Kernel, Step, VCEK, certificate_table, der, snp_report, tdx_quote,
 };
-
 use super::super::files::Disk;
 use super::*;
 
