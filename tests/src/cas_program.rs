@@ -94,7 +94,8 @@ impl CasMachine {
 
     /// The same machine with another program.
     pub fn install(&mut self, cas: &Path) {
-        let launcher = self.folder.path().join("another-launcher");
+        // A folder of its own: a launcher ends whatever was launched from the same one.
+        let launcher = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         self.runtime = ProcessRuntime::open(&launcher, cas, Arc::clone(&self.platform)).unwrap();
     }
 
@@ -114,6 +115,8 @@ impl CasMachine {
                 memory_mib: 512,
                 millicores: 1000,
             },
+            upgrade: None,
+            recovery: None,
         }
     }
 
@@ -150,9 +153,47 @@ impl CasMachine {
     /// Launches it; `Err` says why it does not run.
     pub async fn launch(&self, spec: CasSpec) -> Result<RunningCas, String> {
         let expected = self.expected(&spec.workload);
+        let enclave = self.runtime.launch_cas(spec).await.unwrap();
+        self.follow(enclave, &expected, None).await
+    }
+
+    /// Launches it as one that waits for shares.
+    pub async fn recover(&self, spec: CasSpec) -> Result<WaitingCas, String> {
+        let workload = spec.workload.clone();
         let mut enclave = self.runtime.launch_cas(spec).await.unwrap();
-        let mut log = Vec::new();
         let mut port = None;
+        loop {
+            match next(&mut enclave).await {
+                EnclaveEvent::Listening { port: found } => port = Some(found),
+                EnclaveEvent::Phase(Phase::AwaitingProvisioning) => break,
+                EnclaveEvent::Phase(Phase::Failed { reason }) => return Err(reason),
+                EnclaveEvent::Exited { how } => return Err(how),
+                _ => {}
+            }
+        }
+        let port = port.expect("it listens before it waits");
+        Ok(WaitingCas {
+            enclave,
+            address: format!("127.0.0.1:{port}"),
+            port,
+            workload,
+        })
+    }
+
+    /// Waits until a CAS runs that got its shares.
+    pub async fn recovered(&self, waiting: WaitingCas) -> Result<RunningCas, String> {
+        let expected = self.expected(&waiting.workload);
+        self.follow(waiting.enclave, &expected, Some(waiting.port))
+            .await
+    }
+
+    async fn follow(
+        &self,
+        mut enclave: RunningEnclave,
+        expected: &ExpectedCas,
+        mut port: Option<u16>,
+    ) -> Result<RunningCas, String> {
+        let mut log = Vec::new();
         loop {
             match next(&mut enclave).await {
                 EnclaveEvent::Listening { port: found } => port = Some(found),
@@ -169,7 +210,7 @@ impl CasMachine {
         let port = port.expect("it listens before it runs");
         let address = format!("127.0.0.1:{port}");
         let contact = client::first_contact(&address.parse().unwrap(), None).await;
-        let attested = contact.unwrap().attest(&expected, &self.collateral()).await;
+        let attested = contact.unwrap().attest(expected, &self.collateral()).await;
         let (_, attested) = attested.unwrap();
         Ok(RunningCas {
             enclave,
@@ -213,6 +254,15 @@ impl CasMachine {
     pub async fn stop_collateral(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// A CAS that waits for shares of its root key. It ends when this is dropped.
+pub struct WaitingCas {
+    enclave: RunningEnclave,
+    /// `host:port`.
+    pub address: String,
+    port: u16,
+    workload: CasWorkload,
 }
 
 /// A CAS that runs. It ends when this is dropped.

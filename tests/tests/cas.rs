@@ -188,18 +188,19 @@ async fn a_changed_key_file_starts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joining_and_recovering_are_refused_clearly() {
+async fn joining_without_a_database_and_recovering_without_custodians_are_refused() {
     let machine = machine().await;
     let join = CasStart::Join {
         address: "127.0.0.1:1".into(),
         cas_key: mse_workload::CasKey(Digest([0; 32])),
+        authorization: None,
     };
     let recover = CasStart::Recover {
         key_id: "00".repeat(12),
     };
-    for start in [join, recover] {
+    for (start, says) in [(join, "--database"), (recover, "names no custodians")] {
         let refused = machine.launch(machine.spec(start)).await.err().unwrap();
-        assert!(refused.contains("has no"), "{refused}");
+        assert!(refused.contains(says), "{refused}");
     }
     assert!(!machine.data().exists());
 }

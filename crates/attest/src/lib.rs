@@ -104,6 +104,7 @@ mod ledger;
 mod memory;
 pub mod nitro;
 mod policy;
+mod program;
 pub mod snp;
 mod verifier;
 pub mod vtpm;
@@ -121,4 +122,5 @@ pub use policy::{
     MAX_POLICY_BYTES, POLICY_EXAMPLE, Policy, PolicyError, ReferenceValues, Statement,
     StatementKind, TcbStatus, UnknownTcbStatus,
 };
+pub use program::MeasuredProgram;
 pub use verifier::Verifier;

@@ -1,4 +1,5 @@
-//! Sealing to an enclave's attested key: HPKE base mode (RFC 9180) with
+//! Sealing to an enclave's attested key: HPKE (RFC 9180) in base mode, and in auth mode where it counts
+//! who sealed, with
 //! DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305.
 //!
 //! What is sealed is bound to `info` (what the message is for) and `aad` (which exchange it
@@ -65,11 +66,48 @@ impl KeyPair {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
+        self.open_in(&OpModeR::Base, info, aad, sealed)
+    }
+
+    /// Seals as [`seal`] does, and so that the recipient knows who did (auth mode).
+    pub fn seal_as(
+        &self,
+        recipient: &PublicKey,
+        info: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, HpkeError> {
+        let own = <Suite as Kem>::PublicKey::from_bytes(&self.public.0)
+            .map_err(|_| HpkeError::BadPublicKey)?;
+        let mode = OpModeS::Auth((self.private.clone(), own));
+        seal_in(&mode, recipient, info, aad, plaintext)
+    }
+
+    /// Opens what the holder of the key `sender` made with [`KeyPair::seal_as`], and nobody else.
+    pub fn open_from(
+        &self,
+        sender: &PublicKey,
+        info: &[u8],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
+        let sender = <Suite as Kem>::PublicKey::from_bytes(&sender.0)
+            .map_err(|_| HpkeError::BadPublicKey)?;
+        self.open_in(&OpModeR::Auth(sender), info, aad, sealed)
+    }
+
+    fn open_in(
+        &self,
+        mode: &OpModeR<'_, Suite>,
+        info: &[u8],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
         let (encapsulated, ciphertext) = sealed.split_at_checked(32).ok_or(HpkeError::TooShort)?;
         let encapsulated = <Suite as Kem>::EncappedKey::from_bytes(encapsulated)
             .map_err(|_| HpkeError::DoesNotOpen)?;
         ::hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, Suite>(
-            &OpModeR::Base,
+            mode,
             &self.private,
             &encapsulated,
             info,
@@ -88,15 +126,21 @@ pub fn seal(
     aad: &[u8],
     plaintext: &[u8],
 ) -> Result<Vec<u8>, HpkeError> {
+    seal_in(&OpModeS::Base, recipient, info, aad, plaintext)
+}
+
+fn seal_in(
+    mode: &OpModeS<'_, Suite>,
+    recipient: &PublicKey,
+    info: &[u8],
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, HpkeError> {
     let recipient =
         <Suite as Kem>::PublicKey::from_bytes(&recipient.0).map_err(|_| HpkeError::BadPublicKey)?;
     let (encapsulated, ciphertext) =
         ::hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Suite>(
-            &OpModeS::Base,
-            &recipient,
-            info,
-            plaintext,
-            aad,
+            mode, &recipient, info, plaintext, aad,
         )
         .map_err(|_| HpkeError::BadPublicKey)?;
     let mut sealed = encapsulated.to_bytes().to_vec();
@@ -147,8 +191,41 @@ mod tests {
             );
         }
         assert_eq!(
+            pair.open_from(&pair.public(), b"", b"", &[0; 31])
+                .unwrap_err(),
+            HpkeError::TooShort
+        );
+        assert_eq!(
             pair.open(b"", b"", &[0; 31]).unwrap_err(),
             HpkeError::TooShort
+        );
+    }
+
+    #[test]
+    fn what_somebody_sealed_opens_as_theirs_only() {
+        let (alice, bob, eve) = (
+            KeyPair::generate(),
+            KeyPair::generate(),
+            KeyPair::generate(),
+        );
+        let sealed = alice.seal_as(&bob.public(), b"i", b"a", b"secret").unwrap();
+        let opened = bob.open_from(&alice.public(), b"i", b"a", &sealed);
+        assert_eq!(&*opened.unwrap(), b"secret");
+        for (who, info, aad) in [
+            (&eve, &b"i"[..], &b"a"[..]),
+            (&bob, b"i", b"a"),
+            (&alice, b"j", b"a"),
+            (&alice, b"i", b"b"),
+        ] {
+            let refused = bob.open_from(&who.public(), info, aad, &sealed);
+            assert_eq!(refused.unwrap_err(), HpkeError::DoesNotOpen);
+        }
+        // Without a sender it is nothing, and who has no key can pretend nothing.
+        assert!(bob.open(b"i", b"a", &sealed).is_err());
+        let anonymous = seal(&bob.public(), b"i", b"a", b"secret").unwrap();
+        assert!(
+            bob.open_from(&alice.public(), b"i", b"a", &anonymous)
+                .is_err()
         );
     }
 }

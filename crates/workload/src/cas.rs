@@ -1,8 +1,12 @@
 //! The workload of a CAS: who owns it, and which simulated platforms it may believe.
 
+mod quorum;
+
 use mse_crypto::Digest;
 use mse_crypto::digest::Hasher;
 use serde::{Deserialize, Serialize};
+
+pub use self::quorum::{MAX_PEOPLE, RecoveryPolicy, UpgradePolicy};
 
 use crate::description::Resources;
 use crate::measurement::WorkloadDigest;
@@ -38,6 +42,12 @@ pub struct CasWorkload {
     pub simulated_anchors: Vec<String>,
     /// What the CAS may use.
     pub resources: Resources,
+    /// Who may let another program have the root key; without it, no other program ever gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradePolicy>,
+    /// Who can put the root key together again; without it, nobody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryPolicy>,
 }
 
 impl CasWorkload {
@@ -98,6 +108,12 @@ impl CasWorkload {
                 "a CAS needs memory and a part of a core",
             );
         }
+        if let Some(upgrade) = &self.upgrade {
+            upgrade.check()?;
+        }
+        if let Some(recovery) = &self.recovery {
+            recovery.check()?;
+        }
         Ok(())
     }
 }
@@ -141,7 +157,20 @@ mod tests {
                 memory_mib: 512,
                 millicores: 500,
             },
+            upgrade: None,
+            recovery: None,
         }
+    }
+
+    fn approver(seed: u8) -> String {
+        mse_crypto::signing::SigningKey::ed25519_of_seed(&[seed; 32])
+            .public()
+            .to_pem()
+    }
+
+    fn custodian(seed: u8) -> String {
+        let pair = mse_crypto::hpke::KeyPair::derive(&[seed; 32]);
+        hex::encode(pair.public().0)
     }
 
     #[test]
@@ -163,13 +192,25 @@ mod tests {
     #[test]
     fn every_field_changes_the_digest() {
         type Change = fn(&mut CasWorkload);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 8] = [
             ("owner", |w| w.owner.0[31] ^= 1),
             ("no anchor", |w| w.simulated_anchors.clear()),
             ("another anchor", |w| w.simulated_anchors[0].push('x')),
             ("one more anchor", |w| w.simulated_anchors.push("x".into())),
             ("memory", |w| w.resources.memory_mib += 1),
             ("cores", |w| w.resources.millicores += 1),
+            ("upgrade", |w| {
+                w.upgrade = Some(UpgradePolicy {
+                    threshold: 1,
+                    approvers: vec![approver(1)],
+                });
+            }),
+            ("recovery", |w| {
+                w.recovery = Some(RecoveryPolicy {
+                    threshold: 2,
+                    custodians: vec![custodian(1), custodian(2)],
+                });
+            }),
         ];
         for (field, change) in changes {
             let mut changed = example();
@@ -198,6 +239,46 @@ mod tests {
             CasWorkload::from_json(&vec![b' '; MAX_CAS_JSON + 1]),
             Err(InvalidCasWorkload::TooLarge(_))
         ));
+    }
+
+    #[test]
+    fn people_are_named_once_each_and_can_reach_the_threshold() {
+        let upgrade = |threshold, approvers: &[String]| {
+            let approvers = approvers.to_vec();
+            UpgradePolicy {
+                threshold,
+                approvers,
+            }
+            .check()
+        };
+        let (one, two) = (approver(1), approver(2));
+        assert!(upgrade(2, &[one.clone(), two.clone()]).is_ok());
+        assert!(upgrade(0, &[one.clone(), two.clone()]).is_err());
+        assert!(upgrade(3, &[one.clone(), two]).is_err());
+        // The same key in another dress is the same person.
+        let dressed = one.replace('\n', "\r\n");
+        assert!(upgrade(1, &[one, dressed]).is_err());
+        assert!(upgrade(1, &["key".into()]).is_err());
+
+        let recovery = |threshold, custodians: &[String]| {
+            let custodians = custodians.to_vec();
+            RecoveryPolicy {
+                threshold,
+                custodians,
+            }
+            .check()
+        };
+        let (one, two) = (custodian(1), custodian(2));
+        assert!(recovery(2, &[one.clone(), two.clone()]).is_ok());
+        assert!(recovery(1, &[one.clone(), two.clone()]).is_err());
+        assert!(recovery(3, &[one.clone(), two]).is_err());
+        assert!(recovery(2, &[one.clone(), one.clone()]).is_err());
+        assert!(recovery(2, &[one.clone(), one.to_uppercase()]).is_err());
+        let mut bytes = hex::decode(&one).unwrap();
+        bytes[31] |= 0x80;
+        assert!(recovery(2, &[one, hex::encode(bytes)]).is_err());
+        let many: Vec<_> = (0..17).map(custodian).collect();
+        assert!(recovery(2, &many).is_err());
     }
 
     #[test]

@@ -176,6 +176,9 @@ pub enum CasStart {
         address: String,
         /// Who it must be.
         cas_key: crate::CasKey,
+        /// For another program than the one that runs: the approvers' signatures, JSON.
+        #[serde(default)]
+        authorization: Option<String>,
     },
     /// The root key comes from shares that people hold; they are given over the network.
     Recover {
@@ -504,6 +507,7 @@ mod tests {
                 start: CasStart::Join {
                     address: "h:1".into(),
                     cas_key: crate::CasKey::of(b"key"),
+                    authorization: None,
                 },
                 witness: None,
                 as_found: false,

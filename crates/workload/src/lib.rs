@@ -15,7 +15,10 @@ pub mod launch;
 pub mod measurement;
 mod service;
 
-pub use cas::{CAS_FORMAT, CasWorkload, InvalidCasWorkload, MAX_CAS_JSON};
+pub use cas::{
+    CAS_FORMAT, CasWorkload, InvalidCasWorkload, MAX_CAS_JSON, MAX_PEOPLE, RecoveryPolicy,
+    UpgradePolicy,
+};
 pub use description::{
     AppId, FORMAT, HealthEndpoint, ImageIdentity, InvalidWorkload, MAX_JSON, Provisioning,
     Resources, Tls, TlsOrigin, Workload, image_digest,

@@ -68,6 +68,24 @@ fn store(error: &StoreError) -> CasError {
         StoreError::RolledBack { .. } | StoreError::Forked { .. } => {
             CasError::new(CasErrorCode::RolledBack, error.to_string())
         }
+        StoreError::Database(_)
+        | StoreError::Connect { .. }
+        | StoreError::WriteFailed(_)
+        | StoreError::Busy { .. } => {
+            tracing::error!(%error, "the store cannot be reached");
+            CasError::new(
+                CasErrorCode::Unavailable,
+                "the CAS cannot reach its store now: nothing was changed",
+            )
+            .with_hint("try again, or ask another replica")
+        }
+        StoreError::OutcomeUnknown(_) | StoreError::Stopped(_) => {
+            tracing::error!(%error, "the store takes no writes");
+            CasError::new(
+                CasErrorCode::Unavailable,
+                "the CAS cannot say whether this was done: look before you repeat it, at this replica or another",
+            )
+        }
         StoreError::Refused(refused) => CasError::new(refused_code(refused), refused.to_string()),
         error => internal(error),
     }

@@ -6,6 +6,7 @@ mod views;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -26,12 +27,16 @@ use mse_session::{Operation, SessionName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use self::query::Query;
 use crate::audit_log;
 use crate::listen::Channel;
 use crate::sessions::{Asker, SessionError, Sessions};
 use crate::store::{Position, Store, StoreError, Write};
+
+/// A store that takes longer is not waited for. It is longer than one attempt to write.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers clients.
 pub struct ClientApi {
@@ -61,9 +66,10 @@ impl ClientApi {
             .get(SIGNER_HEADER)
             .and_then(|header| shown_signer(header.to_str().ok()?, &channel.binding));
         let asker = Asker::of_certificate(channel.client.as_deref()).with_present(present);
-        let mut response = match self.route(request, &asker).await {
-            Ok(answer) => answer.into_response(),
-            Err(error) => error_response(&error),
+        let mut response = match timeout(PATIENCE, self.route(request, &asker)).await {
+            Ok(Ok(answer)) => answer.into_response(),
+            Ok(Err(error)) => error_response(&error),
+            Err(_) => error_response(&too_slow(request.method())),
         };
         let position = self.sessions.store().position();
         if let Ok(position) = HeaderValue::from_str(&written(&position)) {
@@ -385,6 +391,15 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, CasError> {
 
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or(Value::Null)
+}
+
+fn too_slow(method: &Method) -> CasError {
+    let what = if *method == Method::GET {
+        "the CAS cannot reach its store now"
+    } else {
+        "the CAS cannot reach its store now: what was asked for may be done all the same, so look before you repeat it"
+    };
+    CasError::new(CasErrorCode::Unavailable, what).with_hint("try again, or ask another replica")
 }
 
 fn written(position: &Position) -> String {

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use mse_crypto::sealing::SealingKey;
 
-pub use wrap::{SealToEnclave, UnwrapError, unwrap, wrap};
+pub use wrap::{SealToEnclave, UnwrapError, named, unwrap, wrap};
 
 /// The root key of a CAS: 32 random bytes. Wiped when dropped; it has no `Debug`.
 #[derive(Clone)]

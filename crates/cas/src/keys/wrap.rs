@@ -29,6 +29,12 @@ pub fn wrap<P: SealToEnclave>(key: &RootKey, platform: &P) -> Result<Vec<u8>, P:
     Ok(wrapped)
 }
 
+/// Which root key a file holds, by its own word.
+pub fn named(wrapped: &[u8]) -> Option<KeyId> {
+    let (id, _) = wrapped.strip_prefix(MAGIC)?.split_first_chunk()?;
+    Some(KeyId(*id))
+}
+
 /// The root key out of what [`wrap`] made.
 pub fn unwrap<P: SealToEnclave>(
     wrapped: &[u8],
@@ -106,6 +112,7 @@ mod tests {
         let key = RootKey::generate();
         let wrapped = wrap(&key, &platform).unwrap();
         assert_eq!(unwrap(&wrapped, &platform).ok().unwrap().id(), key.id());
+        assert_eq!(named(&wrapped), Some(key.id()));
         let other = InMemory(SealingKey::generate());
         assert!(matches!(
             unwrap(&wrapped, &other),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mse_crypto::digest::sha512;
 use mse_ratls::ChannelBinding;
 use mse_ratls::binding::Nonce;
+use mse_ratls::cas::recovery::Recovering;
 use mse_ratls::cas::{AttestAnswer, CasDescription, DESCRIPTION_FORMAT, attest_report_data};
 use mse_tee::attester::{Attester, AttesterError};
 use mse_workload::CasWorkload;
@@ -13,12 +14,21 @@ use tokio::time::timeout;
 
 use crate::identity::{Identity, audit_key, session_encryption_key};
 use crate::keys::{Purpose, RootKey};
-use crate::store::Store;
 
 /// Evidence is made for this many at once: strangers may ask for it.
 const AT_ONCE: usize = 4;
 /// Who waits longer for a turn is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a description is made of.
+pub(super) struct Facts<'a> {
+    pub(super) root: &'a RootKey,
+    pub(super) identity: &'a Identity,
+    pub(super) store_id: String,
+    pub(super) workload: &'a CasWorkload,
+    /// Before there is a root key.
+    pub(super) recovering: Option<Recovering>,
+}
 
 /// Proves what the CAS is.
 pub struct Attestation {
@@ -29,13 +39,14 @@ pub struct Attestation {
 
 impl Attestation {
     /// Asks the attester once, to know which TEE it is.
-    pub(super) async fn new(
-        attester: Attester,
-        root: &RootKey,
-        identity: &Identity,
-        store: &Store,
-        workload: &CasWorkload,
-    ) -> Result<Self, AttesterError> {
+    pub(super) async fn new(attester: Attester, facts: Facts<'_>) -> Result<Self, AttesterError> {
+        let Facts {
+            root,
+            identity,
+            store_id,
+            workload,
+            recovering,
+        } = facts;
         let probe = attester
             .evidence(&sha512(&[b"mse-cas-which-tee-v1\0"]))
             .await?;
@@ -54,10 +65,11 @@ impl Attestation {
                 .to_pem(),
             session_encryption_key: hex::encode(encryption.public().0),
             owner: workload.owner,
-            store_id: store.id().to_string(),
+            store_id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tee: tee.to_owned(),
             simulated,
+            recovering,
         };
         Ok(Self {
             attester,

@@ -7,6 +7,8 @@
 //! | module | what |
 //! | --- | --- |
 //! | `state` | a CAS is created, or the one that is there is opened |
+//! | `join`, `replicas` | a replica gets the root key from one that runs: both sides |
+//! | `shares`, `recovery` | shares of the root key for custodians, and an instance that collects them |
 //! | [`attestation`] | what the CAS says of itself, and proves |
 //! | [`collateral`] | where the endorsements of services' evidence come from |
 //! | `certificate` | the TLS certificate, renewed at half its life |
@@ -15,7 +17,11 @@
 pub mod attestation;
 mod certificate;
 pub mod collateral;
+mod join;
+mod recovery;
+mod replicas;
 pub mod routes;
+mod shares;
 mod state;
 
 use std::convert::Infallible;
@@ -25,7 +31,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mse_attest::{TrustAnchor, TrustAnchorError};
+use mse_attest::{MeasuredProgram, TrustAnchor, TrustAnchorError};
+use mse_ratls::cas::recovery::SealedShares;
 use mse_tee::attester::{AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Job, Order};
 use mse_tee::program::Program;
@@ -40,7 +47,9 @@ pub use self::collateral::{Collaterals, NoCollateral};
 pub use self::routes::Routes;
 pub use self::state::StateError;
 
+use self::attestation::Facts;
 use self::certificate::Certificate;
+use self::join::Heir;
 use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
@@ -83,6 +92,10 @@ pub struct Cas {
     pub collateral: Collaterals,
     /// What it says of itself, and proves.
     pub attestation: Attestation,
+    /// Which program it is itself: what replicas must be. `None` if the TEE does not say.
+    pub program: Option<MeasuredProgram>,
+    /// Shares of the root key for the custodians of the workload, if it names some.
+    pub shares: Option<SealedShares>,
     /// The folder of its files.
     pub data: PathBuf,
     /// Held as long as the CAS lives.
@@ -212,13 +225,41 @@ async fn start(
             address: launch.listen.clone(),
             source,
         })?;
-    let state = state::begin(launch, &attester).await?;
+    let listened = ProgramError::listener;
+    let (listener, state) = if let CasStart::Recover { key_id } = &launch.start {
+        let listener = listener.into_std().map_err(listened)?;
+        let spare = listener.try_clone().map_err(listened)?;
+        let listener = TcpListener::from_std(listener).map_err(listened)?;
+        let state = recovery::recover(host, launch, &workload, &attester, key_id, listener);
+        let state = Box::pin(state).await?;
+        (TcpListener::from_std(spare).map_err(listened)?, state)
+    } else {
+        let heir = Heir {
+            workload: &workload,
+            simulated: &simulated,
+            collateral: &collateral,
+            attester: &attester,
+        };
+        (listener, Box::pin(state::begin(launch, &heir)).await?)
+    };
+    let shares = match &workload.recovery {
+        Some(policy) => Some(shares::keep(&state.store, &state.root, policy, &launch.data).await?),
+        None => None,
+    };
+    let program = attester
+        .own_program()
+        .await
+        .inspect_err(|error| tracing::warn!(%error, "no replica can join this instance"))
+        .ok();
     let attestation = Attestation::new(
         attester,
-        &state.root,
-        &state.identity,
-        &state.store,
-        &workload,
+        Facts {
+            root: &state.root,
+            identity: &state.identity,
+            store_id: state.store.id().to_string(),
+            workload: &workload,
+            recovering: None,
+        },
     )
     .await?;
     tracing::info!(
@@ -235,6 +276,8 @@ async fn start(
         simulated,
         collateral,
         attestation,
+        program,
+        shares,
         data: launch.data.clone(),
         _lock: state.lock,
     };
@@ -279,6 +322,9 @@ pub enum ProgramError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The listener cannot be used.
+    #[error("the CAS cannot listen: {0}")]
+    Listener(#[source] std::io::Error),
     /// No state, or a wrong one.
     #[error(transparent)]
     State(#[from] StateError),
@@ -291,4 +337,10 @@ pub enum ProgramError {
     /// At the end.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ProgramError {
+    fn listener(source: std::io::Error) -> Self {
+        Self::Listener(source)
+    }
 }

@@ -8,12 +8,15 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mse_api::cas::{CasError, CasErrorCode, MAX_BODY};
 use mse_crypto::mac::MacKey;
+use mse_ratls::cas::join::REPLICA;
+use mse_ratls::cas::recovery::SHARES;
 use mse_ratls::cas::{ATTEST, AttestRequest, DESCRIBE};
 use mse_ratls::release;
 use mse_session::KeyHash;
 use serde::Serialize;
 
-use super::{Cas, Collaterals};
+use super::replicas::Replicas;
+use super::{Attestation, Cas, Collaterals};
 use crate::api::{ClientApi, error_response};
 use crate::challenge::Challenges;
 use crate::identity::session_encryption_key;
@@ -29,6 +32,7 @@ pub struct Routes {
     cas: Arc<Cas>,
     releases: Endpoint<Desk<Collaterals>>,
     clients: ClientApi,
+    replicas: Replicas,
     sessions: Arc<Sessions>,
 }
 
@@ -45,9 +49,11 @@ impl Routes {
             cas.collateral.clone(),
             cas.simulated.clone(),
         );
-        let challenges = Challenges::new(MacKey::new(&tokens.derive("mse-cas-challenges-v1", b"")));
+        let challenges =
+            || Challenges::new(MacKey::new(&tokens.derive("mse-cas-challenges-v1", b"")));
         Self {
-            releases: Endpoint::new(challenges, Arc::new(desk)),
+            releases: Endpoint::new(challenges(), Arc::new(desk)),
+            replicas: Replicas::new(Arc::clone(&cas), challenges()),
             clients: ClientApi::new(Arc::clone(&sessions), cas.data.join("backups")),
             sessions,
             cas,
@@ -58,30 +64,35 @@ impl Routes {
     pub fn sessions(&self) -> Arc<Sessions> {
         Arc::clone(&self.sessions)
     }
+}
 
-    async fn attest(&self, body: &[u8], channel: &Channel) -> Response<Full<Bytes>> {
-        let nonce = serde_json::from_slice::<AttestRequest>(body)
-            .ok()
-            .and_then(|request| request.nonce());
-        let Some(nonce) = nonce else {
-            return problem(
-                CasErrorCode::Malformed,
-                "a challenge is JSON with `nonce`, 32 bytes in hexadecimal",
-            );
-        };
-        match self.cas.attestation.answer(&nonce, &channel.binding).await {
-            Ok(Some(answer)) => json(StatusCode::OK, &answer),
-            Ok(None) => problem(
+/// Evidence for whoever asks.
+pub(super) async fn attest(
+    attestation: &Attestation,
+    body: &[u8],
+    channel: &Channel,
+) -> Response<Full<Bytes>> {
+    let nonce = serde_json::from_slice::<AttestRequest>(body)
+        .ok()
+        .and_then(|request| request.nonce());
+    let Some(nonce) = nonce else {
+        return problem(
+            CasErrorCode::Malformed,
+            "a challenge is JSON with `nonce`, 32 bytes in hexadecimal",
+        );
+    };
+    match attestation.answer(&nonce, &channel.binding).await {
+        Ok(Some(answer)) => json(StatusCode::OK, &answer),
+        Ok(None) => problem(
+            CasErrorCode::Unavailable,
+            "too many ask for evidence at once: ask again",
+        ),
+        Err(error) => {
+            tracing::error!(%error, "there is no evidence for a client");
+            problem(
                 CasErrorCode::Unavailable,
-                "too many ask for evidence at once: ask again",
-            ),
-            Err(error) => {
-                tracing::error!(%error, "there is no evidence for a client");
-                problem(
-                    CasErrorCode::Unavailable,
-                    "the TEE gives no evidence now: ask again, or ask the operator for the log",
-                )
-            }
+                "the TEE gives no evidence now: ask again, or ask the operator for the log",
+            )
         }
     }
 }
@@ -94,7 +105,21 @@ impl Service for Routes {
     async fn answer(&self, request: Request<Bytes>, channel: &Channel) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, DESCRIBE) => json(StatusCode::OK, self.cas.attestation.description()),
-            (&Method::POST, ATTEST) => self.attest(request.body(), channel).await,
+            (&Method::POST, ATTEST) => attest(&self.cas.attestation, request.body(), channel).await,
+            (&Method::POST, REPLICA) => {
+                let body = request.body();
+                match Box::pin(self.replicas.join(body, &channel.binding)).await {
+                    Ok(answer) => json(StatusCode::OK, &answer),
+                    Err(error) => error_response(&error),
+                }
+            }
+            (&Method::GET, SHARES) => match &self.cas.shares {
+                Some(shares) => json(StatusCode::OK, shares),
+                None => problem(
+                    CasErrorCode::NotFound,
+                    "the workload of this CAS names no custodians: there are no shares",
+                ),
+            },
             (_, path) if path.starts_with(release::RELEASE) => {
                 self.releases.answer(request, channel).await
             }
@@ -103,12 +128,12 @@ impl Service for Routes {
     }
 }
 
-fn problem(code: CasErrorCode, message: &str) -> Response<Full<Bytes>> {
+pub(super) fn problem(code: CasErrorCode, message: &str) -> Response<Full<Bytes>> {
     error_response(&CasError::new(code, message))
 }
 
 /// An answer in JSON, which nobody on the way keeps.
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let Ok(body) = serde_json::to_vec(body) else {
         let mut failed = Response::new(Full::default());
         *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

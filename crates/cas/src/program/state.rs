@@ -6,10 +6,14 @@
 //! | `root-key.sealed.new` | the same while the CAS is being created |
 //! | `store.db` | the store, unless it has a database of its own |
 //! | `witness` | the store's last position, unless it is kept elsewhere |
+//! | `recovery/N.share` | the custodians' shares of the root key, each sealed to its custodian |
 //! | `lock` | held by the process that uses the folder |
 //!
 //! A CAS exists from the moment its key file has its name. A creation that was cut off before is
 //! taken up where it was: nobody was told of anything that it made.
+//!
+//! A root key that came from elsewhere, from a running replica or from shares, is adopted: nothing is
+//! written before it has opened the store.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write as _};
@@ -22,12 +26,16 @@ use mse_crypto::Zeroizing;
 use mse_crypto::sealing::{DoesNotOpen, SealingKey};
 use mse_tee::attester::{Attester, AttesterError};
 use mse_workload::launch::{CasLaunch, CasStart, SealPolicy};
+use mse_workload::{CasKey, InvalidCasWorkload};
 
+use super::join::{Heir, JoinFailure};
 use crate::audit_log::MerkleLog;
 use crate::identity::{Identity, IdentityError, audit_key};
-use crate::keys::{Purpose, RootKey, SealToEnclave, UnwrapError, unwrap, wrap};
+use crate::keys::{
+    InvalidKeyId, KeyId, Purpose, RootKey, SealToEnclave, UnwrapError, named, unwrap, wrap,
+};
 use crate::store::{
-    AuditLog, Freshness, InvalidLocation, Location, Store, StoreError, Witness, Write,
+    AuditLog, Freshness, InvalidLocation, Location, Store, StoreError, StoreId, Witness, Write,
 };
 
 /// An open CAS, before it listens.
@@ -39,15 +47,20 @@ pub(super) struct State {
     pub(super) lock: File,
 }
 
-/// Creates the CAS, or opens the one that is there.
-pub(super) async fn begin(launch: &CasLaunch, attester: &Attester) -> Result<State, StateError> {
-    match &launch.start {
-        CasStart::Create | CasStart::Open => {}
-        CasStart::Join { .. } => return Err(StateError::NotYet("joining the replicas of a CAS")),
-        CasStart::Recover { .. } => return Err(StateError::NotYet("recovering a CAS from shares")),
-    }
-    let platform = PlatformKey(attester.seal_key(SealPolicy::Measurement).await?);
+/// Creates the CAS, or opens the one that is there, or joins one that runs.
+pub(super) async fn begin(launch: &CasLaunch, heir: &Heir<'_>) -> Result<State, StateError> {
     let place = Place::of(launch)?;
+    if let CasStart::Join {
+        address,
+        cas_key,
+        authorization,
+    } = &launch.start
+    {
+        return place
+            .join(heir, address, *cas_key, authorization.as_deref())
+            .await;
+    }
+    let platform = PlatformKey(heir.attester.seal_key(SealPolicy::Measurement).await?);
     match launch.start {
         CasStart::Create => place.create(&platform).await,
         _ => place.open(&platform, launch.as_found).await,
@@ -60,7 +73,54 @@ fn audit_log(root: &RootKey) -> Arc<dyn AuditLog> {
 }
 
 /// The platform's sealing key for exactly this program and workload.
-struct PlatformKey(SealingKey);
+pub(super) struct PlatformKey(SealingKey);
+
+impl PlatformKey {
+    /// On a TEE that has one.
+    pub(super) async fn if_any(attester: &Attester) -> Result<Option<Self>, AttesterError> {
+        match attester.seal_key(SealPolicy::Measurement).await {
+            Ok(key) => Ok(Some(Self(key))),
+            Err(AttesterError::NoSealKey) => {
+                tracing::warn!(
+                    "this TEE has no sealing key: the root key is kept in memory only, and this \
+                     instance has to join or to be recovered again at each start"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// With which a root key that came from elsewhere is adopted.
+pub(super) struct Adoption {
+    pub(super) freshness: Freshness,
+    /// Whose store it must be.
+    pub(super) identity: Option<CasKey>,
+    /// Which store it must be. Without it all of it is verified.
+    pub(super) store: Option<StoreId>,
+    /// What the audit log has to know first.
+    pub(super) leaf: Option<Vec<u8>>,
+}
+
+/// A CAS whose root key came from elsewhere.
+pub(super) struct Adopted {
+    root: RootKey,
+    identity: Identity,
+    store: Store,
+}
+
+impl Adopted {
+    /// With the folder's lock.
+    pub(super) fn locked(self, lock: File) -> State {
+        State {
+            root: self.root,
+            identity: self.identity,
+            store: self.store,
+            lock,
+        }
+    }
+}
 
 impl SealToEnclave for PlatformKey {
     type Error = DoesNotOpen;
@@ -81,14 +141,14 @@ const IDENTITY: &str = "identity";
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// Where a CAS keeps what it keeps.
-struct Place {
+pub(super) struct Place {
     folder: PathBuf,
     location: Location,
     witness: Witness,
 }
 
 impl Place {
-    fn of(launch: &CasLaunch) -> Result<Self, StateError> {
+    pub(super) fn of(launch: &CasLaunch) -> Result<Self, StateError> {
         let folder = launch.data.clone();
         let location = match &launch.database {
             Some(url) => url.0.parse()?,
@@ -113,12 +173,128 @@ impl Place {
         self.folder.join("root-key.sealed.new")
     }
 
-    async fn create(&self, platform: &PlatformKey) -> Result<State, StateError> {
+    fn make_folder(&self) -> Result<(), StateError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
-            .map_err(|source| StateError::file(&self.folder, source))?;
+            .map_err(|source| StateError::file(&self.folder, source))
+    }
+
+    /// The folder's lock, if the folder has no root key: none but `lost`, which this program cannot
+    /// use.
+    pub(super) fn vacate(
+        &self,
+        platform: Option<&PlatformKey>,
+        lost: Option<KeyId>,
+    ) -> Result<File, StateError> {
+        self.make_folder()?;
+        let lock = self.lock()?;
+        if self.unfinished().exists() {
+            return Err(StateError::NotFinished(self.folder.clone()));
+        }
+        let Some(wrapped) = read(&self.key_file())? else {
+            return Ok(lock);
+        };
+        if platform.is_some_and(|platform| unwrap(&wrapped, platform).is_ok()) {
+            return Err(StateError::Exists(self.folder.clone()));
+        }
+        // The same key, for another program or machine: it can be taken for this one again.
+        if lost.is_some() && named(&wrapped) == lost {
+            return Ok(lock);
+        }
+        Err(StateError::OtherKey(self.key_file()))
+    }
+
+    /// What has to show that the store is no old copy.
+    pub(super) fn freshness(&self, as_found: bool) -> Freshness {
+        if as_found {
+            tracing::warn!(
+                "AS FOUND: nothing shows that this CAS was not set back to an older state, with \
+                 revoked sessions and old secrets in it; do not start it like this again"
+            );
+            Freshness::AsFound(Some(self.witness.clone()))
+        } else {
+            Freshness::Witness(self.witness.clone())
+        }
+    }
+
+    /// Gets the root key from the replica at `address`.
+    async fn join(
+        &self,
+        heir: &Heir<'_>,
+        address: &str,
+        cas_key: CasKey,
+        authorization: Option<&str>,
+    ) -> Result<State, StateError> {
+        if let Location::Sqlite(_) = self.location {
+            return Err(StateError::NoDatabase);
+        }
+        let platform = PlatformKey::if_any(heir.attester).await?;
+        let lock = self.vacate(platform.as_ref(), None)?;
+        let inherited = heir.inherit(address, cas_key, authorization).await?;
+        let adoption = Adoption {
+            freshness: Freshness::Seen {
+                position: inherited.position,
+                witness: Some(self.witness.clone()),
+            },
+            identity: Some(cas_key),
+            store: Some(inherited.store),
+            leaf: None,
+        };
+        let adopted = self
+            .adopt(platform.as_ref(), inherited.root, adoption)
+            .await?;
+        Ok(adopted.locked(lock))
+    }
+
+    /// Takes a root key that came from elsewhere, if it opens the store.
+    pub(super) async fn adopt(
+        &self,
+        platform: Option<&PlatformKey>,
+        root: RootKey,
+        adoption: Adoption,
+    ) -> Result<Adopted, StateError> {
+        let log = audit_log(&root);
+        let store = Store::open(&self.location, &root, log, adoption.freshness).await?;
+        match adoption.store {
+            Some(expected) if expected != store.id() => {
+                return Err(StateError::OtherStore {
+                    found: store.id(),
+                    expected,
+                });
+            }
+            Some(_) => {}
+            None => {
+                store.verify().await?;
+            }
+        }
+        let identity = own_identity(&store, &root).await?;
+        if let Some(expected) = adoption.identity
+            && expected != identity.key()
+        {
+            return Err(StateError::OtherCas {
+                found: identity.key(),
+                expected,
+            });
+        }
+        if let Some(leaf) = adoption.leaf {
+            store.commit(Write::new().audit(leaf)).await?;
+        }
+        if let Some(platform) = platform {
+            let wrapped = wrap(&root, platform).map_err(|_| StateError::Seal)?;
+            let path = self.key_file();
+            replace(&path, &wrapped).map_err(|source| StateError::file(&path, source))?;
+        }
+        Ok(Adopted {
+            root,
+            identity,
+            store,
+        })
+    }
+
+    async fn create(&self, platform: &PlatformKey) -> Result<State, StateError> {
+        self.make_folder()?;
         let lock = self.lock()?;
         if self.key_file().exists() {
             return Err(StateError::Exists(self.folder.clone()));
@@ -223,21 +399,9 @@ impl Place {
         };
         let lock = self.lock()?;
         let root = unwrap(&wrapped, platform).map_err(|source| StateError::Key { path, source })?;
-        let freshness = if as_found {
-            tracing::warn!(
-                "AS FOUND: nothing shows that this CAS was not set back to an older state, with \
-                 revoked sessions and old secrets in it; do not start it like this again"
-            );
-            Freshness::AsFound(Some(self.witness.clone()))
-        } else {
-            Freshness::Witness(self.witness.clone())
-        };
+        let freshness = self.freshness(as_found);
         let store = Store::open(&self.location, &root, audit_log(&root), freshness).await?;
-        let sealed = store
-            .setting(IDENTITY)
-            .await?
-            .ok_or(StateError::NoIdentity)?;
-        let identity = Identity::open(&root.derive(Purpose::Identity), &sealed)?;
+        let identity = own_identity(&store, &root).await?;
         Ok(State {
             root,
             identity,
@@ -262,6 +426,14 @@ impl Place {
             Err(TryLockError::Error(source)) => Err(StateError::file(&path, source)),
         }
     }
+}
+
+async fn own_identity(store: &Store, root: &RootKey) -> Result<Identity, StateError> {
+    let sealed = store
+        .setting(IDENTITY)
+        .await?
+        .ok_or(StateError::NoIdentity)?;
+    Ok(Identity::open(&root.derive(Purpose::Identity), &sealed)?)
 }
 
 /// A key file, or `None` if there is none.
@@ -290,6 +462,18 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Puts a file in the place of another one, or of none: either is there at any moment.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_added_extension("tmp");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(&new, bytes)?;
+    fs::rename(&new, path)?;
+    sync(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// Makes names in a folder last.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -298,9 +482,49 @@ fn sync(folder: &Path) -> io::Result<()> {
 /// Why a CAS can be neither created nor opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another helper's work.
-    #[error("this version of mse-cas has no {0} yet: start with `create` or `open`")]
-    NotYet(&'static str),
+    /// An SQLite file is one process's.
+    #[error(
+        "a replica shares the database of the CAS that it joins: name that PostgreSQL database with `--database`"
+    )]
+    NoDatabase,
+    /// The running replica gave nothing.
+    #[error("the root key was not got from the running CAS: {0}")]
+    Join(#[from] JoinFailure),
+    /// The place holds another store than the running replica has.
+    #[error(
+        "the database holds store {found}, and that of the running CAS is {expected}: name the same database"
+    )]
+    OtherStore {
+        /// What is there.
+        found: StoreId,
+        /// What should be there.
+        expected: StoreId,
+    },
+    /// The store belongs to somebody else.
+    #[error("the store is that of the CAS `{found}`, and this was to be `{expected}`")]
+    OtherCas {
+        /// Whose it is.
+        found: CasKey,
+        /// Whose it should be.
+        expected: CasKey,
+    },
+    /// A recovery without custodians.
+    #[error(
+        "the workload of this CAS names no custodians, so there are no shares to recover it from"
+    )]
+    NoCustodians,
+    /// Not a root key's name.
+    #[error("the root key to recover: {0}; it stands in each share")]
+    KeyId(#[from] InvalidKeyId),
+    /// The workload's people.
+    #[error(transparent)]
+    Workload(#[from] InvalidCasWorkload),
+    /// A custodian's key cannot be sealed to.
+    #[error("nothing can be sealed to the custodian `{0}`: it is no X25519 key that can be used")]
+    Custodian(String),
+    /// Not known to happen.
+    #[error("the shares of the root key cannot be kept")]
+    Shares,
     /// No sealing key.
     #[error("the TEE gives no key to seal the root key with: {0}")]
     Platform(#[from] AttesterError),
@@ -324,6 +548,11 @@ pub enum StateError {
     /// Nothing is overwritten.
     #[error("`{0}` holds a CAS already: open it instead of creating one, or name another folder")]
     Exists(PathBuf),
+    /// A key of somebody else's.
+    #[error(
+        "`{0}` holds a root key already, for another program or of another CAS: name another folder; nothing is overwritten"
+    )]
+    OtherKey(PathBuf),
     /// What an earlier CAS left.
     #[error(
         "`{0}` is there, but no root key for it: a CAS lost its key here. Bring the key file back, or name another place for a new CAS; nothing is overwritten"
@@ -371,7 +600,7 @@ pub enum StateError {
 }
 
 impl StateError {
-    fn file(path: &Path, source: io::Error) -> Self {
+    pub(super) fn file(path: &Path, source: io::Error) -> Self {
         Self::File {
             path: path.to_owned(),
             source,

@@ -89,6 +89,13 @@ async fn restore(
             check_seen(copy, &seals, &seen, &position).await?;
             Some(witness)
         }
+        Freshness::Seen {
+            position: seen,
+            witness,
+        } => {
+            check_seen(copy, &seals, seen, &position).await?;
+            witness.as_ref()
+        }
         Freshness::AsFound(witness) => {
             tracing::warn!(
                 store = %id,

@@ -22,6 +22,14 @@ use crate::keys::RootKey;
 pub enum Freshness {
     /// The witness: the store must be where it saw it, or further.
     Witness(Witness),
+    /// A position that somebody saw who is believed, and the witness (if any) as far as there is one:
+    /// for a replica that is new.
+    Seen {
+        /// The store must be there, or further.
+        position: Position,
+        /// Where this process notes it.
+        witness: Option<Witness>,
+    },
     /// Nothing: the store is taken as it is found, and the witness (if any) is set back to it. For
     /// the operator who lost the witness, or who restores an old backup knowing what is lost.
     AsFound(Option<Witness>),
@@ -100,6 +108,18 @@ impl Store {
                     }
                 }
                 Some(witness)
+            }
+            Freshness::Seen {
+                position: seen,
+                witness,
+            } => {
+                check_seen(&database, &seals, &seen, &position).await?;
+                if let Some(witness) = &witness
+                    && let Some(seen) = witness.seen(root, id)?
+                {
+                    check_seen(&database, &seals, &seen, &position).await?;
+                }
+                witness
             }
             Freshness::AsFound(witness) => {
                 tracing::warn!(

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::apply::NewValue;
@@ -126,7 +127,14 @@ async fn commit(shared: &Shared, batch: &[Queued]) -> Result<Results, Failure> {
         if attempt > 0 {
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
         }
-        match attempt_once(shared, batch, &mut doubt).await {
+        let attempt = timeout(PATIENCE, attempt_once(shared, batch, &mut doubt)).await;
+        let Ok(attempt) = attempt else {
+            // The connection is as good as broken. What was being committed is in doubt, as it is
+            // after one that broke.
+            last = format!("the database did not answer for {} s", PATIENCE.as_secs());
+            continue;
+        };
+        match attempt {
             Ok(results) => return Ok(results),
             Err(StoreError::Database(error)) => match severity(&error) {
                 Severity::Passing => last = error.to_string(),
@@ -213,16 +221,20 @@ async fn attempt_once(
     transaction.add_history(&history).await?;
     let row = ChainRow::seal(&shared.seals, chain.store, chain.key, position, moved);
     transaction.set_chain(&row).await?;
+    // Until the answer is there.
+    let in_doubt = doubt.insert(Doubt {
+        position,
+        why: "the database did not answer".to_owned(),
+        results,
+    });
     if let Err(error) = transaction.commit().await {
-        *doubt = Some(Doubt {
-            position,
-            why: error.to_string(),
-            results,
-        });
+        in_doubt.why = error.to_string();
         return Err(error.into());
     }
     shared.advance(position, &change);
     shared.remember(position).await?;
+    let results = std::mem::take(&mut in_doubt.results);
+    *doubt = None;
     Ok(results)
 }
 
@@ -307,6 +319,8 @@ const SQLITE_NOTADB: u32 = 26;
 const MAX_BATCH: usize = 256;
 /// Most bytes of one transaction, if it is not a single write.
 const MAX_WEIGHT: usize = 16 << 20;
+/// So long may one attempt take.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a batch is tried.
 const ATTEMPTS: u32 = 6;
 /// The pause after the first failure; each later one is twice as long.

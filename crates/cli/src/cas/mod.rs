@@ -115,6 +115,8 @@ impl From<AttestError> for Failure {
                 .with_hint("it is another CAS, or somebody is in between: do not give it anything"),
             AttestError::Report(_) => Self::new(Exit::InvalidConfiguration, text)
                 .with_hint("`mse cas attest ADDRESS --report FILE` makes one"),
+            AttestError::Stage(_) => Self::new(Exit::Refused, text)
+                .with_hint("`mse cas recovery give` is for a CAS that waits for shares, everything else for one that runs"),
             AttestError::Evidence(_) | AttestError::Description(_) => {
                 Self::new(Exit::Refused, text).with_hint("do not give it anything")
             }

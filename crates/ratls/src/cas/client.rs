@@ -44,7 +44,7 @@ use tokio_rustls::TlsConnector;
 use super::signer::{SIGNER_HEADER, signer_header};
 use super::{
     ATTEST, AttestAnswer, AttestError, AttestRequest, AttestedCas, CasDescription, CasReport,
-    DESCRIBE, ExpectedCas, REPORT_FORMAT, Shown, Tame, evidence_of, judge,
+    DESCRIBE, ExpectedCas, REPORT_FORMAT, Shown, Stage, Tame, evidence_of, judge,
 };
 use crate::binding::{ChannelBinding, Nonce};
 use crate::channel::CollateralSource;
@@ -199,7 +199,18 @@ impl FirstContact {
         expected: &ExpectedCas,
         collateral: &Source,
     ) -> Result<(CasClient, AttestedCas), CasError> {
-        let attested = self.0.attest(expected, collateral).await?;
+        let attested = self.0.attest(expected, Stage::Open, collateral).await?;
+        Ok((CasClient(self.0), attested))
+    }
+
+    /// The same with an instance that waits for shares of its root key: for those who give them.
+    pub async fn attest_recovering<Source: CollateralSource>(
+        mut self,
+        expected: &ExpectedCas,
+        collateral: &Source,
+    ) -> Result<(CasClient, AttestedCas), CasError> {
+        let stage = Stage::Recovering;
+        let attested = self.0.attest(expected, stage, collateral).await?;
         Ok((CasClient(self.0), attested))
     }
 }
@@ -230,7 +241,7 @@ impl CasClient {
         expected: &ExpectedCas,
         collateral: &Source,
     ) -> Result<AttestedCas, CasError> {
-        self.0.attest(expected, collateral).await
+        self.0.attest(expected, Stage::Open, collateral).await
     }
 
     /// Where the CAS's store was at its last answer, `sequence:head`; a client that keeps it can
@@ -320,6 +331,7 @@ impl Connection {
     async fn attest<Source: CollateralSource>(
         &mut self,
         expected: &ExpectedCas,
+        stage: Stage,
         source: &Source,
     ) -> Result<AttestedCas, CasError> {
         let nonce = Nonce::generate();
@@ -347,6 +359,7 @@ impl Connection {
                 collateral: &collateral,
             },
             expected,
+            stage,
             now,
         )?;
         // The certificate is checked by the key in it: it must be the one that was vouched for.

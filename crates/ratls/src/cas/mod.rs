@@ -16,7 +16,10 @@
 //! [`PinnedRoot`]: crate::pinned::PinnedRoot
 
 pub mod client;
+pub mod join;
+pub mod recovery;
 pub mod signer;
+pub mod upgrade;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -73,6 +76,10 @@ pub struct CasDescription {
     pub tee: String,
     /// Whether that TEE is a simulated one.
     pub simulated: bool,
+    /// Set as long as it waits for its root key. All keys above are for the time being then, and
+    /// nothing may be given to it but shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovering: Option<recovery::Recovering>,
 }
 
 impl CasDescription {
@@ -260,9 +267,19 @@ impl CasReport {
                 collateral: &collateral,
             },
             expected,
+            Stage::Open,
             now,
         )
     }
+}
+
+/// Whether a CAS is one already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has its root key.
+    Open,
+    /// It waits for shares.
+    Recovering,
 }
 
 /// What a CAS showed on one connection.
@@ -278,6 +295,7 @@ struct Shown<'a> {
 fn judge(
     shown: &Shown<'_>,
     expected: &ExpectedCas,
+    stage: Stage,
     now: SystemTime,
 ) -> Result<Appraisal, AttestError> {
     let description = shown.description;
@@ -310,6 +328,12 @@ fn judge(
         return Err(AttestError::Description(
             "one of its public keys cannot be read".to_owned(),
         ));
+    }
+    if description.recovering.is_some() != (stage == Stage::Recovering) {
+        return Err(AttestError::Stage(match stage {
+            Stage::Open => "it has no root key yet, and waits for shares to recover one",
+            Stage::Recovering => "it has its root key, and waits for no shares",
+        }));
     }
     if let Some(owner) = expected.owner
         && owner != description.owner
@@ -372,6 +396,9 @@ pub enum AttestError {
     /// What it says of itself cannot be.
     #[error("what the CAS says of itself is no good: {0}")]
     Description(String),
+    /// It recovers, or it does not.
+    #[error("the CAS is not ready for this: {0}")]
+    Stage(&'static str),
     /// Somebody else's CAS.
     #[error("the CAS belongs to `{found}`, and its owner should be `{expected}`")]
     Owner {

@@ -17,6 +17,7 @@ fn description() -> CasDescription {
         version: "0.1.0".into(),
         tee: "simulated".into(),
         simulated: true,
+        recovering: None,
     }
 }
 

@@ -6,6 +6,8 @@
 //! - `user_report_data`, written: the 64 bytes of report data, the process's until it is
 //!   written again. Hence one caller at a time.
 //! - `quote`, read: a fresh quote over it, made when the file is opened.
+//! - `my_target_info`, read: what another enclave of the machine needs to report to this one, 512
+//!   bytes, of which the first 32 are this enclave's MRENCLAVE.
 //! - `keys/_sgx_mrenclave` and `keys/_sgx_mrsigner`, read: the CPU's sealing keys for this enclave
 //!   and for all of its signer, 16 bytes.
 
@@ -29,6 +31,7 @@ pub(super) const FOLDER: &str = "dev/attestation";
 const MAX_QUOTE: usize = 16 * 1024;
 const MAX_TEXT: usize = 256;
 const SEAL_KEY_BYTES: usize = 16;
+const TARGET_INFO_BYTES: usize = 512;
 
 /// Gramine's quotes.
 #[derive(Clone)]
@@ -66,6 +69,24 @@ impl Gramine {
         let this = self.clone();
         let report_data = *report_data;
         turn::take(&self.turn, move || this.quote_blocking(&report_data)).await?
+    }
+
+    /// The measurement of this enclave, by its own hardware report.
+    pub(super) async fn mrenclave(&self) -> Result<[u8; 32], GramineError> {
+        let this = self.clone();
+        turn::take(&self.turn, move || this.mrenclave_blocking()).await?
+    }
+
+    fn mrenclave_blocking(&self) -> Result<[u8; 32], GramineError> {
+        self.check()?;
+        let target = self.read("my_target_info", TARGET_INFO_BYTES)?;
+        match target.first_chunk() {
+            Some(mrenclave) if target.len() == TARGET_INFO_BYTES => Ok(*mrenclave),
+            _ => Err(GramineError::TargetInfo {
+                path: self.folder.join("my_target_info"),
+                size: target.len(),
+            }),
+        }
     }
 
     /// The CPU's sealing key. It has 16 bytes: what is sealed lasts as long as AES-128 does.
@@ -186,6 +207,14 @@ pub enum GramineError {
     /// A sealing key of another size.
     #[error("`{}` has `{size}` bytes, not {SEAL_KEY_BYTES}", path.display())]
     SealKey {
+        /// The file.
+        path: PathBuf,
+        /// Bytes.
+        size: usize,
+    },
+    /// Target information of another size.
+    #[error("`{}` has `{size}` bytes, not {TARGET_INFO_BYTES}", path.display())]
+    TargetInfo {
         /// The file.
         path: PathBuf,
         /// Bytes.

@@ -20,7 +20,8 @@ mod self_check;
 mod tsm;
 mod turn;
 
-use mse_attest::Evidence;
+use mse_attest::{Evidence, MeasuredProgram};
+use mse_crypto::digest::sha512;
 use mse_crypto::sealing::SealingKey;
 use mse_workload::launch::SealPolicy;
 
@@ -30,7 +31,7 @@ pub use self::gramine::{Gramine, GramineError};
 pub use self::self_check::{SelfCheck, self_check};
 pub use self::tsm::{MAX_PRIVILEGE_LEVEL, Tsm, TsmError};
 
-use self::tsm::TsmReport;
+use self::tsm::{Provider, TsmReport};
 use crate::host::{HostError, HostLink};
 
 /// A source of evidence about this very enclave.
@@ -74,6 +75,48 @@ impl Attester {
         }
     }
 
+    /// Which program this is, by all that the TEE measured of it: what another instance must prove
+    /// to be the same.
+    ///
+    /// It does not rest on what the host says. Whoever could choose it could have secrets shared
+    /// with a program of their own, so a quote is not asked where the host's services make it:
+    ///
+    /// - Gramine: `/dev/attestation/my_target_info`, which the enclave makes of its own report
+    ///   (`EREPORT`);
+    /// - SEV-SNP: the report, which comes from the firmware under a key that guest and firmware
+    ///   share;
+    /// - TDX: the registers that the guest's kernel reads from the module
+    ///   (`/sys/devices/virtual/misc/tdx_guest/measurements`, Linux 6.16);
+    /// - simulated: the quote. Nothing is protected from the host there.
+    pub async fn own_program(&self) -> Result<MeasuredProgram, AttesterError> {
+        match self {
+            Self::Simulated(host) => {
+                let data = sha512(&[OWN_PROGRAM]);
+                let own = attested(&host.quote(&data).await?, &data)?;
+                match MeasuredProgram::stated(&own.evidence) {
+                    Some(MeasuredProgram::Sgx { mrenclave }) => {
+                        Ok(MeasuredProgram::Simulated { mrenclave })
+                    }
+                    _ => Err(AttesterError::NoOwnProgram),
+                }
+            }
+            Self::Gramine(gramine) => Ok(MeasuredProgram::Sgx {
+                mrenclave: gramine.mrenclave().await?,
+            }),
+            Self::Tsm(tsm) => {
+                let data = sha512(&[OWN_PROGRAM]);
+                let report = tsm.report(&data).await?;
+                match report.provider {
+                    Provider::TdxGuest => Ok(tsm.trust_domain().await?),
+                    Provider::SevGuest => {
+                        let own = attested(&report.outblob, &data)?;
+                        MeasuredProgram::stated(&own.evidence).ok_or(AttesterError::NoOwnProgram)
+                    }
+                }
+            }
+        }
+    }
+
     /// Its name, as it is chosen by.
     pub fn name(&self) -> &'static str {
         match self {
@@ -83,6 +126,9 @@ impl Attester {
         }
     }
 }
+
+/// The report data of evidence that is only looked at by the program itself.
+const OWN_PROGRAM: &[u8] = b"mse-own-program-v1\0";
 
 fn from_tsm(report: &TsmReport, report_data: &[u8; 64]) -> Result<Attested, AttesterError> {
     tracing::debug!(
@@ -137,6 +183,9 @@ pub enum AttesterError {
     /// What came back is no evidence.
     #[error("the attester gave something that is no evidence: {0}")]
     Quote(#[from] mse_attest::EvidenceError),
+    /// It says nothing about a program.
+    #[error("the attester's evidence does not say which program this is")]
+    NoOwnProgram,
     /// Evidence about something else.
     #[error("the attester gave evidence with other report data than asked for")]
     OtherReportData,

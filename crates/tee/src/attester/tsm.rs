@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mse_attest::MeasuredProgram;
 use rustix::io::Errno;
 use tokio::sync::Mutex;
 
@@ -35,6 +36,11 @@ use super::turn::{self, NoTurn};
 
 /// Where the kernel has it, below the root directory.
 pub(super) const REPORT: &str = "sys/kernel/config/tsm/report";
+
+/// Where the kernel has the registers of a TDX guest as the module reports them to itself, below the
+/// root directory (Linux 6.16, `sysfs-devices-virtual-misc-tdx_guest`).
+const TDX_REGISTERS: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
+const TDX_REGISTER_BYTES: usize = 48;
 
 /// Linux has TSM_PRIVLEVEL_MAX 3: SEV-SNP has four VMPLs.
 pub const MAX_PRIVILEGE_LEVEL: u8 = 3;
@@ -51,6 +57,7 @@ const MAX_NAMES: u32 = 3;
 pub struct Tsm {
     files: Arc<dyn Files>,
     report: PathBuf,
+    registers: PathBuf,
     /// `None`: the least that the kernel permits.
     privilege_level: Option<u8>,
     tries: Tries,
@@ -72,6 +79,7 @@ impl Tsm {
         Self {
             files,
             report: root.join(REPORT),
+            registers: root.join(TDX_REGISTERS),
             privilege_level,
             tries: Tries {
                 most: 6,
@@ -86,6 +94,43 @@ impl Tsm {
         let this = self.clone();
         let report_data = *report_data;
         turn::take(&self.turn, move || this.report_blocking(&report_data)).await?
+    }
+
+    /// This trust domain, by what the guest's kernel has from the TDX module. A quote would not do:
+    /// it comes from a service of the host, which could bring that of another domain.
+    pub(super) async fn trust_domain(&self) -> Result<MeasuredProgram, TsmError> {
+        let this = self.clone();
+        turn::take(&self.turn, move || this.trust_domain_blocking()).await?
+    }
+
+    fn trust_domain_blocking(&self) -> Result<MeasuredProgram, TsmError> {
+        Ok(MeasuredProgram::Tdx {
+            mr_td: self.register("mrtd:sha384")?,
+            mr_config_id: self.register("mrconfigid")?,
+            rtmr0: self.register("rtmr0:sha384")?,
+            rtmr1: self.register("rtmr1:sha384")?,
+            rtmr2: self.register("rtmr2:sha384")?,
+        })
+    }
+
+    fn register(&self, name: &str) -> Result<[u8; TDX_REGISTER_BYTES], TsmError> {
+        let path = self.registers.join(name);
+        let bytes = match self.files.read(&path, TDX_REGISTER_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(TsmError::NoRegister(path));
+            }
+            Err(source) => {
+                return Err(TsmError::File {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        let size = bytes.len();
+        <[u8; TDX_REGISTER_BYTES]>::try_from(bytes)
+            .map_err(|_| TsmError::RegisterSize { path, size })
     }
 
     fn report_blocking(&self, report_data: &[u8; 64]) -> Result<TsmReport, TsmError> {
@@ -414,6 +459,19 @@ pub enum TsmError {
         provider: Provider,
         /// What is wrong with it.
         source: LayoutError,
+    },
+    /// An older kernel.
+    #[error(
+        "`{}` is not there: which program this is, a TDX guest learns without its host from Linux 6.16 on", .0.display()
+    )]
+    NoRegister(PathBuf),
+    /// A register of another size.
+    #[error("`{}` has `{size}` bytes, not {TDX_REGISTER_BYTES}", path.display())]
+    RegisterSize {
+        /// The file.
+        path: PathBuf,
+        /// Bytes.
+        size: usize,
     },
     /// Evidence about something else.
     #[error("the kernel gave a report with other report data than asked for")]

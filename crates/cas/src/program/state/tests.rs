@@ -35,7 +35,7 @@ impl Scene {
     }
 }
 
-async fn close(state: State) -> (crate::keys::KeyId, mse_workload::CasKey) {
+async fn close(state: State) -> (KeyId, CasKey) {
     let found = (state.root.id(), state.identity.key());
     state.store.close().await.unwrap();
     found
@@ -225,4 +225,59 @@ async fn an_old_copy_is_refused_unless_it_is_taken_as_found() {
         "{refused}"
     );
     close(place.open(&scene.platform, true).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_key_that_came_from_elsewhere_is_kept_only_if_it_opens_the_store() {
+    let scene = Scene::new();
+    let state = scene.create().await.unwrap();
+    let root = state.root.clone();
+    let made = close(state).await;
+    let place = scene.place();
+    let adoption = |identity, freshness| Adoption {
+        freshness,
+        identity,
+        store: None,
+        leaf: None,
+    };
+    // Somebody's key stays what it is.
+    let other = PlatformKey(SealingKey::generate());
+    assert!(matches!(
+        place.vacate(Some(&scene.platform), Some(made.0)),
+        Err(StateError::Exists(_))
+    ));
+    for lost in [None, Some(RootKey::generate().id())] {
+        let refused = place.vacate(Some(&other), lost);
+        assert!(matches!(refused, Err(StateError::OtherKey(_))));
+    }
+    drop(place.vacate(Some(&other), Some(made.0)).unwrap());
+    fs::remove_file(place.key_file()).unwrap();
+    let witnessed = || Freshness::Witness(place.witness.clone());
+    let adopt = async |root: &RootKey, adoption| {
+        let adopted = place.adopt(Some(&other), root.clone(), adoption).await;
+        adopted.map(|adopted| adopted.identity.key())
+    };
+    let wrong = adopt(&RootKey::generate(), adoption(None, witnessed())).await;
+    assert!(matches!(
+        wrong,
+        Err(StateError::Store(StoreError::WrongKey { .. }))
+    ));
+    let wrong = adopt(&root, adoption(Some(CasKey::of(b"x")), witnessed())).await;
+    assert!(matches!(wrong, Err(StateError::OtherCas { .. })));
+    let ahead = Freshness::Seen {
+        position: crate::store::Position {
+            sequence: 1000,
+            head: mse_crypto::Digest([1; 32]),
+        },
+        witness: None,
+    };
+    let wrong = adopt(&root, adoption(None, ahead)).await;
+    assert!(matches!(
+        wrong,
+        Err(StateError::Store(StoreError::RolledBack { .. }))
+    ));
+    assert!(!place.key_file().exists());
+    let right = adopt(&root, adoption(Some(made.1), witnessed())).await;
+    assert_eq!(right.unwrap(), made.1);
+    assert_eq!(close(place.open(&other, false).await.unwrap()).await, made);
 }

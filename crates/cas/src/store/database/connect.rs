@@ -97,6 +97,13 @@ fn make_private(path: &Path, options: &mut OpenOptions) -> Result<(), sqlx::Erro
 async fn postgres(location: &Location, options: &PgConnectOptions) -> Result<Database, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(10)
+        .acquire_timeout(ACQUIRING)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(LET_GO).execute(connection).await?;
+                Ok(())
+            })
+        })
         .connect_with(options.clone())
         .await
         .map_err(|source| StoreError::Connect {
@@ -107,6 +114,15 @@ async fn postgres(location: &Location, options: &PgConnectOptions) -> Result<Dat
     migrate(location, migrator().run(&pool).await)?;
     Ok(Database::Postgres(pool))
 }
+
+/// So long may a connection take.
+const ACQUIRING: Duration = Duration::from_secs(10);
+
+/// A replica that is cut off in the middle of a transaction holds the chain's lock. The server must not
+/// wait for it for hours: no other replica can write meanwhile.
+const LET_GO: &str = "SET idle_in_transaction_session_timeout = '10s';
+    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = '10s'";
 
 /// `remote_apply`, `remote_write` and `local` of `synchronous_commit` are as good as `on` here: a
 /// fail-over to a standby that lags is found by the witness.

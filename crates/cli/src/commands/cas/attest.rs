@@ -38,7 +38,7 @@ pub(super) struct Attest {
     #[arg(long, value_name = "NAME")]
     name: Option<CasName>,
     /// The measurement that it must have
-    #[arg(long, value_name = "HEX", conflicts_with_all = ["accept_simulated", "memory", "cores"])]
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["accept_simulated", "memory", "cores", "approver", "custodian"])]
     measurement: Option<Measurement>,
     #[command(flatten)]
     measured: Measured,

@@ -7,10 +7,13 @@ mod backup;
 mod identity;
 mod known;
 mod measure;
+mod people;
 mod position;
 mod proxy;
+mod recovery;
 mod report;
 mod run;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 
@@ -59,6 +62,16 @@ enum Action {
         #[command(subcommand)]
         action: ReportAction,
     },
+    /// Another program for a CAS
+    Upgrade {
+        #[command(subcommand)]
+        action: upgrade::Upgrade,
+    },
+    /// Shares of a CAS's root key, for the day when all its machines are lost
+    Recovery {
+        #[command(subcommand)]
+        action: recovery::Recovery,
+    },
     List(known::List),
     Forget(known::Forget),
     Position(position::PositionCommand),
@@ -95,6 +108,8 @@ impl Cas {
             Action::Report {
                 action: ReportAction::Verify(verify),
             } => verify.run(scene),
+            Action::Upgrade { action } => action.run(scene),
+            Action::Recovery { action } => action.run(scene).await,
             Action::List(command) => command.run(scene),
             Action::Forget(command) => command.run(scene),
             Action::Position(command) => command.run(scene).await,
@@ -127,6 +142,8 @@ struct Measured {
     /// Cores, as in `2` or `0.5`
     #[arg(long, value_name = "CORES", default_value = "1", value_parser = millicores)]
     cores: u32,
+    #[command(flatten)]
+    people: people::People,
     /// The `mse-cas` program, or its SHA-256 [default: the one beside `mse`]
     #[arg(long, value_name = "FILE|HEX", env = "MSE_CAS", hide_env_values = true)]
     program: Option<String>,
@@ -147,6 +164,8 @@ impl Measured {
                 memory_mib: self.memory,
                 millicores: self.cores,
             },
+            upgrade: self.people.upgrade()?,
+            recovery: self.people.recovery(),
         };
         workload
             .check()

@@ -9,13 +9,14 @@ use clap::Args;
 use mse_attest::Policy;
 use mse_crypto::Zeroizing;
 use mse_ratls::GivenCollateral;
-use mse_ratls::cas::client::first_contact;
+use mse_ratls::cas::client::{CasAddress, first_contact};
+use mse_ratls::cas::upgrade::MAX_AUTHORIZATION;
 use mse_ratls::cas::{AttestedCas, CasDescription, ExpectedCas};
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{CasSpec, EnclaveEvent, ProcessRuntime, RunningEnclave};
 use mse_simtee::Platform;
-use mse_workload::Measurement;
 use mse_workload::launch::{CasStart, DatabaseUrl, Phase};
+use mse_workload::{CasKey, Measurement};
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,6 +26,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::private_file;
 use crate::reference::ReferenceSource;
 use crate::ui::{Report, Step, Ui, pairs, print};
 
@@ -47,7 +49,9 @@ Examples:
   mse cas run --data ./cas --create
   mse cas run --data ./cas
   mse cas run --data ./cas --listen 0.0.0.0:18765 --tls-name cas.example --owner $HASH
-  mse cas run --data ./cas --database postgres://cas@db.example/cas --witness /mnt/other/witness")]
+  mse cas run --data ./cas --database postgres://cas@db.example/cas --witness /mnt/other/witness
+  mse cas run --data ./two --database postgres://cas@db.example/cas --join one:18765 --cas-key $KEY
+  mse cas run --data ./cas --recover $KEY_ID --custodian $A --custodian $B --custodians-needed 2")]
 pub(super) struct Run {
     /// The folder of the CAS: its sealed root key, and by default its store and witness
     #[arg(long, value_name = "DIR")]
@@ -55,6 +59,24 @@ pub(super) struct Run {
     /// Make a new CAS; refused if one is there
     #[arg(long)]
     create: bool,
+    /// Join the CAS that runs at this address: get its root key, and share its database
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "cas_key",
+        conflicts_with = "create"
+    )]
+    join: Option<CasAddress>,
+    /// Its root key, as `mse cas attest` shows it
+    #[arg(long, value_name = "HEX", requires = "join")]
+    cas_key: Option<CasKey>,
+    /// Signatures of approvers, to join a CAS that is another program (`mse cas upgrade sign`)
+    #[arg(long, value_name = "FILE", requires = "join")]
+    upgrade: Option<PathBuf>,
+    /// Recover the root key with this id, which stands in its shares: custodians bring them with
+    /// `mse cas recovery give`
+    #[arg(long, value_name = "KEY-ID", conflicts_with_all = ["create", "join"])]
+    recover: Option<String>,
     #[command(flatten)]
     measured: Measured,
     /// Where to listen; port 0 is a free one
@@ -122,10 +144,11 @@ impl Run {
             .map_err(|error| Failure::other(format!("no collateral can be served: {error}")))?;
         let spec = self.spec(scene, &pccs)?;
         let address = self.listen;
-        let step = ui.step(if self.create {
-            "Creating the CAS"
-        } else {
-            "Opening the CAS"
+        let step = ui.step(match spec.start {
+            CasStart::Create => "Creating the CAS",
+            CasStart::Open => "Opening the CAS",
+            CasStart::Join { .. } => "Joining the CAS",
+            CasStart::Recover { .. } => "Recovering the CAS",
         });
         let enclave = runtime
             .launch_cas(spec)
@@ -176,15 +199,40 @@ impl Run {
             listen: self.listen.to_string(),
             names,
             collateral,
-            start: if self.create {
-                CasStart::Create
-            } else {
-                CasStart::Open
-            },
+            start: self.start()?,
             witness: self.witness.as_deref().map(absolute).transpose()?,
             as_found: self.as_found,
         })
     }
+}
+
+impl Run {
+    fn start(&self) -> Result<CasStart, Failure> {
+        if let (Some(address), Some(cas_key)) = (&self.join, self.cas_key) {
+            return Ok(CasStart::Join {
+                address: address.to_string(),
+                cas_key,
+                authorization: self.upgrade.as_deref().map(authorization).transpose()?,
+            });
+        }
+        Ok(match &self.recover {
+            Some(key_id) => CasStart::Recover {
+                key_id: key_id.clone(),
+            },
+            None if self.create => CasStart::Create,
+            None => CasStart::Open,
+        })
+    }
+}
+
+fn authorization(file: &Path) -> Result<String, Failure> {
+    private_file::read(file, MAX_AUTHORIZATION as u64)?.ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            format!("there is no authorization `{}`", file.display()),
+        )
+        .with_hint("approvers make it with `mse cas upgrade sign`")
+    })
 }
 
 /// The CAS works in a folder of its own.
@@ -230,6 +278,10 @@ impl Follower<'_> {
                         step.done("The CAS runs, and has proven what it is");
                     }
                     self.ui.report(&self.running(attested))?;
+                }
+                Some(EnclaveEvent::Phase(Phase::AwaitingProvisioning)) => {
+                    self.phase(Phase::AwaitingProvisioning)?;
+                    self.waits()?;
                 }
                 Some(EnclaveEvent::Phase(phase)) => self.phase(phase)?,
                 Some(EnclaveEvent::Exited { how }) => {
@@ -280,6 +332,26 @@ impl Follower<'_> {
             pccs: self.pccs.clone(),
             description: attested.description,
         }
+    }
+
+    /// Tells the custodians where to come to.
+    fn waits(&self) -> Result<(), Failure> {
+        let (address, measurement) = (self.address, self.enclave.measurement());
+        if self.ui.is_json() {
+            let waiting = json!({
+                "event": "waiting-for-shares",
+                "address": address,
+                "measurement": measurement,
+                "trust_anchor": self.trust_anchor,
+                "pccs": self.pccs,
+            });
+            return print(&waiting.to_string());
+        }
+        self.ui.advice(&format!(
+            "it waits for shares: `mse cas recovery give {address} --share FILE --key FILE --measurement HEX --pccs {}`; its measurement is {measurement}, which custodians should know from before",
+            self.pccs
+        ));
+        Ok(())
     }
 
     fn line(&mut self, text: String) -> Result<(), Failure> {

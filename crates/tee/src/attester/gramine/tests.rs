@@ -168,3 +168,21 @@ async fn sealing_keys_differ_by_policy_and_are_the_same_again() {
     let absent = gramine.seal_key(SealPolicy::Measurement).await;
     assert!(matches!(absent, Err(GramineError::File { .. })));
 }
+
+#[tokio::test]
+async fn which_program_it_is_comes_from_its_own_report_and_not_from_a_quote() {
+    let os = LibraryOs::new(|report_data| Ok(sgx_quote(report_data)));
+    let attester = Attester::Gramine(gramine(&os));
+    let mut target = vec![0; 512];
+    target[..32].fill(9);
+    fs::write(os.path("my_target_info"), &target).unwrap();
+    let own = attester.own_program().await.unwrap();
+    // The quote of the emulation says another one.
+    assert_eq!(own, mse_attest::MeasuredProgram::Sgx { mrenclave: [9; 32] });
+    fs::write(os.path("my_target_info"), &target[..511]).unwrap();
+    let short = attester.own_program().await.unwrap_err().to_string();
+    assert!(short.contains("511"), "{short}");
+    fs::remove_file(os.path("my_target_info")).unwrap();
+    let absent = attester.own_program().await.unwrap_err().to_string();
+    assert!(absent.contains("my_target_info"), "{absent}");
+}

@@ -1,5 +1,6 @@
 use std::fs;
 
+use super::super::Attester;
 use super::super::emulated::{
     ASK, Kernel, Step, VCEK, certificate_table, der, snp_report, tdx_quote,
 };
@@ -390,4 +391,52 @@ async fn a_plain_directory_is_no_kernel() {
     let error = tsm.report(&DATA).await.unwrap_err();
     assert!(matches!(error, TsmError::NoDriver), "{error}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_trust_domain_knows_itself_by_its_kernel_and_not_by_a_quote() {
+    let kernel = Kernel::tdx();
+    let attester = Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
+    // The host's quote is there, and is not what counts.
+    let absent = attester.own_program().await.unwrap_err().to_string();
+    assert!(absent.contains("6.16"), "{absent}");
+    let registers = kernel.root().join(TDX_REGISTERS);
+    fs::create_dir_all(&registers).unwrap();
+    for (name, byte) in [
+        ("mrtd:sha384", 1),
+        ("mrconfigid", 2),
+        ("rtmr0:sha384", 3),
+        ("rtmr1:sha384", 4),
+        ("rtmr2:sha384", 5),
+    ] {
+        fs::write(registers.join(name), [byte; 48]).unwrap();
+    }
+    let own = attester.own_program().await.unwrap();
+    assert_eq!(
+        own,
+        MeasuredProgram::Tdx {
+            mr_td: [1; 48],
+            mr_config_id: [2; 48],
+            rtmr0: [3; 48],
+            rtmr1: [4; 48],
+            rtmr2: [5; 48],
+        }
+    );
+    fs::write(registers.join("rtmr2:sha384"), [5; 47]).unwrap();
+    let short = attester.own_program().await.unwrap_err().to_string();
+    assert!(short.contains("47"), "{short}");
+}
+
+#[tokio::test]
+async fn a_guest_of_sev_snp_knows_itself_by_its_report() {
+    let kernel = Kernel::snp();
+    let attester = Attester::Tsm(Tsm::new(kernel.root(), Arc::clone(&kernel) as _, None));
+    let own = attester.own_program().await.unwrap();
+    assert_eq!(
+        own,
+        MeasuredProgram::Snp {
+            measurement: [0xAB; 48],
+            host_data: [0; 32],
+        }
+    );
 }
