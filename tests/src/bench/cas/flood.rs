@@ -1,0 +1,184 @@
+//! Strangers who open connections and say nothing, and the honest clients beside them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustls::ClientConnection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::load::{Load, drive};
+use super::releases::{Releasing, Renewing};
+use super::side::Side;
+use super::wire::{Server, server_name};
+use crate::bench::process::resident;
+use crate::bench::report::{Goal, Measured, Unit};
+use crate::bench::{Bench, say};
+
+pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
+    let strangers = bench.effort.choose(100_000, 3_000);
+    let duration = Duration::from_secs(bench.effort.choose(20, 3));
+    raise_limit(strangers)?;
+    let side = Side::start(SESSIONS).await?;
+    // What a crowd within the bounds takes is there before the flood is measured.
+    let honest = |duration| honest(&side, duration);
+    honest(duration / 4).await?;
+    let before_memory = resident(side.pid())?;
+    let before = honest(duration).await?;
+    let crowd = open(&side, 0, SEATS).await?;
+    let full_memory = resident(side.pid())?;
+    let full = honest(duration).await?;
+    drop(crowd);
+    say(format!("flood: {strangers} strangers come"));
+    let flood = tokio::spawn({
+        let side = Arc::clone(&side);
+        async move { open(&side, SEATS, strangers).await }
+    });
+    let opening = Duration::from_secs_f64(seconds(strangers)).max(duration / 2);
+    let during = honest(opening.mul_f64(0.8)).await?;
+    let during_memory = resident(side.pid())?;
+    let held = flood.await??;
+    let held_memory = resident(side.pid())?;
+    let while_held = honest(duration).await?;
+    ensure!(held.len() == strangers, "{} were opened", held.len());
+    drop(held);
+    let after = honest(duration).await?;
+    let after_memory = resident(side.pid())?;
+
+    let memory = |what: &str, ours: u64, goal| Measured {
+        what: format!("{what}: memory (RSS)"),
+        unit: Unit::Mebibytes,
+        ours: vec![mebibytes(ours)],
+        theirs: vec![mebibytes(full_memory)],
+        goal,
+    };
+    let mut rows = vec![
+        memory(
+            "Before anybody came; theirs: 1024 strangers",
+            before_memory,
+            None,
+        ),
+        memory(
+            &format!("While {strangers} strangers come; theirs: 1024"),
+            during_memory,
+            Some(Goal::More(5.0)),
+        ),
+        memory(
+            &format!("{strangers} strangers hold on; theirs: 1024"),
+            held_memory,
+            Some(Goal::More(5.0)),
+        ),
+        memory("They have gone; theirs: 1024 strangers", after_memory, None),
+    ];
+    let stages = [
+        ("1024 strangers", full, None),
+        ("While they come", during, None),
+        ("They hold on", while_held, Some(Goal::More(2.0))),
+        ("They have gone", after, None),
+    ];
+    for (stage, (releases, renewals), goal) in stages {
+        for (what, load, calm) in [
+            ("release", releases, &before.0),
+            ("release in a session", renewals, &before.1),
+        ] {
+            rows.push(Measured {
+                what: format!("{stage}: honest p99, {what}; theirs: before"),
+                unit: Unit::Milliseconds,
+                ours: vec![load.percentile(99)],
+                theirs: vec![calm.percentile(99)],
+                goal,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Services that are released to at a pace, and others that ask again.
+async fn honest(side: &Arc<Side>, duration: Duration) -> anyhow::Result<(Load, Load)> {
+    let pace = Some(Duration::from_millis(50));
+    let releases = drive::<Releasing>(side, 4, duration, pace);
+    let renewals = drive::<Renewing>(side, 4, duration, pace);
+    tokio::try_join!(releases, renewals)
+}
+
+/// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
+async fn open(side: &Arc<Side>, from: usize, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let began = Instant::now();
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..OPENERS {
+        let (side, next) = (Arc::clone(side), Arc::clone(&next));
+        tasks.spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return anyhow::Ok(held);
+                }
+                sleep_until(began + Duration::from_secs_f64(seconds(number))).await;
+                held.push(stranger(side.server(), from + number).await?);
+            }
+        });
+    }
+    let mut held = Vec::with_capacity(count);
+    while let Some(done) = tasks.join_next().await {
+        held.extend(done??);
+    }
+    Ok(held)
+}
+
+/// One who stops before the handshake, in it, or after it.
+async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
+    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + number % SOURCES)?);
+    let reached = timeout(PATIENCE, server.reach_from(IpAddr::V4(source)));
+    let mut stream = reached.await?.context("a stranger cannot connect")?;
+    match number % 3 {
+        0 => Ok(stream),
+        1 => {
+            let mut hello = Vec::new();
+            ClientConnection::new(Arc::clone(server.tls()), server_name())?
+                .write_tls(&mut hello)?;
+            stream.write_all(&hello[..hello.len() / 2]).await?;
+            Ok(stream)
+        }
+        _ => {
+            let wire = timeout(PATIENCE, server.shake_hands(stream)).await?;
+            let wire = wire.context("a stranger is not let in")?;
+            Ok(wire.stall().await?)
+        }
+    }
+}
+
+/// The process may hold so many connections, and some more.
+fn raise_limit(connections: usize) -> anyhow::Result<()> {
+    let wanted = u64::try_from(connections)? + 5_000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, most.max(wanted))
+        .context("the process may not open so many connections: run the benchmark as root")
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn seconds(connections: usize) -> f64 {
+    connections as f64 / RATE
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// New connections in a second.
+const RATE: f64 = 2_000.0;
+const OPENERS: usize = 64;
+/// Addresses that they come from: each has some 28,000 ports.
+const SOURCES: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many connections the CAS has at once.
+const SEATS: usize = 1024;
+const SESSIONS: usize = 100;
