@@ -338,9 +338,7 @@ impl Sessions {
         name: &SessionName,
         write: Write,
     ) -> Result<(), SessionError> {
-        let done = self.store.commit(write).await;
-        self.cache.forget(name.as_str());
-        let Err(error) = done else {
+        let Err(error) = self.store.commit(write).await else {
             return Ok(());
         };
         Err(match error {

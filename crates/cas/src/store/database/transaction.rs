@@ -1,7 +1,7 @@
 //! What happens within one transaction.
 
 use futures_util::TryStreamExt;
-use sqlx::{Postgres, Sqlite};
+use sqlx::{Postgres, QueryBuilder, Sqlite};
 
 use super::rows::{
     CellTuple, ChainTuple, HistoryTuple, SELECT_CHAIN, chain_row, history_row, sealed_cell, to_sql,
@@ -19,6 +19,10 @@ macro_rules! on_each {
         }
     };
 }
+
+/// How many cells are written with one statement of SQLite: of few sizes, so that each is prepared
+/// once.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// A transaction on either database. Dropped before [`Transaction::commit`], it did nothing.
 pub(in crate::store) enum Transaction {
@@ -167,20 +171,26 @@ impl Transaction {
             .collect::<Result<Vec<_>, _>>()?;
         match self {
             Self::Sqlite(transaction) => {
-                for (cell, sequence) in cells.iter().zip(sequences) {
-                    sqlx::query(
-                        "INSERT INTO cell (kind, key, sequence, expires, sealed)
-                         VALUES ($1, $2, $3, $4, $5)
-                         ON CONFLICT (kind, key) DO UPDATE SET sequence = excluded.sequence,
+                let mut rest: Vec<_> = cells.iter().zip(sequences).collect();
+                // Each statement is a hop to another thread and back.
+                for size in CHUNKS {
+                    while rest.len() >= size {
+                        let mut query = QueryBuilder::new(
+                            "INSERT INTO cell (kind, key, sequence, expires, sealed) ",
+                        );
+                        query.push_values(rest.drain(..size), |mut row, (cell, sequence)| {
+                            row.push_bind(cell.id.kind.number())
+                                .push_bind(&cell.id.key)
+                                .push_bind(sequence)
+                                .push_bind(cell.stamp.expires)
+                                .push_bind(&cell.sealed);
+                        });
+                        query.push(
+                            " ON CONFLICT (kind, key) DO UPDATE SET sequence = excluded.sequence,
                              expires = excluded.expires, sealed = excluded.sealed",
-                    )
-                    .bind(cell.id.kind.number())
-                    .bind(&cell.id.key)
-                    .bind(sequence)
-                    .bind(cell.stamp.expires)
-                    .bind(&cell.sealed)
-                    .execute(&mut **transaction)
-                    .await?;
+                        );
+                        query.build().execute(&mut **transaction).await?;
+                    }
                 }
             }
             Self::Postgres(transaction) => {
