@@ -22,6 +22,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use cas::flood::hold as hold_connections;
 pub use report::Report;
 
 /// What is measured.

@@ -1,15 +1,18 @@
 //! Strangers who open connections and say nothing, and the honest clients beside them.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use mse_workload::CasKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::ClientConnection;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -24,21 +27,20 @@ use crate::bench::{Bench, say};
 pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
     let strangers = bench.effort.choose(100_000, 3_000);
     let duration = Duration::from_secs(bench.effort.choose(20, 3));
-    raise_limit(strangers)?;
     let side = Side::start(SESSIONS).await?;
     // What a crowd within the bounds takes is there before the flood is measured.
     let honest = |duration| honest(&side, duration);
     honest(duration / 4).await?;
     let before_memory = resident(side.pid())?;
     let before = honest(duration).await?;
-    let crowd = open(&side, 0, SEATS).await?;
+    let crowd = Crowd::come(&side, 0, SEATS).await?;
     let full_memory = resident(side.pid())?;
     let full = honest(duration).await?;
-    drop(crowd);
+    crowd.go().await?;
     say(format!("flood: {strangers} strangers come"));
     let flood = tokio::spawn({
         let side = Arc::clone(&side);
-        async move { open(&side, SEATS, strangers).await }
+        async move { Crowd::come(&side, SEATS, strangers).await }
     });
     let opening = Duration::from_secs_f64(seconds(strangers)).max(duration / 2);
     let during = honest(opening.mul_f64(0.8)).await?;
@@ -46,8 +48,7 @@ pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>
     let held = flood.await??;
     let held_memory = resident(side.pid())?;
     let while_held = honest(duration).await?;
-    ensure!(held.len() == strangers, "{} were opened", held.len());
-    drop(held);
+    held.go().await?;
     let after = honest(duration).await?;
     let after_memory = resident(side.pid())?;
 
@@ -107,13 +108,62 @@ async fn honest(side: &Arc<Side>, duration: Duration) -> anyhow::Result<(Load, L
     tokio::try_join!(releases, renewals)
 }
 
-/// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
-async fn open(side: &Arc<Side>, from: usize, count: usize) -> anyhow::Result<Vec<TcpStream>> {
-    let began = Instant::now();
-    let next = Arc::new(AtomicUsize::new(0));
+/// Processes that hold connections until this is dropped: no process may have so many.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    /// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
+    async fn come(side: &Side, from: usize, count: usize) -> anyhow::Result<Self> {
+        let parts = count.div_ceil(PER_PROCESS);
+        let mut children = Vec::with_capacity(parts);
+        for part in 0..parts {
+            let own = count / parts + usize::from(part < count % parts);
+            let mut command = Command::new(std::env::current_exe()?);
+            command
+                .arg("strangers")
+                .arg(side.address())
+                .arg(side.key().to_string())
+                .arg((from + part * PER_PROCESS).to_string())
+                .arg(own.to_string())
+                .arg(parts.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true);
+            children.push(command.spawn()?);
+        }
+        for child in &mut children {
+            let output = child.stdout.take().context("a stranger has no output")?;
+            let line = BufReader::new(output).lines().next_line().await?;
+            ensure!(line.as_deref() == Some(HELD), "strangers could not connect");
+        }
+        Ok(Self(children))
+    }
+
+    /// Closes all connections.
+    async fn go(mut self) -> anyhow::Result<()> {
+        for child in &mut self.0 {
+            drop(child.stdin.take());
+            child.wait().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a process of [`Crowd`] does: opens `count` connections, says so, and holds them until its
+/// standard input ends. `processes` share the rate.
+pub async fn hold(
+    address: &str,
+    key: CasKey,
+    from: usize,
+    count: usize,
+    processes: usize,
+) -> anyhow::Result<()> {
+    raise_limit(count)?;
+    let server = Arc::new(Server::new(address, key)?);
+    let (began, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
     let mut tasks = JoinSet::new();
-    for _ in 0..OPENERS {
-        let (side, next) = (Arc::clone(side), Arc::clone(&next));
+    for _ in 0..OPENERS / processes.clamp(1, OPENERS) {
+        let (server, next) = (Arc::clone(&server), Arc::clone(&next));
         tasks.spawn(async move {
             let mut held = Vec::new();
             loop {
@@ -121,8 +171,9 @@ async fn open(side: &Arc<Side>, from: usize, count: usize) -> anyhow::Result<Vec
                 if number >= count {
                     return anyhow::Ok(held);
                 }
-                sleep_until(began + Duration::from_secs_f64(seconds(number))).await;
-                held.push(stranger(side.server(), from + number).await?);
+                let turn = Duration::from_secs_f64(seconds(number * processes));
+                sleep_until(began + turn).await;
+                held.push(stranger(&server, from + number).await?);
             }
         });
     }
@@ -130,7 +181,11 @@ async fn open(side: &Arc<Side>, from: usize, count: usize) -> anyhow::Result<Vec
     while let Some(done) = tasks.join_next().await {
         held.extend(done??);
     }
-    Ok(held)
+    println!("{HELD}");
+    let end = || std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    tokio::task::spawn_blocking(end).await??;
+    drop(held);
+    Ok(())
 }
 
 /// One who stops before the handshake, in it, or after it.
@@ -157,10 +212,13 @@ async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
 
 /// The process may hold so many connections, and some more.
 fn raise_limit(connections: usize) -> anyhow::Result<()> {
-    let wanted = u64::try_from(connections)? + 5_000;
+    let wanted = u64::try_from(connections)? + 500;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, most.max(wanted))
-        .context("the process may not open so many connections: run the benchmark as root")
+    ensure!(
+        wanted <= most,
+        "a process may have only {most} files open, and {wanted} are needed: `ulimit -Hn {wanted}`"
+    );
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, wanted, most)?)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -175,7 +233,12 @@ fn mebibytes(bytes: u64) -> f64 {
 
 /// New connections in a second.
 const RATE: f64 = 2_000.0;
+/// As many at once, in all processes together.
 const OPENERS: usize = 64;
+/// Connections of one process: the limit of files is 20,000 on many machines.
+const PER_PROCESS: usize = 15_000;
+/// What a process says when it has opened all of its connections.
+const HELD: &str = "held";
 /// Addresses that they come from: each has some 28,000 ports.
 const SOURCES: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);

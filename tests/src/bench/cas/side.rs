@@ -13,8 +13,8 @@ use mse_ratls::release::{
     SealedRelease, Target, release_report_data,
 };
 use mse_simtee::Platform;
-use mse_workload::Resources;
 use mse_workload::launch::CasStart;
+use mse_workload::{CasKey, Resources};
 use tokio::task::JoinSet;
 
 use super::wire::{Server, Wire, decoded, encoded};
@@ -61,6 +61,14 @@ impl Side {
 
     pub(super) fn pid(&self) -> u32 {
         self.cas.enclave.pid()
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.cas.address
+    }
+
+    pub(super) fn key(&self) -> CasKey {
+        self.cas.key
     }
 
     pub(super) fn sessions(&self) -> usize {
