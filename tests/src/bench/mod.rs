@@ -4,6 +4,7 @@
 //! Where there is something to compare with, the two sides take turns, so that what else the
 //! machine does meets both; what is reported is the median of each side.
 
+mod cas;
 mod code_tree;
 mod deploy;
 pub mod encrypt;
@@ -21,6 +22,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use cas::flood::hold as hold_connections;
 pub use report::Report;
 
 /// What is measured.
@@ -35,6 +37,19 @@ pub enum Benchmark {
     Encrypt,
     /// Recomputing a measurement.
     Measure,
+    /// Releases of a CAS.
+    Releases,
+    /// A CAS that strangers open connections to.
+    Flood,
+    /// Updates of a CAS's sessions, and very many of them.
+    Sessions,
+}
+
+impl Benchmark {
+    /// Whether it needs what the replaced system is measured with.
+    fn has_other_side(self) -> bool {
+        !matches!(self, Self::Releases | Self::Flood | Self::Sessions)
+    }
 }
 
 /// How long a run may take.
@@ -78,7 +93,14 @@ impl Bench {
         let mut report = Report::new(
             self.effort,
             machine::Machine::describe()?,
-            versions::find(&self.python)?,
+            if benchmarks
+                .iter()
+                .any(|benchmark| benchmark.has_other_side())
+            {
+                versions::find(&self.python)?
+            } else {
+                versions::ours()
+            },
         );
         for &benchmark in benchmarks {
             let measured = match benchmark {
@@ -86,6 +108,9 @@ impl Bench {
                 Benchmark::Requests => requests::run(self).await,
                 Benchmark::Encrypt => encrypt::run(self),
                 Benchmark::Measure => measure::run(self),
+                Benchmark::Releases => cas::releases::run(self).await,
+                Benchmark::Flood => cas::flood::run(self).await,
+                Benchmark::Sessions => cas::sessions::run(self).await,
             };
             report.extend(benchmark, measured?);
         }

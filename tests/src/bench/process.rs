@@ -83,6 +83,20 @@ pub(super) fn cpu_seconds(root: u32) -> anyhow::Result<f64> {
     Ok(ticks as f64 / per_second as f64)
 }
 
+/// The resident set size, in bytes, of the process `root` and all its descendants.
+pub(super) fn resident(root: u32) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for pid in tree(root)? {
+        let path = format!("/proc/{pid}/status");
+        let status = match fs::read_to_string(&path) {
+            Err(error) if pid != root && is_gone(&error) => continue,
+            status => status.with_context(|| format!("`{path}` cannot be read"))?,
+        };
+        sum += kibibytes(&status, "VmRSS:").unwrap_or(0) * 1024;
+    }
+    Ok(sum)
+}
+
 /// The most memory that this process ever had resident, in bytes. (`getrusage` would count
 /// whoever started it as well.)
 pub(super) fn own_peak_rss() -> anyhow::Result<u64> {

@@ -71,6 +71,8 @@ pub(super) enum Unit {
     Milliseconds,
     #[serde(rename = "us")]
     Microseconds,
+    #[serde(rename = "/s")]
+    PerSecond,
     #[serde(rename = "req/s")]
     RequestsPerSecond,
     #[serde(rename = "MiB/s")]
@@ -87,6 +89,7 @@ impl Unit {
             Self::Seconds => format!("{value:.2} s"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Microseconds => format!("{value:.0} us"),
+            Self::PerSecond => format!("{value:.0} /s"),
             Self::RequestsPerSecond => format!("{value:.0} req/s"),
             Self::MebibytesPerSecond => format!("{value:.0} MiB/s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
@@ -97,7 +100,9 @@ impl Unit {
     /// How many times better `ours` is than `theirs`.
     fn ratio(self, ours: f64, theirs: f64) -> Option<f64> {
         match self {
-            Self::RequestsPerSecond | Self::MebibytesPerSecond => Some(ours / theirs),
+            Self::PerSecond | Self::RequestsPerSecond | Self::MebibytesPerSecond => {
+                Some(ours / theirs)
+            }
             Self::Seconds | Self::Milliseconds | Self::Microseconds | Self::Mebibytes => {
                 Some(theirs / ours)
             }
@@ -116,12 +121,18 @@ pub(super) enum Goal {
     More(f64),
     /// Ours is below this.
     Below(f64),
+    /// Ours is this or less.
+    AtMost(f64),
+    /// Ours is this or more.
+    AtLeast(f64),
 }
 
 impl Goal {
     fn is_met(self, ours: f64, theirs: Option<f64>, unit: Unit) -> bool {
         match (self, theirs) {
             (Self::Below(bound), _) => ours < bound,
+            (Self::AtMost(bound), _) => ours <= bound,
+            (Self::AtLeast(bound), _) => ours >= bound,
             (Self::More(bound), Some(theirs)) => ours - theirs <= bound,
             (Self::TimesBetter(times), Some(theirs)) => {
                 unit.ratio(ours, theirs).is_some_and(|ratio| ratio >= times)
@@ -132,9 +143,11 @@ impl Goal {
 
     fn show(self, unit: Unit) -> String {
         match self {
-            Self::TimesBetter(times) => format!(">= {times:.0}x"),
+            Self::TimesBetter(times) => format!(">= {times}x"),
             Self::More(bound) => format!("at most {} more", unit.show(bound)),
             Self::Below(bound) => format!("< {}", unit.show(bound)),
+            Self::AtMost(bound) => format!("<= {}", unit.show(bound)),
+            Self::AtLeast(bound) => format!(">= {}", unit.show(bound)),
         }
     }
 }
@@ -297,5 +310,10 @@ mod tests {
         assert!(!Goal::More(1.0).is_met(1.6, Some(0.5), Unit::Seconds));
         assert!(Goal::Below(50.0).is_met(49.9, None, Unit::Milliseconds));
         assert!(!Goal::Below(50.0).is_met(50.0, None, Unit::Milliseconds));
+        assert!(Goal::AtMost(50.0).is_met(50.0, None, Unit::Microseconds));
+        assert!(!Goal::AtMost(50.0).is_met(f64::NAN, None, Unit::Microseconds));
+        assert!(Goal::AtLeast(50.0).is_met(50.0, None, Unit::PerSecond));
+        assert!(!Goal::AtLeast(50.0).is_met(49.9, None, Unit::PerSecond));
+        assert_eq!(Goal::TimesBetter(0.9).show(Unit::PerSecond), ">= 0.9x");
     }
 }

@@ -30,10 +30,16 @@ impl fmt::Display for Versions {
 /// Those of both sides; `python` is the interpreter of the other side's environment.
 pub(super) fn find(python: &Path) -> anyhow::Result<Versions> {
     let mut versions: BTreeMap<String, String> = theirs(python)?;
-    versions.insert("mse".into(), env!("CARGO_PKG_VERSION").into());
+    versions.extend(ours().0);
     versions.insert("granian".into(), granian()?);
     versions.insert("wrk".into(), wrk()?);
     Ok(Versions(versions))
+}
+
+/// Those of our side alone.
+pub(super) fn ours() -> Versions {
+    let own = ("mse".into(), env!("CARGO_PKG_VERSION").into());
+    Versions([own].into())
 }
 
 const THEIRS: &str = r#"

@@ -7,15 +7,29 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use mse_tests::bench::{Bench, Benchmark, Effort, encrypt};
+use mse_tests::bench::{Bench, Benchmark, Effort, encrypt, hold_connections};
 use mse_tests::programs::target;
+use mse_workload::CasKey;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    if let Some(Part::Seal { code, archive }) = options.part {
-        serde_json::to_writer(io::stdout(), &encrypt::seal_here(&code, &archive)?)?;
-        return Ok(ExitCode::SUCCESS);
+    match options.part {
+        None => {}
+        Some(Part::Seal { code, archive }) => {
+            serde_json::to_writer(io::stdout(), &encrypt::seal_here(&code, &archive)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Part::Strangers {
+            address,
+            key,
+            from,
+            count,
+            processes,
+        }) => {
+            hold_connections(&address, key, from, count, processes).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     // As in the tests: one provider for everything that speaks TLS here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -83,5 +97,19 @@ enum Part {
         code: PathBuf,
         /// The bundle to be made
         archive: PathBuf,
+    },
+    /// Connections to a CAS that say nothing, until the standard input ends
+    #[command(hide = true)]
+    Strangers {
+        /// `host:port`
+        address: String,
+        /// Root key of the CAS
+        key: CasKey,
+        /// Number of the first one
+        from: usize,
+        /// How many
+        count: usize,
+        /// How many processes do this
+        processes: usize,
     },
 }

@@ -1,14 +1,14 @@
-//! Sessions that were loaded lately: reading one takes several statements and a parser, and a
-//! service that renews its release needs none of it to be new.
+//! Sessions that were loaded lately: reading one takes several statements and a parser. Whether one
+//! of them still is as it was, is for those who ask to find out: that takes no statement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::load::Loaded;
 
-/// For how long a session is taken for what it was: so much later than it happened may a change
-/// that another replica made show.
+/// The store is looked at so often: so much later than it happened may a change that another
+/// replica made show.
 pub const FRESH: Duration = Duration::from_millis(500);
 
 /// At most twice so many sessions are kept.
@@ -20,69 +20,25 @@ pub(super) struct Cache(Mutex<Generations>);
 
 #[derive(Default)]
 struct Generations {
-    young: HashMap<String, Kept>,
-    old: HashMap<String, Kept>,
-    /// Counts what was forgotten, so that what was read before that is not kept after it.
-    forgotten: u64,
+    young: HashMap<String, Arc<Loaded>>,
+    old: HashMap<String, Arc<Loaded>>,
 }
-
-#[derive(Clone)]
-struct Kept {
-    loaded: Arc<Loaded>,
-    at: Instant,
-}
-
-/// When a reader began to read.
-pub(super) struct Began(u64);
 
 impl Cache {
-    /// The session, if it was seen to be so a moment ago.
+    /// The session as it was loaded last.
     pub(super) fn get(&self, name: &str) -> Option<Arc<Loaded>> {
         let mut generations = self.lock();
-        let kept = if let Some(kept) = generations.young.get(name) {
-            kept.clone()
-        } else {
-            let kept = generations.old.remove(name)?;
-            generations.insert(name, kept.clone());
-            kept
-        };
-        (kept.at.elapsed() < FRESH).then_some(kept.loaded)
-    }
-
-    /// The session as it was seen last, however long ago: to be compared with the store.
-    pub(super) fn last(&self, name: &str) -> Option<Arc<Loaded>> {
-        let generations = self.lock();
-        let kept = generations
-            .young
-            .get(name)
-            .or_else(|| generations.old.get(name));
-        kept.map(|kept| Arc::clone(&kept.loaded))
-    }
-
-    /// To be called before the store is read.
-    pub(super) fn begin(&self) -> Began {
-        Began(self.lock().forgotten)
-    }
-
-    /// Keeps what was read, unless something was changed meanwhile.
-    pub(super) fn keep(&self, name: &str, loaded: &Arc<Loaded>, began: &Began) {
-        let mut generations = self.lock();
-        if generations.forgotten == began.0 {
-            let kept = Kept {
-                loaded: Arc::clone(loaded),
-                at: Instant::now(),
-            };
-            generations.insert(name, kept);
+        if let Some(loaded) = generations.young.get(name) {
+            return Some(Arc::clone(loaded));
         }
+        let loaded = generations.old.remove(name)?;
+        generations.insert(name, Arc::clone(&loaded));
+        Some(loaded)
     }
 
-    /// Forgets a session that was changed here, and with it all that may have imported from it.
-    pub(super) fn forget(&self, name: &str) {
-        let mut generations = self.lock();
-        generations.forgotten += 1;
-        let is_other = |_: &String, kept: &mut Kept| !kept.loaded.depends_on(name);
-        generations.young.retain(is_other);
-        generations.old.retain(is_other);
+    /// Keeps what was loaded.
+    pub(super) fn keep(&self, name: &str, loaded: &Arc<Loaded>) {
+        self.lock().insert(name, Arc::clone(loaded));
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations> {
@@ -91,10 +47,10 @@ impl Cache {
 }
 
 impl Generations {
-    fn insert(&mut self, name: &str, kept: Kept) {
+    fn insert(&mut self, name: &str, loaded: Arc<Loaded>) {
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(name.to_owned(), kept);
+        self.young.insert(name.to_owned(), loaded);
     }
 }

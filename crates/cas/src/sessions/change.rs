@@ -139,8 +139,12 @@ impl Sessions {
         write: Write,
         session: &Session,
     ) -> Result<Write, SessionError> {
+        let mut keys = volumes::generated_keys(session).peekable();
+        if keys.peek().is_none() {
+            return Ok(write);
+        }
         let there = self.store.secret_ids(session.name.as_str()).await?;
-        let lacking = volumes::generated_keys(session).filter(|id| !there.contains(id));
+        let lacking = keys.filter(|id| !there.contains(id));
         Ok(lacking.fold(write, |write, id| write.put_secret(id, volumes::new_key())))
     }
 
@@ -337,9 +341,7 @@ impl Sessions {
         name: &SessionName,
         write: Write,
     ) -> Result<(), SessionError> {
-        let done = self.store.commit(write).await;
-        self.cache.forget(name.as_str());
-        let Err(error) = done else {
+        let Err(error) = self.store.commit(write).await else {
             return Ok(());
         };
         Err(match error {

@@ -14,10 +14,11 @@ use mse_session::{
 };
 
 use super::Sessions;
+use super::cache::FRESH;
 use super::error::SessionError;
 use super::vault::Vault;
 use crate::audit_log;
-use crate::store::{Refused, SessionHead, SessionState, StoreError, Write};
+use crate::store::{Mark, Refused, SessionHead, SessionState, StoreError, Write};
 use crate::values::{Imports, Values, ValuesError};
 
 /// A session as it is now.
@@ -32,7 +33,7 @@ pub struct Loaded {
     pub missing: Vec<ValuesError>,
     pub(super) vault: Vault,
     pub(super) vault_number: u64,
-    /// It and all sessions that it has something from, each with what it was then.
+    /// It and all sessions that it asks for something, each as it was then.
     seen: Vec<Seen>,
     /// When something changes without anybody's doing.
     changes_at: Option<SystemTime>,
@@ -41,8 +42,8 @@ pub struct Loaded {
 #[derive(Clone, PartialEq, Eq)]
 struct Seen {
     name: String,
-    head: SessionHead,
-    vault_number: u64,
+    /// Empty: there is no such session.
+    mark: Mark,
 }
 
 impl Loaded {
@@ -63,7 +64,9 @@ impl Loaded {
 
     /// Whether it, or something that it imports from, is the session `name`.
     pub(super) fn depends_on(&self, name: &str) -> bool {
-        self.seen.iter().any(|seen| seen.name == name)
+        self.seen
+            .iter()
+            .any(|seen| seen.name == name && !seen.mark.is_empty())
     }
 
     /// What it gives to another session under this name, if it gives it.
@@ -107,38 +110,32 @@ impl Sessions {
         depth: usize,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<Loaded>, SessionError>> + Send + 'a>> {
         Box::pin(async move {
+            self.store.refresh_within(FRESH).await?;
             let now = SystemTime::now();
-            let is_settled =
-                |loaded: &Arc<Loaded>| loaded.changes_at.is_none_or(|changes| now < changes);
-            if let Some(loaded) = self.cache.get(name.as_str()).filter(is_settled) {
+            if let Some(loaded) = self.cache.get(name.as_str())
+                && loaded.changes_at.is_none_or(|changes| now < changes)
+                && self.is_as(&loaded)
+            {
                 return Ok(loaded);
             }
             if depth > MAX_DEPTH {
                 return Err(SessionError::ImportsTooDeep(name.to_string()));
             }
-            let began = self.cache.begin();
-            if let Some(last) = self.cache.last(name.as_str()).filter(is_settled)
-                && self.is_as(&last).await?
-            {
-                self.cache.keep(name.as_str(), &last, &began);
-                return Ok(last);
-            }
             let loaded = Arc::new(self.load_whole(name, depth, now).await?);
-            self.cache.keep(name.as_str(), &loaded, &began);
+            self.cache.keep(name.as_str(), &loaded);
             Ok(loaded)
         })
     }
 
-    /// Whether everything is as it was when this was loaded.
-    async fn is_as(&self, loaded: &Loaded) -> Result<bool, SessionError> {
-        for seen in &loaded.seen {
-            let head = self.store.session(&seen.name).await?;
-            let ids = self.store.secret_ids(&seen.name).await?;
-            if head.as_ref() != Some(&seen.head) || Vault::newest(&ids) != Some(seen.vault_number) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Whether everything is as it was when this was loaded, as far as this process knows.
+    fn is_as(&self, loaded: &Loaded) -> bool {
+        let mut seen = loaded.seen.iter();
+        seen.all(|seen| self.mark(&seen.name) == seen.mark)
+    }
+
+    /// The state of a session and its values.
+    fn mark(&self, name: &str) -> Mark {
+        self.store.mark(name, Vault::CELL)
     }
 
     async fn load_whole(
@@ -167,6 +164,7 @@ impl Sessions {
     ) -> Result<Option<Loaded>, SessionError> {
         let text = name.as_str();
         let unknown = || SessionError::NoSession(name.to_string());
+        let mark = self.mark(text);
         let head = self.store.session(text).await?.ok_or_else(unknown)?;
         let broken = |what: &str| SessionError::Broken(name.to_string(), what.to_owned());
         let version = self
@@ -175,14 +173,16 @@ impl Sessions {
             .await?
             .ok_or_else(|| broken("its current version is missing"))?;
         let session = parse(name, &version.text)?;
-        let ids = self.store.secret_ids(text).await?;
+        let ids = self.store.known_secret_ids(text)?;
         let number = Vault::newest(&ids).ok_or_else(|| broken("it has no values"))?;
         let Some(bytes) = self.store.secret(&Vault::id(text, number)).await? else {
             return Ok(None);
         };
         let vault = Vault::from_bytes(&bytes)
             .ok_or_else(|| broken("its values were written by another version of MSE"))?;
-        if vault.made_for.0 != head.hash.0 {
+        // Each part is as it was known when it was read: so they belong together if nothing became
+        // known in between.
+        if self.mark(text) != mark || vault.made_for.0 != head.hash.0 {
             return Ok(None);
         }
         self.refresh.note(name, vault.refresh_at());
@@ -208,8 +208,7 @@ impl Sessions {
             .min();
         let mut seen = vec![Seen {
             name: text.to_owned(),
-            head: head.clone(),
-            vault_number: number,
+            mark,
         }];
         seen.extend(imports.seen);
         Ok(Some(Loaded {
@@ -280,9 +279,7 @@ impl Sessions {
         let write = write
             .put_secret(Vault::id(name, number + 1), vault.to_bytes())
             .remove_secret(Vault::id(name, number));
-        let done = self.store.commit(write).await;
-        self.cache.forget(name);
-        done?;
+        self.store.commit(write).await?;
         Ok(())
     }
 
@@ -329,9 +326,18 @@ impl Sessions {
         if from.cas.is_some() || from.session.session == session.name {
             return Ok(None);
         }
+        let name = from.session.session.as_str();
+        let mark = self.mark(name);
         let exporter = match self.load_at(&from.session.session, depth + 1).await {
             Ok(exporter) => exporter,
-            Err(SessionError::NoSession(_)) => return Ok(None),
+            Err(SessionError::NoSession(_)) => {
+                // Until it is there.
+                if seen.insert(name.to_owned()) {
+                    let name = name.to_owned();
+                    gathered.seen.push(Seen { name, mark });
+                }
+                return Ok(None);
+            }
             // The first of the circle goes without: whoever may mend it has to be able to load it.
             Err(SessionError::ImportsTooDeep(_)) if depth == 0 => {
                 gathered.is_circular = true;

@@ -22,7 +22,7 @@ use super::vault::Vault;
 use super::*;
 use crate::audit_log::MerkleLog;
 use crate::keys::RootKey;
-use crate::store::{Location, Write};
+use crate::store::{Freshness, Location, Write};
 
 const OWNER: KeyHash = KeyHash([1; 32]);
 const ALICE: KeyHash = KeyHash([2; 32]);
@@ -30,23 +30,31 @@ const ALICE: KeyHash = KeyHash([2; 32]);
 struct Cas {
     sessions: Arc<Sessions>,
     encryption: PublicKey,
-    _folder: TempDir,
+    root: RootKey,
+    folder: TempDir,
 }
 
 impl Cas {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let audit = MerkleLog::new(SigningKey::generate(Algorithm::Ed25519));
-        let location = Location::Sqlite(folder.path().join("store"));
-        let store = Store::create(&location, &RootKey::generate(), audit, None)
+        let root = RootKey::generate();
+        let store = Store::create(&location(&folder), &root, audit_log(), None)
             .await
             .unwrap();
         let encryption = KeyPair::generate();
         Self {
             encryption: encryption.public(),
             sessions: Arc::new(Sessions::new(store, encryption, OWNER)),
-            _folder: folder,
+            root,
+            folder,
         }
+    }
+
+    /// Another process with the same store.
+    async fn replica(&self) -> Sessions {
+        let (location, found) = (location(&self.folder), Freshness::AsFound(None));
+        let store = Store::open(&location, &self.root, audit_log(), found).await;
+        Sessions::new(store.unwrap(), KeyPair::generate(), OWNER)
     }
 
     async fn put(&self, text: &str, who: &Asker) -> Result<Stored, SessionError> {
@@ -75,6 +83,15 @@ impl Cas {
             .map(|leaf| Entry::from_canonical(leaf).unwrap())
             .collect()
     }
+}
+
+fn location(folder: &TempDir) -> Location {
+    Location::Sqlite(folder.path().join("store"))
+}
+
+/// All replicas sign with the same key.
+fn audit_log() -> Arc<MerkleLog> {
+    MerkleLog::new(SigningKey::ed25519_of_seed(&[7; 32]))
 }
 
 fn asker(key: KeyHash) -> Asker {
@@ -675,15 +692,39 @@ async fn a_proposal_lapses() {
 #[tokio::test]
 async fn another_replicas_change_shows_after_a_moment() {
     let cas = Cas::new().await;
-    let first = cas.stored(&session("a", "")).await;
-    let other = Sessions::new(cas.sessions.store().clone(), KeyPair::generate(), OWNER);
+    let exporter = "secrets:\n- {name: p, kind: ascii, size: 9, export: {session: b}}\n";
+    let first = cas.stored(&session("a", exporter)).await;
+    let import = "secrets:\n- {name: q, import: {session: a, secret: p}}\n";
+    cas.stored(&session("b", import)).await;
+    let other = cas.replica().await;
     assert!(!other.load(&name("a")).await.unwrap().is_revoked());
+    let importing = other.load(&name("b")).await.unwrap();
+    assert!(importing.missing.is_empty());
     cas.sessions
         .revoke(&name("a"), first.hash, &owner())
         .await
         .unwrap();
     tokio::time::sleep(FRESH).await;
     assert!(other.load(&name("a")).await.unwrap().is_revoked());
-    let write = Write::new().put_setting("unrelated", vec![1].into());
-    cas.sessions.store().commit(write).await.unwrap();
+    let importing = other.load(&name("b")).await.unwrap();
+    assert_eq!(importing.missing.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_changed_here_shows_at_once_and_what_is_not_is_not_read_again() {
+    let cas = Cas::new().await;
+    let secret = "secrets:\n- {name: p, kind: ascii, size: 9}\n";
+    cas.stored(&session("a", secret)).await;
+    cas.stored(&session("b", secret)).await;
+    let load = async |which: &str| cas.sessions.load(&name(which)).await.unwrap();
+    let (a, b) = (load("a").await, load("b").await);
+    let rotation = Rotation {
+        session: "a".into(),
+        secret: "p".into(),
+        grace: 0,
+    };
+    cas.sessions.rotate(&rotation, &owner()).await.unwrap();
+    assert_eq!(load("a").await.vault_number, a.vault_number + 1);
+    tokio::time::sleep(FRESH).await;
+    assert!(Arc::ptr_eq(&load("b").await, &b));
 }

@@ -106,11 +106,14 @@ impl Fetch {
 }
 
 impl Vault {
-    /// Under which name the store has it; no secret of a session has this name.
+    /// Under which name the store has it: no secret of a session has this name.
+    pub(super) const CELL: &str = "/values";
+
+    /// Which of the store's secrets it is.
     pub(super) fn id(session: &str, number: u64) -> SecretId {
         SecretId {
             session: session.to_owned(),
-            name: CELL.to_owned(),
+            name: Self::CELL.to_owned(),
             version: number,
         }
     }
@@ -118,7 +121,7 @@ impl Vault {
     /// The number of the newest among what the store has of a session.
     pub(super) fn newest(ids: &[SecretId]) -> Option<u64> {
         ids.iter()
-            .filter(|id| id.name == CELL)
+            .filter(|id| id.name == Self::CELL)
             .map(|id| id.version)
             .max()
     }
@@ -212,8 +215,6 @@ impl Vault {
         })
     }
 }
-
-const CELL: &str = "/values";
 
 fn field(bytes: &mut Zeroizing<Vec<u8>>, content: &[u8]) {
     let length = u32::try_from(content.len()).unwrap_or(u32::MAX);

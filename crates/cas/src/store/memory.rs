@@ -22,6 +22,18 @@ pub(super) struct Memory {
     heads: BTreeMap<u64, Digest>,
 }
 
+/// The state of some cells: as long as two of the same cells are equal, none of them was changed in
+/// between. No two values that were ever written have the same stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(Vec<Stamp>);
+
+impl Mark {
+    /// Whether there were no such cells.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What a row of the database is, compared with what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -140,6 +152,12 @@ impl Memory {
             .range((Bound::Included(prefix), Bound::Unbounded))
             .map(|(id, _)| id)
             .take_while(|id| id.kind == prefix.kind && id.key.starts_with(&prefix.key))
+    }
+
+    /// The state of all cells under these prefixes.
+    pub(super) fn mark(&self, prefixes: &[CellId]) -> Mark {
+        let ids = prefixes.iter().flat_map(|prefix| self.ids(prefix));
+        Mark(ids.filter_map(|id| self.stamp(id).copied()).collect())
     }
 
     /// The cells of a kind that may be forgotten at `now`, at most `limit`.

@@ -37,7 +37,8 @@ mod witness;
 mod write;
 mod writer;
 
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use mse_crypto::Digest;
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +50,7 @@ pub use cell::Kind;
 pub use chain::{Position, StoreId};
 pub use error::StoreError;
 pub use location::{InvalidLocation, Location};
+pub use memory::Mark;
 pub use open::Freshness;
 pub use records::{
     Approval, MAX_VALUE, NewVersion, Proposal, SecretId, SessionHead, SessionState, SessionVersion,
@@ -60,7 +62,7 @@ pub use witness::Witness;
 pub use write::{FORGET_AT_ONCE, MAX_NAME, MAX_OPERATIONS, MAX_WRITE, Write};
 pub use writer::Committed;
 
-use cell::Seals;
+use cell::{CellId, Seals};
 use chain::{ChainRow, Change};
 use database::Database;
 use memory::Memory;
@@ -112,10 +114,36 @@ impl Store {
 
     /// Looks at the chain, and takes in what other replicas wrote.
     pub async fn refresh(&self) -> Result<Position, StoreError> {
+        let began = Instant::now();
         let floor = self.shared.position().sequence;
         let (chain, _) = self.shared.database.read_cell(&audit::tail()).await?;
         self.shared.follow(&chain, floor).await?;
+        self.shared.looked.note(began);
         Ok(self.position())
+    }
+
+    /// As [`Store::refresh`], unless somebody did so less than `age` ago.
+    pub async fn refresh_within(&self, age: Duration) -> Result<(), StoreError> {
+        let looked = &self.shared.looked;
+        if looked.is_within(age) {
+            return Ok(());
+        }
+        // Of many who ask at once, one looks.
+        let _turn = looked.turn.lock().await;
+        if !looked.is_within(age) {
+            self.refresh().await?;
+        }
+        Ok(())
+    }
+
+    /// The state of a session and of the secrets `secret` of it, in all their versions, as far as
+    /// this process knows: it reads nothing. What this process wrote it knows at once, what others
+    /// wrote since the last [`Store::refresh`].
+    pub fn mark(&self, session: &str, secret: &str) -> Mark {
+        self.shared.memory().mark(&[
+            ids::session(session),
+            CellId::new(Kind::Secret, &[session, secret], &[]),
+        ])
     }
 
     /// Waits for the writes that are queued, lets the witness know, and closes the database. What
@@ -149,6 +177,27 @@ struct Shared {
     witness: Option<Witness>,
     audit: Arc<dyn AuditLog>,
     closing: tokio::sync::Notify,
+    looked: Looked,
+}
+
+/// When the chain was looked at last.
+#[derive(Default)]
+struct Looked {
+    at: Mutex<Option<Instant>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Looked {
+    /// Somebody has looked, and began at this time.
+    fn note(&self, began: Instant) {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = (*at).max(Some(began));
+    }
+
+    fn is_within(&self, age: Duration) -> bool {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < age)
+    }
 }
 
 impl Shared {

@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::location::Location;
 use super::memory::Memory;
 use super::witness::Witness;
-use super::{Shared, Store, check_seen, verify, writer};
+use super::{Looked, Shared, Store, check_seen, verify, writer};
 use crate::keys::RootKey;
 
 /// What has to show that a store is not an old copy of itself.
@@ -74,6 +74,7 @@ impl Store {
             witness,
             audit,
             closing: tokio::sync::Notify::new(),
+            looked: Looked::default(),
         };
         shared.remember(position).await?;
         Ok(Self::start(shared))
@@ -139,6 +140,7 @@ impl Store {
             witness,
             audit,
             closing: tokio::sync::Notify::new(),
+            looked: Looked::default(),
         };
         shared.remember(position).await?;
         Ok(Self::start(shared))

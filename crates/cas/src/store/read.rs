@@ -68,6 +68,11 @@ impl Store {
     /// The names and versions of a session's secrets, without the values.
     pub async fn secret_ids(&self, session: &str) -> Result<Vec<SecretId>, StoreError> {
         self.refresh().await?;
+        self.known_secret_ids(session)
+    }
+
+    /// As [`Store::secret_ids`], as far as this process knows: it reads nothing.
+    pub fn known_secret_ids(&self, session: &str) -> Result<Vec<SecretId>, StoreError> {
         let prefix = CellId::new(Kind::Secret, &[session], &[]);
         let memory = self.shared.memory();
         memory

@@ -214,9 +214,7 @@ async fn attempt_once(
     }
 
     transaction.put_cells(&cells).await?;
-    for id in &removed {
-        transaction.remove_cell(id).await?;
-    }
+    transaction.remove_cells(&removed).await?;
     let history = HistoryRow::seal(&shared.seals, position, &change);
     transaction.add_history(&history).await?;
     let row = ChainRow::seal(&shared.seals, chain.store, chain.key, position, moved);

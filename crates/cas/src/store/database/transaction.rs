@@ -1,7 +1,7 @@
 //! What happens within one transaction.
 
 use futures_util::TryStreamExt;
-use sqlx::{Postgres, Sqlite};
+use sqlx::{Database, Encode, Postgres, QueryBuilder, Sqlite, Type};
 
 use super::rows::{
     CellTuple, ChainTuple, HistoryTuple, SELECT_CHAIN, chain_row, history_row, sealed_cell, to_sql,
@@ -127,16 +127,12 @@ impl Transaction {
         let mut rows: Vec<CellTuple> = Vec::with_capacity(ids.len());
         match self {
             Self::Sqlite(transaction) => {
-                for id in ids {
-                    let row = sqlx::query_as(
-                        "SELECT kind, key, sequence, expires, sealed FROM cell
-                         WHERE kind = $1 AND key = $2",
-                    )
-                    .bind(id.kind.number())
-                    .bind(&id.key)
-                    .fetch_optional(&mut **transaction)
-                    .await?;
-                    rows.extend::<Option<CellTuple>>(row);
+                for ids in chunks(ids) {
+                    let mut query = QueryBuilder::new(
+                        "SELECT kind, key, sequence, expires, sealed FROM cell WHERE ",
+                    );
+                    push_ids(&mut query, ids);
+                    rows.extend(query.build_query_as().fetch_all(&mut **transaction).await?);
                 }
             }
             Self::Postgres(transaction) => {
@@ -167,20 +163,23 @@ impl Transaction {
             .collect::<Result<Vec<_>, _>>()?;
         match self {
             Self::Sqlite(transaction) => {
-                for (cell, sequence) in cells.iter().zip(sequences) {
-                    sqlx::query(
-                        "INSERT INTO cell (kind, key, sequence, expires, sealed)
-                         VALUES ($1, $2, $3, $4, $5)
-                         ON CONFLICT (kind, key) DO UPDATE SET sequence = excluded.sequence,
-                             expires = excluded.expires, sealed = excluded.sealed",
-                    )
-                    .bind(cell.id.kind.number())
-                    .bind(&cell.id.key)
-                    .bind(sequence)
-                    .bind(cell.stamp.expires)
-                    .bind(&cell.sealed)
-                    .execute(&mut **transaction)
-                    .await?;
+                let rows: Vec<_> = cells.iter().zip(sequences).collect();
+                for rows in chunks(&rows) {
+                    let mut query = QueryBuilder::new(
+                        "INSERT INTO cell (kind, key, sequence, expires, sealed) ",
+                    );
+                    query.push_values(rows, |mut row, (cell, sequence)| {
+                        row.push_bind(cell.id.kind.number())
+                            .push_bind(&cell.id.key)
+                            .push_bind(*sequence)
+                            .push_bind(cell.stamp.expires)
+                            .push_bind(&cell.sealed);
+                    });
+                    query.push(
+                        " ON CONFLICT (kind, key) DO UPDATE SET sequence = excluded.sequence,
+                         expires = excluded.expires, sealed = excluded.sealed",
+                    );
+                    query.build().execute(&mut **transaction).await?;
                 }
             }
             Self::Postgres(transaction) => {
@@ -206,13 +205,19 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes a cell.
-    pub(in crate::store) async fn remove_cell(&mut self, id: &CellId) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM cell WHERE kind = $1 AND key = $2";
-        on_each!(self, transaction => {
-            let query = sqlx::query(SQL).bind(id.kind.number()).bind(&id.key);
-            query.execute(&mut **transaction).await?;
-        });
+    /// Removes cells.
+    pub(in crate::store) async fn remove_cells(
+        &mut self,
+        ids: &[CellId],
+    ) -> Result<(), StoreError> {
+        let ids: Vec<&CellId> = ids.iter().collect();
+        for ids in chunks(&ids) {
+            on_each!(self, transaction => {
+                let mut query = QueryBuilder::new("DELETE FROM cell WHERE ");
+                push_ids(&mut query, ids);
+                query.build().execute(&mut **transaction).await?;
+            });
+        }
         Ok(())
     }
 
@@ -248,5 +253,51 @@ impl Transaction {
     /// Makes it all lasting.
     pub(in crate::store) async fn commit(self) -> Result<(), sqlx::Error> {
         on_each!(self, transaction => transaction.commit().await)
+    }
+}
+
+/// Pieces for one statement each: with SQLite, a statement is a hop to another thread and back. They
+/// are of few sizes, so that each statement is prepared once.
+fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
+        let (chunk, left) = rest.split_at(size);
+        rest = left;
+        Some(chunk)
+    })
+}
+
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// That a cell is one of these. SQLite looks each of them up; a list of rows it would compare with
+/// every cell that there is.
+fn push_ids<'a, DB>(query: &mut QueryBuilder<DB>, ids: &[&'a CellId])
+where
+    DB: Database,
+    i64: Encode<'a, DB> + Type<DB>,
+    &'a Vec<u8>: Encode<'a, DB> + Type<DB>,
+{
+    for (at, id) in ids.iter().enumerate() {
+        query.push(if at == 0 { "(kind = " } else { " OR (kind = " });
+        query.push_bind(id.kind.number());
+        query.push(" AND key = ");
+        query.push_bind(&id.key);
+        query.push(")");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_all_of_it_in_order_and_of_few_sizes() {
+        for length in [0, 1, 3, 4, 63, 64, 65, 200] {
+            let all: Vec<usize> = (0..length).collect();
+            let cut: Vec<&[usize]> = chunks(&all).collect();
+            assert_eq!(cut.concat(), all);
+            assert!(cut.iter().all(|chunk| SIZES.contains(&chunk.len())));
+            assert!(cut.len() <= length / 64 + 9);
+        }
     }
 }

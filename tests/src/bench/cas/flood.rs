@@ -1,0 +1,247 @@
+//! Strangers who open connections and say nothing, and the honest clients beside them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use mse_workload::CasKey;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustls::ClientConnection;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::load::{Load, drive};
+use super::releases::{Releasing, Renewing};
+use super::side::Side;
+use super::wire::{Server, server_name};
+use crate::bench::process::resident;
+use crate::bench::report::{Goal, Measured, Unit};
+use crate::bench::{Bench, say};
+
+pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
+    let strangers = bench.effort.choose(100_000, 3_000);
+    let duration = Duration::from_secs(bench.effort.choose(20, 3));
+    let side = Side::start(SESSIONS).await?;
+    // What a crowd within the bounds takes is there before the flood is measured.
+    let honest = |duration| honest(&side, duration);
+    honest(duration / 4).await?;
+    let before_memory = resident(side.pid())?;
+    let before = honest(duration).await?;
+    let crowd = Crowd::come(&side, 0, SEATS).await?;
+    let full_memory = resident(side.pid())?;
+    let full = honest(duration).await?;
+    crowd.go().await?;
+    say(format!("flood: {strangers} strangers come"));
+    let flood = tokio::spawn({
+        let side = Arc::clone(&side);
+        async move { Crowd::come(&side, SEATS, strangers).await }
+    });
+    let opening = Duration::from_secs_f64(seconds(strangers)).max(duration / 2);
+    let during = honest(opening.mul_f64(0.8)).await?;
+    let during_memory = resident(side.pid())?;
+    let held = flood.await??;
+    let held_memory = resident(side.pid())?;
+    let while_held = honest(duration).await?;
+    held.go().await?;
+    let after = honest(duration).await?;
+    let after_memory = resident(side.pid())?;
+
+    let memory = |what: &str, ours: u64, goal| Measured {
+        what: format!("{what}: memory (RSS)"),
+        unit: Unit::Mebibytes,
+        ours: vec![mebibytes(ours)],
+        theirs: vec![mebibytes(full_memory)],
+        goal,
+    };
+    let mut rows = vec![
+        memory(
+            "Before anybody came; theirs: 1024 strangers",
+            before_memory,
+            None,
+        ),
+        memory(
+            &format!("While {strangers} strangers come; theirs: 1024"),
+            during_memory,
+            Some(Goal::More(5.0)),
+        ),
+        memory(
+            &format!("{strangers} strangers hold on; theirs: 1024"),
+            held_memory,
+            Some(Goal::More(5.0)),
+        ),
+        memory("They have gone; theirs: 1024 strangers", after_memory, None),
+    ];
+    let stages = [
+        ("1024 strangers", full, None),
+        ("While they come", during, None),
+        ("They hold on", while_held, Some(Goal::More(2.0))),
+        ("They have gone", after, None),
+    ];
+    for (stage, (releases, renewals), goal) in stages {
+        for (what, load, calm) in [
+            ("release", releases, &before.0),
+            ("release in a session", renewals, &before.1),
+        ] {
+            rows.push(Measured {
+                what: format!("{stage}: honest p99, {what}; theirs: before"),
+                unit: Unit::Milliseconds,
+                ours: vec![load.percentile(99)],
+                theirs: vec![calm.percentile(99)],
+                goal,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Services that are released to at a pace, and others that ask again.
+async fn honest(side: &Arc<Side>, duration: Duration) -> anyhow::Result<(Load, Load)> {
+    let pace = Some(Duration::from_millis(50));
+    let releases = drive::<Releasing>(side, 4, duration, pace);
+    let renewals = drive::<Renewing>(side, 4, duration, pace);
+    tokio::try_join!(releases, renewals)
+}
+
+/// Processes that hold connections until this is dropped: no process may have so many.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    /// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
+    async fn come(side: &Side, from: usize, count: usize) -> anyhow::Result<Self> {
+        let parts = count.div_ceil(PER_PROCESS);
+        let mut children = Vec::with_capacity(parts);
+        for part in 0..parts {
+            let own = count / parts + usize::from(part < count % parts);
+            let mut command = Command::new(std::env::current_exe()?);
+            command
+                .arg("strangers")
+                .arg(side.address())
+                .arg(side.key().to_string())
+                .arg((from + part * PER_PROCESS).to_string())
+                .arg(own.to_string())
+                .arg(parts.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true);
+            children.push(command.spawn()?);
+        }
+        for child in &mut children {
+            let output = child.stdout.take().context("a stranger has no output")?;
+            let line = BufReader::new(output).lines().next_line().await?;
+            ensure!(line.as_deref() == Some(HELD), "strangers could not connect");
+        }
+        Ok(Self(children))
+    }
+
+    /// Closes all connections.
+    async fn go(mut self) -> anyhow::Result<()> {
+        for child in &mut self.0 {
+            drop(child.stdin.take());
+            child.wait().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a process of [`Crowd`] does: opens `count` connections, says so, and holds them until its
+/// standard input ends. `processes` share the rate.
+pub async fn hold(
+    address: &str,
+    key: CasKey,
+    from: usize,
+    count: usize,
+    processes: usize,
+) -> anyhow::Result<()> {
+    raise_limit(count)?;
+    let server = Arc::new(Server::new(address, key)?);
+    let (began, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..OPENERS / processes.clamp(1, OPENERS) {
+        let (server, next) = (Arc::clone(&server), Arc::clone(&next));
+        tasks.spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return anyhow::Ok(held);
+                }
+                let turn = Duration::from_secs_f64(seconds(number * processes));
+                sleep_until(began + turn).await;
+                held.push(stranger(&server, from + number).await?);
+            }
+        });
+    }
+    let mut held = Vec::with_capacity(count);
+    while let Some(done) = tasks.join_next().await {
+        held.extend(done??);
+    }
+    println!("{HELD}");
+    let end = || std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    tokio::task::spawn_blocking(end).await??;
+    drop(held);
+    Ok(())
+}
+
+/// One who stops before the handshake, in it, or after it.
+async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
+    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + number % SOURCES)?);
+    let reached = timeout(PATIENCE, server.reach_from(IpAddr::V4(source)));
+    let mut stream = reached.await?.context("a stranger cannot connect")?;
+    match number % 3 {
+        0 => Ok(stream),
+        1 => {
+            let mut hello = Vec::new();
+            ClientConnection::new(Arc::clone(server.tls()), server_name())?
+                .write_tls(&mut hello)?;
+            stream.write_all(&hello[..hello.len() / 2]).await?;
+            Ok(stream)
+        }
+        _ => {
+            let wire = timeout(PATIENCE, server.shake_hands(stream)).await?;
+            let wire = wire.context("a stranger is not let in")?;
+            Ok(wire.stall().await?)
+        }
+    }
+}
+
+/// The process may hold so many connections, and some more.
+fn raise_limit(connections: usize) -> anyhow::Result<()> {
+    let wanted = u64::try_from(connections)? + 500;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(
+        wanted <= most,
+        "a process may have only {most} files open, and {wanted} are needed: `ulimit -Hn {wanted}`"
+    );
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, wanted, most)?)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn seconds(connections: usize) -> f64 {
+    connections as f64 / RATE
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// New connections in a second.
+const RATE: f64 = 2_000.0;
+/// As many at once, in all processes together.
+const OPENERS: usize = 64;
+/// Connections of one process: the limit of files is 20,000 on many machines.
+const PER_PROCESS: usize = 15_000;
+/// What a process says when it has opened all of its connections.
+const HELD: &str = "held";
+/// Addresses that they come from: each has some 28,000 ports.
+const SOURCES: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many connections the CAS has at once.
+const SEATS: usize = 1024;
+const SESSIONS: usize = 100;
