@@ -298,6 +298,8 @@ pub struct ProposalList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretList {
+    /// Hash of the session's current version, hex.
+    pub session_hash: String,
     /// In the order of the session.
     pub secrets: Vec<SecretLine>,
 }

@@ -15,6 +15,11 @@ pub struct Binding {
     pub owner: VerifyingKey,
     /// The full name of the session, or the app's id.
     pub session: String,
+    /// The hash of the session's version: a secret that is taken out and put in again has its first
+    /// version anew, and what was made for the one before is not taken for it.
+    pub session_hash: [u8; 32],
+    /// For how many seconds the value before stays accepted.
+    pub grace: u64,
     /// The name of the secret.
     pub secret: String,
     /// The version that it becomes: the current one and 1. A value that was taken once is thereby
@@ -98,6 +103,8 @@ impl Binding {
             &[
                 &self.owner.to_spki(),
                 self.session.as_bytes(),
+                &self.session_hash,
+                &self.grace.to_be_bytes(),
                 self.secret.as_bytes(),
                 &self.version.to_be_bytes(),
             ],
@@ -152,6 +159,8 @@ mod tests {
         let binding = Binding {
             owner: owner.public(),
             session: "shop/db".to_owned(),
+            session_hash: [7; 32],
+            grace: 60,
             secret: "password".to_owned(),
             version: 3,
         };

@@ -6,6 +6,9 @@ use mse_session::{SecretName, SessionHash, SessionName};
 
 use crate::store::Position;
 
+/// No request has more.
+const MAX_PARAMETERS: usize = 16;
+
 /// The parameters behind the `?`, decoded. Each stands once.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -13,6 +16,9 @@ impl Query {
     pub(super) fn of(query: Option<&str>) -> Result<Self, CasError> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if pairs.len() >= MAX_PARAMETERS {
+                return Err(malformed(&name, &value, "is one parameter too many"));
+            }
             if pairs.iter().any(|(one, _)| *one == name) {
                 return Err(malformed(&name, &value, "stands twice"));
             }

@@ -20,6 +20,8 @@ struct Line {
     next: u64,
     /// By number: the longest silent first.
     waiting: BTreeMap<u64, AbortHandle>,
+    /// How many are being answered: they are not in the line.
+    answered: usize,
     /// How many had to go.
     evicted: u64,
 }
@@ -34,27 +36,27 @@ impl Crowd {
     }
 
     /// A seat for the connection whose task `connection` ends; if there is none, somebody else's
-    /// connection is ended for it.
-    pub fn enter(self: &Arc<Self>, connection: AbortHandle) -> Seat {
+    /// connection is ended for it. `None` if all are being answered: nobody is cut off in that.
+    pub fn enter(self: &Arc<Self>, connection: AbortHandle) -> Option<Seat> {
         let mut line = self.line();
-        if line.waiting.len() >= self.capacity
-            && let Some((_, silent)) = line.waiting.pop_first()
-        {
+        if line.waiting.len() + line.answered >= self.capacity {
+            let (_, silent) = line.waiting.pop_first()?;
             silent.abort();
             line.evicted += 1;
         }
         let number = line.take_number();
         line.waiting.insert(number, connection);
         drop(line);
-        Seat {
+        Some(Seat {
             crowd: Arc::clone(self),
             number: Mutex::new(number),
-        }
+        })
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.line().waiting.len()
+        let line = self.line();
+        line.waiting.len() + line.answered
     }
 
     /// Whether there is nobody.
@@ -98,6 +100,41 @@ impl Seat {
     }
 }
 
+/// As long as a connection is being answered, it does not have to go.
+pub struct Answering<'a> {
+    seat: &'a Seat,
+    connection: Option<AbortHandle>,
+}
+
+impl Seat {
+    /// The connection's request is whole, and is answered until the guard is dropped.
+    pub fn answering(&self) -> Answering<'_> {
+        let number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.crowd.line();
+        // One that has to go meanwhile does not come back.
+        let connection = line.waiting.remove(&number);
+        line.answered += usize::from(connection.is_some());
+        Answering {
+            seat: self,
+            connection,
+        }
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let seat = self.seat;
+        let mut number = seat.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = seat.crowd.line();
+        line.answered -= 1;
+        *number = line.take_number();
+        line.waiting.insert(*number, connection);
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let number = *self.number.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,12 +153,32 @@ mod tests {
     /// A connection that stays silent.
     fn silent(crowd: &Arc<Crowd>) -> (JoinHandle<()>, Arc<Seat>) {
         let task = tokio::spawn(pending::<()>());
-        let seat = Arc::new(crowd.enter(task.abort_handle()));
+        let seat = Arc::new(crowd.enter(task.abort_handle()).expect("a seat"));
         (task, seat)
     }
 
     async fn had_to_go(task: JoinHandle<()>) -> bool {
         task.await.is_err_and(|error| error.is_cancelled())
+    }
+
+    #[tokio::test]
+    async fn who_is_being_answered_does_not_have_to_go() {
+        let crowd = Crowd::new(2);
+        let (first, answered) = silent(&crowd);
+        let (second, gone) = silent(&crowd);
+        let answering = answered.answering();
+        let (third, also) = silent(&crowd);
+        assert!(second.await.unwrap_err().is_cancelled());
+        assert!(!first.is_finished());
+        drop(gone);
+        let _both = also.answering();
+        let refused = tokio::spawn(pending::<()>());
+        assert!(crowd.enter(refused.abort_handle()).is_none());
+        assert_eq!(crowd.len(), 2);
+        drop(answering);
+        assert!(crowd.enter(refused.abort_handle()).is_some());
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert!(!third.is_finished());
     }
 
     #[tokio::test]

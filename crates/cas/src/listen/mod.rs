@@ -85,8 +85,10 @@ pub async fn serve<S: Service>(
                 serve_connection(stream, acceptor, Arc::new(seat), service, large).await;
             }
         });
-        // A task that has ended already has nobody to give a seat to.
-        let _ = give_seat.send(crowd.enter(task.abort_handle()));
+        // A task that has ended already has nobody to give a seat to; one that gets none ends.
+        if let Some(seat) = crowd.enter(task.abort_handle()) {
+            let _ = give_seat.send(seat);
+        }
     }
 }
 
@@ -120,8 +122,17 @@ async fn serve_connection<S: Service>(
         );
         async move {
             seat.spoke();
-            let answer = match whole(request, service.max_body(), &large).await {
-                Ok(request) => service.answer(request, &channel).await,
+            // Places for large bodies are for who shows a key.
+            let limit = if channel.client.is_some() {
+                service.max_body()
+            } else {
+                service.max_body().min(SMALL)
+            };
+            let answer = match whole(request, limit, &large).await {
+                Ok(request) => {
+                    let _answering = seat.answering();
+                    service.answer(request, &channel).await
+                }
                 Err(status) => plain(status),
             };
             seat.spoke();

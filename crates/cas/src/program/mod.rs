@@ -40,6 +40,7 @@ use mse_workload::launch::{CasLaunch, CasStart, Phase};
 use mse_workload::{CasWorkload, InvalidCasWorkload};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use self::attestation::Attestation;
@@ -171,10 +172,15 @@ async fn live(
 /// What has to be done now and then.
 async fn upkeep(sessions: Arc<Sessions>) -> Infallible {
     let mut ticks: u64 = 0;
+    let mut refreshing: Option<JoinHandle<()>> = None;
     loop {
         tokio::time::sleep(UPKEEP).await;
         ticks += 1;
-        sessions.refresh_due().await;
+        // A slow store outside must not keep the rest from being done.
+        if refreshing.as_ref().is_none_or(JoinHandle::is_finished) {
+            let sessions = Arc::clone(&sessions);
+            refreshing = Some(tokio::spawn(async move { sessions.refresh_due().await }));
+        }
         if ticks.is_multiple_of(FORGET)
             && let Err(error) = sessions.forget_expired().await
         {

@@ -118,6 +118,32 @@ impl Requirements {
         }
     }
 
+    /// What is tolerated at `now`, for comparison: two appraisals with the same terms tolerated the
+    /// same.
+    pub fn terms(&self, now: SystemTime) -> String {
+        let mut terms: Vec<String> = self
+            .settings
+            .tolerate
+            .iter()
+            .filter_map(OrReference::given)
+            .filter(|tolerance| is_in_force(tolerance.terms.as_ref(), now))
+            .map(|tolerance| format!("{:?}", tolerance.what))
+            .collect();
+        match &self.settings.ignore_advisories {
+            Advisories::All(one) if is_in_force(one.as_ref(), now) => terms.push("*".into()),
+            Advisories::All(_) => {}
+            Advisories::Listed(listed) => terms.extend(
+                listed
+                    .iter()
+                    .filter_map(OrReference::given)
+                    .filter(|advisory| is_in_force(advisory.terms.as_ref(), now))
+                    .map(|advisory| advisory.id.clone()),
+            ),
+        }
+        terms.sort();
+        terms.join(" ")
+    }
+
     /// Whether one of the rules admits the program that was proven.
     pub fn admit(&self, proven: &Proven) -> Result<(), NotAdmitted> {
         if self.rules.iter().any(|rule| admits(rule, proven)) {

@@ -9,6 +9,7 @@ use data_encoding::BASE32_NOPAD;
 use jiff::Timestamp;
 use mse_attest::{Appraisal, Collateral, ReferenceValues, Refusal, TrustAnchor, Verifier};
 use mse_audit::entry::{Event, Measurement};
+use mse_crypto::digest::Hasher;
 use mse_crypto::hpke::PublicKey;
 use mse_crypto::totp::{STEP, SharedSecret};
 use mse_crypto::{Digest, Zeroizing};
@@ -44,6 +45,8 @@ pub struct Desk<C> {
     verifier: Verifier,
     simulated: Vec<TrustAnchor>,
     refusals: Limiter,
+    /// Tries of one-time passwords, by their secret.
+    passwords: Limiter,
     renew_every: Duration,
 }
 
@@ -63,6 +66,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             verifier: Verifier::new(mse_attest::Policy::strict()),
             simulated,
             refusals: Limiter::new(),
+            passwords: Limiter::new(),
             renew_every: RENEW_EVERY,
         }
     }
@@ -81,12 +85,16 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
         asked: &Asked,
         channel: &ChannelBinding,
     ) -> Result<SealedRelease, ReleaseRefusal> {
+        let loaded = self.session(&asked.target).await?;
+        requirements(&loaded, service(&loaded, &asked.target)?)?;
+        let found = self.collateral(asked).await?;
+        // Collateral may have taken its time: what counts is the session as it is after that.
         let now = SystemTime::now();
         let loaded = self.session(&asked.target).await?;
         let service = service(&loaded, &asked.target)?;
         let requirements = requirements(&loaded, service)?;
         prove_token(&loaded, asked, channel)?;
-        let appraisal = self.appraise(&requirements, asked, channel, now).await?;
+        let appraisal = self.appraise(&requirements, asked, &found, channel, now)?;
         let proven = Proven::of(&appraisal).ok_or_else(|| {
             refusal(
                 RefusalCode::Attestation,
@@ -101,7 +109,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
                 message: error.to_string(),
                 check: Some("program".into()),
             })?;
-        let used = one_time_password(&loaded, service, asked, now)?;
+        let used = one_time_password(&self.passwords, &loaded, service, asked, now)?;
         let sealed = self
             .seal(
                 &loaded,
@@ -111,6 +119,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
                     x25519: asked.x25519.0,
                     proven: proven.clone(),
                     attested_at: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+                    terms: terms(&loaded, &requirements, now)?,
                 },
                 channel,
                 now,
@@ -136,18 +145,16 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             ));
         }
         if let Some(missing) = loaded.missing.first() {
-            return Err(refusal(RefusalCode::Unavailable, missing.to_string()));
+            tracing::warn!(session = %name, %missing, "a session cannot be released");
+            return Err(refusal(
+                RefusalCode::Unavailable,
+                "the session imports something that it is not given any more; its author sees what when storing it again".into(),
+            ));
         }
         Ok(loaded)
     }
 
-    async fn appraise(
-        &self,
-        requirements: &Requirements,
-        asked: &Asked,
-        channel: &ChannelBinding,
-        now: SystemTime,
-    ) -> Result<Appraisal, ReleaseRefusal> {
+    async fn collateral(&self, asked: &Asked) -> Result<Collateral, ReleaseRefusal> {
         let mut collateral = self
             .collateral
             .collateral(&asked.evidence)
@@ -162,6 +169,17 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
         if collateral.certificates.is_empty() {
             collateral.certificates.clone_from(&asked.certificates);
         }
+        Ok(collateral)
+    }
+
+    fn appraise(
+        &self,
+        requirements: &Requirements,
+        asked: &Asked,
+        collateral: &Collateral,
+        channel: &ChannelBinding,
+        now: SystemTime,
+    ) -> Result<Appraisal, ReleaseRefusal> {
         let expected = ReferenceValues {
             report_data: Some(release_report_data(
                 &asked.nonce,
@@ -172,19 +190,19 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             ..ReferenceValues::default()
         };
         let policy = requirements.policy(&self.simulated, now);
-        let appraise = |policy, collateral: &Collateral| {
+        let appraise = |policy| {
             self.verifier
                 .under(policy)
                 .appraise(&asked.evidence, collateral, &expected, now)
         };
-        let mut outcome = appraise(policy.clone(), &collateral);
+        let mut outcome = appraise(policy.clone());
         if let Err(refused) = &outcome
             && requirements.tolerates_every_advisory(now)
         {
             let far = now + Duration::from_secs(60);
             let named = advisories(&refused.found)
                 .fold(policy, |policy, id| policy.tolerate_advisory(id, far));
-            outcome = appraise(named, &collateral);
+            outcome = appraise(named);
         }
         outcome.map_err(|refused| attestation_refusal(&refused))
     }
@@ -240,14 +258,21 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             .open(sealed, now)
             .map_err(|error| refusal(RefusalCode::Ticket, error.to_string()))?;
         let loaded = self.session(&ticket.target).await?;
-        requirements(&loaded, service(&loaded, &ticket.target)?)?
+        let changed = |what: String| {
+            refusal(
+                RefusalCode::Ticket,
+                format!("the session was changed since you attested: {what}"),
+            )
+        };
+        let requirements = requirements(&loaded, service(&loaded, &ticket.target)?)?;
+        requirements
             .admit(&ticket.proven)
-            .map_err(|error| {
-                refusal(
-                    RefusalCode::Ticket,
-                    format!("the session was changed since you attested: {error}"),
-                )
-            })?;
+            .map_err(|error| changed(error.to_string()))?;
+        if terms(&loaded, &requirements, now)? != ticket.terms {
+            return Err(changed(
+                "its security section asks for something else".into(),
+            ));
+        }
         Ok((ticket, loaded))
     }
 
@@ -305,7 +330,8 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             };
             write = write.audit(audit_log::leaf(
                 event,
-                Some((name, Some(loaded.hash()))),
+                // Where it belongs: an importer's name for it is another.
+                id.session.parse().ok().as_ref().map(|owner| (owner, None)),
                 None,
             ));
         }
@@ -376,6 +402,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
         if service(&loaded, target).is_err() || !self.refusals.admit(&target.session) {
             return;
         }
+        tracing::info!(session = %name, service = %target.service, check, "refused: {refused}");
         let (Ok(check), Ok(service)) = (check.parse(), target.service.parse()) else {
             return;
         };
@@ -398,12 +425,6 @@ impl<C: CollateralSource + Send + Sync + 'static> Releases for Desk<C> {
     ) -> Result<SealedRelease, ReleaseRefusal> {
         let decided = self.decide(&asked, channel).await;
         if let Err(refused) = &decided {
-            tracing::info!(
-                session = %asked.target.session,
-                service = %asked.target.service,
-                check = refused.check,
-                "refused: {refused}"
-            );
             self.record_refusal(&asked.target, refused).await;
         }
         decided
@@ -491,8 +512,25 @@ fn prove_token(
     }
 }
 
+/// On what terms evidence is appraised at `now`, and who may bring it.
+fn terms(
+    loaded: &Loaded,
+    requirements: &Requirements,
+    now: SystemTime,
+) -> Result<Digest, ReleaseRefusal> {
+    let token = match &security(loaded)?.service_access_token {
+        Some(template) => text(loaded, template)?,
+        None => Zeroizing::default(),
+    };
+    let mut hasher = Hasher::with_domain("mse-release-terms-v1");
+    hasher.update_field(requirements.terms(now).as_bytes());
+    hasher.update_field(token.as_bytes());
+    Ok(hasher.finish())
+}
+
 /// Checks the one-time password, if one is asked for; gives what is to be used up with it.
 fn one_time_password(
+    tries: &Limiter,
     loaded: &Loaded,
     service: &Service,
     asked: &Asked,
@@ -515,11 +553,18 @@ fn one_time_password(
         .decode(Zeroizing::new(plain).as_bytes())
         .map(Zeroizing::new)
         .map_err(|_| wrong("the session's secret of one-time passwords is not base32"))?;
+    // Its use anywhere is its use: sessions and services may share a secret.
+    let mut hasher = Hasher::with_domain("mse-one-time-password-v1");
+    hasher.update_field(&bytes);
+    let which = hasher.finish();
+    if !tries.admit(&which.to_string()) {
+        return Err(wrong("there were too many tries: wait some minutes"));
+    }
     let shared = SharedSecret::from_bytes(bytes).map_err(|error| wrong(&error.to_string()))?;
     let step = shared
         .step_of(password, now)
         .ok_or_else(|| wrong("the one-time password is wrong, or too old"))?;
-    let what = format!("otp {} {} {}", loaded.session.name, service.name, step.0);
+    let what = format!("otp {which} {}", step.0);
     // Steps before and after are taken too: only then is it surely of no use.
     let expires_at = Timestamp::try_from(now + 4 * STEP).unwrap_or(Timestamp::MAX);
     Ok(Some((what, expires_at)))

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mse_crypto::Digest;
 use mse_crypto::hpke::PublicKey;
 use mse_crypto::sealing::SealingKey;
 use mse_ratls::release::Target;
@@ -33,6 +34,9 @@ pub struct Ticket {
     pub proven: Proven,
     /// When it attested, unix seconds.
     pub attested_at: u64,
+    /// On what terms its evidence was appraised: what was tolerated then, and is not any more, has to
+    /// be shown again.
+    pub terms: Digest,
 }
 
 impl Ticket {
@@ -104,6 +108,7 @@ mod tests {
             x25519: [3; 32],
             proven: simulated(4),
             attested_at: now.duration_since(UNIX_EPOCH).unwrap().as_secs(),
+            terms: Digest::of(b"terms"),
         };
         let sealed = tickets.seal(&ticket).unwrap();
         assert_eq!(replica.open(&sealed, now), Ok(ticket));

@@ -68,6 +68,12 @@ impl Loaded {
         })
     }
 
+    /// Whether everybody may do this.
+    pub(super) fn is_open(&self, operation: Operation) -> bool {
+        self.policy()
+            .is_some_and(|policy| *policy.acl(operation) == Acl::Any)
+    }
+
     /// Whether the rules of an operation name one of those who ask: even if it takes more of them.
     pub(super) fn names(&self, operation: Operation, asker: &Asker) -> bool {
         let Some(policy) = self.policy() else {

@@ -62,6 +62,14 @@ impl Sessions {
         if loaded.is_revoked() {
             return Err(SessionError::Revoked(name.to_string()));
         }
+        // What lets the asker do it is the version that was looked at, and no later one.
+        if loaded.hash() != hash {
+            return Err(SessionError::Moved {
+                name: name.to_string(),
+                current: loaded.hash().to_string(),
+                given: hash.to_string(),
+            });
+        }
         let leaf = audit_log::leaf(
             Event::SessionRevoked {},
             Some((name, Some(hash))),
@@ -155,19 +163,7 @@ impl Sessions {
         before: &Loaded,
         predecessor: SessionHash,
     ) -> Result<Successor, SessionError> {
-        let name = before.session.name.to_string();
-        if before.is_revoked() {
-            return Err(SessionError::Revoked(name));
-        }
-        if before.hash() != predecessor {
-            return Err(SessionError::Moved {
-                name,
-                current: before.hash().to_string(),
-                given: predecessor.to_string(),
-            });
-        }
-        let received = received.with_creator_of(&before.session)?;
-        let hash = received.session.hash();
+        let (received, hash) = successor_text(received, before, predecessor)?;
         let made = self.make_values(&received.session, Some(before)).await?;
         let vault = succeeded(&received.session, hash, &made, before);
         Ok(Successor {
@@ -231,7 +227,10 @@ impl Sessions {
                 parent.session.name
             )),
         };
-        self.note_refusal(&session.name, SessionOperation::Create, asker)
+        let namespace = parent
+            .as_ref()
+            .map_or("/", |parent| parent.session.name.as_str());
+        self.note_refusal(&session.name, namespace, SessionOperation::Create, asker)
             .await;
         Err(refused)
     }
@@ -310,7 +309,7 @@ impl Sessions {
             loaded => loaded?,
         };
         if !loaded.allows(operation, asker) {
-            self.note_refusal(name, what, asker).await;
+            self.note_refusal(name, name.as_str(), what, asker).await;
             return Err(forbidden());
         }
         Ok(loaded)
@@ -318,8 +317,17 @@ impl Sessions {
 
     /// Tells the audit log of somebody who is known and may not. Strangers are not worth a line:
     /// they could write as many as they like.
-    async fn note_refusal(&self, name: &SessionName, operation: SessionOperation, asker: &Asker) {
-        if asker.actor().is_none() || !self.refusals.admit(name.as_str()) {
+    ///
+    /// `place` is the session or namespace that there is: a name that the asker made up would have
+    /// an allowance of its own.
+    async fn note_refusal(
+        &self,
+        name: &SessionName,
+        place: &str,
+        operation: SessionOperation,
+        asker: &Asker,
+    ) {
+        if asker.actor().is_none() || !self.refusals.admit(place) {
             return;
         }
         let Ok(check) = "access-policy".parse::<CheckName>() else {
@@ -427,6 +435,28 @@ pub(super) fn version(session: &Session, hash: SessionHash) -> NewVersion {
         text: Zeroizing::new(session.to_text().as_bytes().to_vec()),
         created_at: Timestamp::now(),
     }
+}
+
+/// An update as it would be stored: whoever has to agree to it, and whatever its values will be.
+pub(super) fn successor_text(
+    received: Received,
+    before: &Loaded,
+    predecessor: SessionHash,
+) -> Result<(Received, SessionHash), SessionError> {
+    let name = before.session.name.to_string();
+    if before.is_revoked() {
+        return Err(SessionError::Revoked(name));
+    }
+    if before.hash() != predecessor {
+        return Err(SessionError::Moved {
+            name,
+            current: before.hash().to_string(),
+            given: predecessor.to_string(),
+        });
+    }
+    let received = received.with_creator_of(&before.session)?;
+    let hash = received.session.hash();
+    Ok((received, hash))
 }
 
 /// The values of a new session.

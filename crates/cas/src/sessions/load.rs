@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mse_audit::entry::Event;
-use mse_secrets::{Kind, Value};
+use mse_secrets::Value;
 use mse_session::{
-    CertificateRequest, Compatibility, Generated, ImportFrom, Recipient, Secret, SecretName,
-    SecretSource, Session, SessionHash, SessionName, Variables, check_text,
+    Compatibility, Explicit, Generated, ImportFrom, Recipient, Secret, SecretName, SecretSource,
+    Session, SessionHash, SessionName, Variables, check_text,
 };
 
 use super::Sessions;
@@ -77,7 +77,7 @@ impl Loaded {
         }
         let value = self.values.get(name)?;
         let before = self.values.previous(name);
-        let key = certificate_of(secret).and_then(|request| request.private_key.as_ref());
+        let key = key_of(secret);
         let keeps_key = key.is_some_and(|key| {
             !self
                 .session
@@ -148,8 +148,18 @@ impl Sessions {
             let Some(mut loaded) = self.read_once(name, depth, now).await? else {
                 continue;
             };
-            if loaded.is_revoked() || !self.renew(&mut loaded, now, depth).await? {
+            if loaded.is_revoked() {
                 return Ok(loaded);
+            }
+            match self.renew(&mut loaded, now, depth).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(loaded),
+                // With the old values it can still be used, and mended.
+                Err(SessionError::Values(error)) => {
+                    tracing::error!(session = %name, %error, "what is due cannot be renewed");
+                    return Ok(loaded);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(SessionError::Busy(name.to_string()))
@@ -201,9 +211,14 @@ impl Sessions {
             .values()
             .flat_map(|held| [held.value.grace_until(), held.presented_at()])
             .flatten();
+        // What is due already is renewed right away, or tried again later.
+        let renewals = vault.secrets.values().filter_map(|held| {
+            let at = held.value.current().value.renew_at()?;
+            Some(if at <= now { now + RENEW_AGAIN } else { at })
+        });
         let changes_at = grace
             .filter(|until| *until > now)
-            .chain(vault.values(now).renew_at())
+            .chain(renewals)
             .chain(imports.changes_at)
             .min();
         let mut seen = vec![Seen {
@@ -343,7 +358,15 @@ impl Sessions {
                 gathered.is_circular = true;
                 return Ok(None);
             }
-            Err(error) => return Err(error),
+            Err(error @ (SessionError::ImportsTooDeep(_) | SessionError::Store(_))) => {
+                return Err(error);
+            }
+            // What is wrong with another session must not stop this one.
+            Err(error) => {
+                let exporter = &from.session.session;
+                tracing::warn!(session = %session.name, %exporter, %error, "nothing is imported");
+                return Ok(None);
+            }
         };
         gathered.is_circular |= exporter.depends_on(session.name.as_str());
         for one in &exporter.seen {
@@ -439,16 +462,17 @@ pub(super) fn is_recipient(recipient: &Recipient, to: &SessionName, hash: Sessio
     }
 }
 
-fn certificate_of(secret: &Secret) -> Option<&CertificateRequest> {
-    match (&secret.source, secret.kind) {
-        (
-            SecretSource::Generated(Generated::Certificate(request)),
-            Some(Kind::X509 | Kind::X509Ca),
-        ) => Some(request),
+/// The secret that is the private key of a certificate, where it is one of its own.
+fn key_of(secret: &Secret) -> Option<&SecretName> {
+    match &secret.source {
+        SecretSource::Generated(Generated::Certificate(request)) => request.private_key.as_ref(),
+        SecretSource::Explicit(Explicit::Text { private_key, .. }) => private_key.as_ref(),
         _ => None,
     }
 }
 
+/// When what could not be renewed is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// Imports of imports of imports.
 const MAX_DEPTH: usize = 8;
 /// How often a session is read that changes while it is.

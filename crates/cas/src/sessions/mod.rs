@@ -37,7 +37,7 @@ pub use limit::Limiter;
 pub use load::Loaded;
 pub use proposals::Proposed;
 pub use read::{ForAll, Seen};
-pub use secrets::Line;
+pub use secrets::{Line, Lines};
 
 use crate::sources::{Sources, SourcesConfig};
 use crate::store::Store;

@@ -3,7 +3,8 @@
 //!
 //! An approval is a signature over one proposal and the hash of what is proposed, so it counts
 //! nowhere else and never again: who took an approval back cannot be made to have given it by
-//! somebody who kept the signature.
+//! somebody who kept the signature. A signature over the session itself, made offline, is another
+//! matter: it counts wherever that very version is brought, until the session has another one.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sessions;
 use super::access::Asker;
-use super::change::prove_supported;
+use super::change::{prove_supported, successor_text};
 use super::error::SessionError;
 use super::load::Loaded;
 use super::upload::Received;
@@ -75,15 +76,16 @@ impl Sessions {
         let name = received.session.name.clone();
         let before = self.taking_part(&name, &received.asker).await?;
         let signatures = signatures(&new.upload, self)?;
-        let next = self.successor(received, &before, predecessor).await?;
+        // No value is made and nothing is fetched for what nobody has agreed to.
+        let (received, hash) = successor_text(received, &before, predecessor)?;
         let id = Digest(random::bytes());
         let expires = i64::try_from(new.expires_in).unwrap_or(i64::MAX);
         let expires_at = Timestamp::now() + jiff::SignedDuration::from_secs(expires);
         let kept = Kept {
-            text: next.received.session.to_text(),
-            hash: next.hash,
+            text: received.session.to_text(),
+            hash,
             predecessor,
-            proposer: next.received.asker.tls.map(|key| key.to_string()),
+            proposer: received.asker.tls.map(|key| key.to_string()),
         };
         let json = serde_json::to_vec(&kept)
             .map(Zeroizing::new)
@@ -113,23 +115,39 @@ impl Sessions {
             Some((_, true)) => Err(SessionError::Approval(
                 "this signer took the approval back, and cannot give it to the same proposal again: propose anew".into(),
             )),
-            Some((_, false)) => Err(SessionError::Approval(
-                "this signer has approved already".into(),
-            )),
+            // Perhaps whoever was to settle it then was cut off.
+            Some((_, false)) => match self.settle(&name, id, &asker).await? {
+                taken if taken.state == ProposalState::Taken => Ok(taken),
+                _ => Err(SessionError::Approval(
+                    "this signer has approved already".into(),
+                )),
+            },
             None => {
                 let given = proposed.approvals.iter().filter(|(_, withdrawn)| !withdrawn);
                 let event = Event::SessionApproved {
                     approvals: given.count() as u64 + 1,
                     required: before.threshold(),
                 };
-                let leaf =
-                    audit_log::leaf(event, Some((&name, Some(proposed.hash))), asker.actor());
+                // Who approved is who signed, whoever brought it.
+                let actor = Some(key_digest(&signer).0);
+                let leaf = audit_log::leaf(event, Some((&name, Some(proposed.hash))), actor);
                 let said = said(&signer, &signature)?;
                 let write = Write::new()
                     .approve(name.as_str(), id, key_digest(&signer), said)
                     .audit(leaf);
                 self.commit(&name, write).await?;
-                self.settle(&name, id, &asker).await
+                match self.settle(&name, id, &asker).await {
+                    // Another request has settled it meanwhile.
+                    Err(SessionError::NoProposal { .. })
+                        if self.load(&name).await?.hash() == proposed.hash =>
+                    {
+                        Ok(Proposed {
+                            state: ProposalState::Taken,
+                            ..proposed
+                        })
+                    }
+                    settled => settled,
+                }
             }
         }
     }
@@ -220,6 +238,11 @@ impl Sessions {
             asker.clone(),
         );
         let next = self.successor(received, &before, kept.predecessor).await?;
+        // Making values takes time, in which somebody may have taken an approval back.
+        let now = self.proposed(name, id).await?;
+        if now.approvals != proposed.approvals || now.state != ProposalState::Open {
+            return Err(SessionError::Busy(name.to_string()));
+        }
         let write = Write::new().settle_proposal(name.as_str(), id);
         match self.take(&next, &before, write).await {
             Ok(()) => {}

@@ -45,7 +45,7 @@ impl Sessions {
             .await?
             .ok_or_else(|| SessionError::NoSession(format!("{name} with the hash {wanted}")))?;
         // What anybody may read is not worth a line for each stranger who does.
-        if asker.actor().is_some() {
+        if asker.actor().is_some() && !loaded.is_open(Operation::Read) {
             let leaf = audit_log::leaf(
                 Event::SessionRead {},
                 Some((name, Some(wanted))),
@@ -77,6 +77,13 @@ impl Sessions {
         within: &SessionName,
         asker: &Asker,
     ) -> Result<Vec<(SessionName, SessionHead)>, SessionError> {
+        // Each session is loaded to see who may list it: not for strangers.
+        let is_stranger = asker.actor().is_none();
+        if is_stranger
+            && !matches!(self.load(within).await, Ok(namespace) if namespace.allows(Operation::ListSessions, asker))
+        {
+            return Ok(Vec::new());
+        }
         let prefix = if within.is_root() {
             ""
         } else {

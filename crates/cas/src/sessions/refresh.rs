@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{StreamExt, stream};
 
 use mse_session::SessionName;
+use tokio::time::timeout;
 
 use super::Sessions;
 use super::error::SessionError;
@@ -14,6 +17,9 @@ use super::vault::Fetch;
 use crate::sources::{Freshness, Wanted};
 use crate::store::Write;
 
+/// So many sessions are seen to at once, each for so long: a slow store of one is not the others'.
+const AT_ONCE: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
 /// When to fetch again, if it failed, in seconds.
 const AGAIN: u64 = 60;
 
@@ -54,12 +60,17 @@ impl Sessions {
     pub async fn refresh_due(&self) {
         let now = SystemTime::now();
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        for name in self.refresh.due(seconds) {
-            if let Err(error) = self.refresh_session(&name, now, seconds).await {
-                tracing::warn!(session = %name, %error, "values that are kept outside cannot be fetched; those before are used");
-                self.refresh.put_off(&name, seconds + AGAIN);
-            }
-        }
+        let due = stream::iter(self.refresh.due(seconds));
+        due.for_each_concurrent(AT_ONCE, |name| async move {
+            let why = match timeout(PATIENCE, self.refresh_session(&name, now, seconds)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it takes more than {} s", PATIENCE.as_secs()),
+            };
+            tracing::warn!(session = %name, why, "values that are kept outside cannot be fetched; those before are used");
+            self.refresh.put_off(&name, seconds + AGAIN);
+        })
+        .await;
     }
 
     async fn refresh_session(
@@ -86,14 +97,21 @@ impl Sessions {
                 continue;
             }
             let version = known.and_then(|fetched| fetched.version);
-            let fetched = self
+            let fetched = match self
                 .sources
                 .fetch(name, wanted, &loaded.values, version)
                 .await
-                .map_err(|source| crate::sources::GatherError::Fetch {
-                    secret: secret.clone(),
-                    source,
-                })?;
+            {
+                Ok(fetched) => fetched,
+                // The others of this session are fetched all the same.
+                Err(error) => {
+                    tracing::warn!(session = %name, %secret, %error, "a value that is kept outside cannot be fetched; the one before is used");
+                    if let Some(fetched) = &mut held.fetched {
+                        fetched.refresh_at = Some(seconds + AGAIN);
+                    }
+                    continue;
+                }
+            };
             let freshness = Freshness {
                 version: fetched.version,
                 refresh_after: fetched.refresh_after,

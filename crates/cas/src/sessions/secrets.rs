@@ -9,13 +9,13 @@ use mse_api::cas::{GivenValue, Rotation};
 use mse_audit::entry::SessionOperation;
 use mse_crypto::signing::VerifyingKey;
 use mse_secrets::{Binding, Given, Kind, OwnerValue, Validity};
-use mse_session::{Operation, SecretName, SecretSource, SessionName};
+use mse_session::{Operation, SecretName, SecretSource, SessionHash, SessionName};
 
 use super::Sessions;
 use super::access::Asker;
 use super::error::SessionError;
 use super::load::{Loaded, rotated};
-use crate::store::Write;
+use crate::store::{Refused, StoreError, Write};
 
 /// A secret, without its value.
 pub struct Line {
@@ -33,22 +33,22 @@ pub struct Line {
     pub renew_at: Option<Timestamp>,
 }
 
+/// The secrets of a session, without their values.
+pub struct Lines {
+    /// The session's current version.
+    pub session_hash: SessionHash,
+    /// In the order of the session.
+    pub secrets: Vec<Line>,
+}
+
 impl Sessions {
     /// The secrets of a session, for who may read it or takes part in its updates.
-    pub async fn secrets(
-        &self,
-        name: &SessionName,
-        asker: &Asker,
-    ) -> Result<Vec<Line>, SessionError> {
+    pub async fn secrets(&self, name: &SessionName, asker: &Asker) -> Result<Lines, SessionError> {
         Ok(lines(&*self.reading_or_taking_part(name, asker).await?))
     }
 
     /// Makes a new value of a generated secret. The one before stays accepted for the grace.
-    pub async fn rotate(
-        &self,
-        rotation: &Rotation,
-        asker: &Asker,
-    ) -> Result<Vec<Line>, SessionError> {
+    pub async fn rotate(&self, rotation: &Rotation, asker: &Asker) -> Result<Lines, SessionError> {
         let (name, secret) = names(&rotation.session, &rotation.secret)?;
         let loaded = self
             .permitted(&name, Operation::Update, SessionOperation::Update, asker)
@@ -72,8 +72,13 @@ impl Sessions {
 
     /// Takes a value that the owner gives: sealed to this CAS, and signed for exactly this secret
     /// and version by a key that may update the session.
-    pub async fn give(&self, given: &GivenValue, asker: &Asker) -> Result<Vec<Line>, SessionError> {
+    pub async fn give(&self, given: &GivenValue, asker: &Asker) -> Result<Lines, SessionError> {
         let (name, secret) = names(&given.session, &given.secret)?;
+        let current = match self.load(&name).await {
+            // Whoever has nothing to do with it learns below that they have not.
+            Err(SessionError::NoSession(_)) => None,
+            loaded => Some(loaded?.hash()),
+        };
         let owner = VerifyingKey::from_pem(&given.owner).map_err(|_| SessionError::Field {
             field: "owner",
             what: "is no public key (SPKI, PEM) of Ed25519 or P-384".into(),
@@ -81,6 +86,8 @@ impl Sessions {
         let binding = Binding {
             owner: owner.clone(),
             session: name.to_string(),
+            session_hash: current.map_or([0; 32], |hash| hash.0),
+            grace: given.grace,
             secret: secret.to_string(),
             version: given.version,
         };
@@ -151,7 +158,12 @@ impl Sessions {
             let name = &loaded.session.name;
             write = write.audit(rotated(name, loaded.hash(), secret, version, asker.actor()));
         }
-        self.replace_vault(loaded, &vault, write).await
+        match self.replace_vault(loaded, &vault, write).await {
+            Err(SessionError::Store(StoreError::Refused(
+                Refused::SecretExists { .. } | Refused::NoSecret { .. },
+            ))) => Err(SessionError::Busy(loaded.session.name.to_string())),
+            done => done,
+        }
     }
 }
 
@@ -170,9 +182,9 @@ fn held<'a>(
         })
 }
 
-fn lines(loaded: &Loaded) -> Vec<Line> {
+fn lines(loaded: &Loaded) -> Lines {
     let time = |time: SystemTime| Timestamp::try_from(time).ok();
-    loaded
+    let lines = loaded
         .session
         .secrets
         .iter()
@@ -197,7 +209,11 @@ fn lines(loaded: &Loaded) -> Vec<Line> {
                 renew_at: value.and_then(mse_secrets::Value::renew_at).and_then(time),
             }
         })
-        .collect()
+        .collect();
+    Lines {
+        session_hash: loaded.hash(),
+        secrets: lines,
+    }
 }
 
 fn names(session: &str, secret: &str) -> Result<(SessionName, SecretName), SessionError> {

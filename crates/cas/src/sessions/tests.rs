@@ -208,7 +208,7 @@ async fn an_update_names_the_version_that_it_changes() {
     assert_eq!(cas.text_of("a", "p").await, p);
     assert_ne!(cas.text_of("a", "q").await, q);
     let lines = cas.sessions.secrets(&name("a"), &owner()).await.unwrap();
-    assert_eq!((lines[0].version, lines[1].version), (1, 2));
+    assert_eq!((lines.secrets[0].version, lines.secrets[1].version), (1, 2));
 
     let late = cas.put(&session("a", &next), &owner()).await;
     assert!(matches!(late, Err(SessionError::Moved { .. })));
@@ -385,8 +385,8 @@ async fn a_rotated_value_and_the_one_before_are_accepted_for_the_grace() {
         grace,
     };
     let lines = cas.sessions.rotate(&rotation(600), &owner()).await.unwrap();
-    assert_eq!(lines[0].version, 2);
-    assert!(lines[0].grace_until.is_some());
+    assert_eq!(lines.secrets[0].version, 2);
+    assert!(lines.secrets[0].grace_until.is_some());
     let (second, before) = render().await;
     assert_ne!(second, first);
     assert_eq!(before, first);
@@ -432,11 +432,13 @@ async fn an_owners_value_is_taken_once_and_for_its_version() {
     let policy = format!(
         "secrets:\n- {{name: p, kind: ascii, size: 20}}\naccess_policy:\n  read: [CREATOR]\n  update:\n  - signer: |\n      {pem}\n"
     );
-    cas.stored(&session("a", &policy)).await;
+    let stored = cas.stored(&session("a", &policy)).await;
     let give = |version, key: &SigningKey, text: &str| {
         let binding = Binding {
             owner: key.public(),
             session: "a".into(),
+            session_hash: stored.hash.0,
+            grace: 0,
             secret: "p".into(),
             version,
         };
@@ -456,11 +458,17 @@ async fn an_owners_value_is_taken_once_and_for_its_version() {
     assert!(matches!(refused, Err(SessionError::Forbidden { .. })));
     let mine = give(2, &key, "hunter2");
     let lines = cas.sessions.give(&mine, &nobody).await.unwrap();
-    assert_eq!((lines[0].source, lines[0].version), ("given", 2));
+    assert_eq!(
+        (lines.secrets[0].source, lines.secrets[0].version),
+        ("given", 2)
+    );
     for again in [mine, give(4, &key, "y")] {
         let refused = cas.sessions.give(&again, &nobody).await;
         assert!(matches!(refused, Err(SessionError::Moved { .. })));
     }
+    let mut longer = give(3, &key, "z");
+    longer.grace = 600;
+    assert!(cas.sessions.give(&longer, &nobody).await.is_err());
     let mut moved = give(3, &key, "z");
     moved.secret = "q".into();
     assert!(matches!(
@@ -494,6 +502,103 @@ async fn what_is_for_all_is_never_a_private_key() {
         let refused = cas.sessions.public_value(&name(session), &secret).await;
         assert!(matches!(refused, Err(SessionError::NoSecret { .. })));
     }
+}
+
+#[tokio::test]
+async fn a_certificate_is_exported_without_a_key_that_is_not() {
+    let cas = Cas::new().await;
+    let key = SigningKey::generate(Algorithm::P384);
+    let rcgen_key = rcgen::KeyPair::from_pem(&key.to_pem()).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    let pem = params.self_signed(&rcgen_key).unwrap().pem();
+    let block = |text: &str| text.trim().replace('\n', "\n    ");
+    let secrets = format!(
+        "secrets:
+- name: k
+  kind: private-key
+  value: |
+    {}
+- name: c
+  kind: x509
+  private_key: k
+  export: {{session: b}}
+  value: |
+    {}
+",
+        block(&key.to_pem()),
+        block(&pem)
+    );
+    cas.stored(&session("a", &secrets)).await;
+    cas.stored(&session(
+        "b",
+        "secrets:\n- {name: c, import: {session: a, secret: c}}\n",
+    ))
+    .await;
+    let has_key = |name: &'static str| {
+        let sessions = Arc::clone(&cas.sessions);
+        async move {
+            let loaded = sessions.load(&self::name(name)).await.unwrap();
+            let value = loaded.values.get(&"c".parse().unwrap()).unwrap();
+            value.private_key().is_some()
+        }
+    };
+    assert!(has_key("a").await);
+    assert!(!has_key("b").await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_renewed_is_used_as_it_is_and_can_be_mended() {
+    let cas = Cas::new().await;
+    let ca = "secrets:\n- {name: ca, kind: x509-ca, common_name: C, export: {session: b}}\n";
+    let exporter = cas.stored(&session("a", ca)).await;
+    let leaf = "secrets:\n- {name: ca, import: {session: a, secret: ca}}\n- {name: web, kind: x509, issuer: ca, common_name: w, valid_for: 2 s}\n";
+    let importer = cas.stored(&session("b", leaf)).await;
+    // The exporter gives its key no more; then the leaf's time comes.
+    let less = format!(
+        "predecessor: {}\nsecrets:\n- {{name: k, kind: private-key}}\n- {{name: ca, kind: x509-ca, private_key: k, common_name: C, export: {{session: b}}}}\n",
+        exporter.hash
+    );
+    cas.stored(&session("a", &less)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let loaded = cas.sessions.load(&name("b")).await.unwrap();
+    assert!(loaded.values.get(&"web".parse().unwrap()).is_some());
+    let alone = format!(
+        "predecessor: {}\nsecrets:\n- {{name: web, kind: x509, common_name: w}}\n",
+        importer.hash
+    );
+    cas.stored(&session("b", &alone)).await;
+}
+
+#[tokio::test]
+async fn a_proposal_makes_no_values_before_it_is_agreed_to() {
+    let cas = Cas::new().await;
+    let Board { keys, policy } = board(2);
+    let first = cas.stored(&session("a", &policy)).await;
+    // What it imports is not there: noticed when it would be taken.
+    let next = format!(
+        "predecessor: {}\ncreator: {{key: '{OWNER}'}}\n{policy}secrets:\n- {{name: p, import: {{session: none, secret: p}}}}\n",
+        first.hash
+    );
+    let new = NewProposal {
+        upload: signed(&session("a", &next), &[&keys[0]]),
+        expires_in: 3600,
+    };
+    let nobody = Asker::default();
+    let proposed = cas.sessions.propose(&new, &nobody).await.unwrap();
+    assert_eq!(proposed.state, ProposalState::Open);
+    let last = vote(&proposed, &keys[1], APPROVAL_DOMAIN);
+    for _ in 0..2 {
+        let failed = cas.sessions.approve(&last, &nobody).await.err().unwrap();
+        assert!(
+            failed.to_string().contains("cannot be imported"),
+            "{failed}"
+        );
+    }
+    // The approvals stand: it is taken as soon as it can be.
+    let there = "secrets:\n- {name: p, kind: ascii, size: 9, export: {session: a}}\n";
+    cas.stored(&session("none", there)).await;
+    let taken = cas.sessions.approve(&last, &nobody).await.unwrap();
+    assert_eq!(taken.state, ProposalState::Taken);
 }
 
 struct Board {

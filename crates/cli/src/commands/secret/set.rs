@@ -10,6 +10,7 @@ use clap::Args;
 use mse_api::cas::{GivenValue, SECRETS, SECRETS_VALUE, SecretList};
 use mse_crypto::Zeroizing;
 use mse_secrets::{Binding, MAX_GIVEN_BYTES, OwnerValue};
+use mse_session::SessionHash;
 
 use super::list::Secrets;
 use crate::cas::{CasChoice, Span};
@@ -82,9 +83,15 @@ impl Set {
                 )
                 .with_hint("`mse secret list SESSION` shows those that it has")
             })?;
+        let session_hash: SessionHash = list.session_hash.parse().map_err(|_| {
+            Failure::new(Exit::Platform, "the CAS says no hash of the session")
+                .with_hint("is it of the same version?")
+        })?;
         let binding = Binding {
             owner: key.public(),
             session: self.session,
+            session_hash: session_hash.0,
+            grace: self.grace.map_or(0, Span::seconds),
             secret: self.name,
             version: current.version.saturating_add(1),
         };
@@ -96,7 +103,7 @@ impl Set {
             version: binding.version,
             owner: binding.owner.to_pem(),
             value: BASE64.encode(sealed.to_bytes()),
-            grace: self.grace.map_or(0, Span::seconds),
+            grace: binding.grace,
         };
         let list: SecretList = cas.put(SECRETS_VALUE, &given).await?;
         scene.ui.report(&Secrets(list))
