@@ -134,6 +134,7 @@ impl CasMachine {
             listen: "127.0.0.1:0".to_owned(),
             names: vec!["localhost".to_owned()],
             collateral: vec![self.pccs.clone()],
+            key_value_stores: Vec::new(),
             start,
             witness: None,
             as_found: false,

@@ -219,6 +219,7 @@ secrets:
     let revocation = mse_api::cas::Revocation {
         name: "shop".into(),
         hash: stored.hash,
+        signatures: Vec::new(),
     };
     machine.post(SESSION_REVOKE, &revocation).await.unwrap();
     service.finish().await;

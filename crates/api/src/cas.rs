@@ -191,7 +191,24 @@ pub struct Revocation {
     pub name: String,
     /// The version that the client means, hex: the current one.
     pub hash: String,
+    /// Of those whom the session knows by signing keys; they count beside the TLS client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<RevocationSignature>,
 }
+
+/// What one signer says to a revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationSignature {
+    /// The signer's public key, SPKI as PEM.
+    pub signer: String,
+    /// Signature in hex, in the domain [`REVOCATION_DOMAIN`], over the hash of the version: 32 bytes.
+    /// A version names its session, so it revokes nothing else.
+    pub signature: String,
+}
+
+/// What revocations are signed for.
+pub const REVOCATION_DOMAIN: &str = "mse-session-revocation-v1";
 
 /// Nothing more to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

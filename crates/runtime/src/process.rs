@@ -258,6 +258,8 @@ pub struct CasSpec {
     pub names: Vec<String>,
     /// Base URLs of services with collateral, or `vendors`.
     pub collateral: Vec<String>,
+    /// Base URLs of key-value stores that sessions may have values in.
+    pub key_value_stores: Vec<String>,
     /// Whether it is new.
     pub start: CasStart,
     /// Where the last position of the store is noted; by default a file in the folder.
@@ -275,6 +277,7 @@ impl CasSpec {
             listen: self.listen,
             names: self.names,
             collateral: self.collateral,
+            key_value_stores: self.key_value_stores,
             start: self.start,
             witness: self.witness,
             as_found: self.as_found,

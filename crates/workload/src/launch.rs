@@ -153,6 +153,9 @@ pub struct CasLaunch {
     /// Base URLs of services with collateral, asked in this order; `vendors` stands for those of
     /// the vendors, which are asked if there is none.
     pub collateral: Vec<String>,
+    /// Base URLs of key-value stores that sessions may have values in; others are not asked.
+    #[serde(default)]
+    pub key_value_stores: Vec<String>,
     /// Whether it is new.
     pub start: CasStart,
     /// Where the last position of the store is noted, against rollback; by default a file in the
@@ -504,6 +507,7 @@ mod tests {
                 listen: "127.0.0.1:0".into(),
                 names: vec!["cas.example".into()],
                 collateral: vec!["vendors".into()],
+                key_value_stores: vec!["https://vault.example".into()],
                 start: CasStart::Join {
                     address: "h:1".into(),
                     cas_key: crate::CasKey::of(b"key"),

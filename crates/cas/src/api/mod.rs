@@ -107,7 +107,9 @@ impl ClientApi {
                 let asked: Revocation = read(body)?;
                 let (name, hash) = (query::name("name", &asked.name)?, &asked.hash);
                 let hash = query::hash("hash", hash)?;
-                sessions.revoke(&name, hash, asker).await?;
+                sessions
+                    .revoke(&name, hash, &asked.signatures, asker)
+                    .await?;
                 Answer::ok(&Done {})
             }
             (_, path) if path.starts_with(PROPOSAL) => {

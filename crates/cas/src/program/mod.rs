@@ -24,6 +24,7 @@ pub mod routes;
 mod shares;
 mod state;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use mse_attest::{MeasuredProgram, TrustAnchor, TrustAnchorError};
 use mse_ratls::cas::recovery::SealedShares;
+use mse_session::{InvalidKvUrl, KvUrl};
 use mse_tee::attester::{AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Job, Order};
 use mse_tee::program::Program;
@@ -55,6 +57,7 @@ use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
 use crate::sessions::Sessions;
+use crate::sources::{KvConfig, SourcesConfig};
 use crate::store::{Store, StoreError};
 
 const PROGRAM: Program = Program {
@@ -97,6 +100,8 @@ pub struct Cas {
     pub program: Option<MeasuredProgram>,
     /// Shares of the root key for the custodians of the workload, if it names some.
     pub shares: Option<SealedShares>,
+    /// Where values that sessions keep outside may be.
+    pub sources: SourcesConfig,
     /// The folder of its files.
     pub data: PathBuf,
     /// Held as long as the CAS lives.
@@ -167,6 +172,24 @@ async fn live(
         tracing::warn!("the store was not closed in time; it recovers when it is opened");
     }
     Ok(reason)
+}
+
+/// Sessions may ask these stores and no others, and no token: a library that speaks PKCS#11 would be
+/// code of the host's inside of the TEE.
+fn sources(key_value_stores: &[String]) -> Result<SourcesConfig, ProgramError> {
+    let servers = key_value_stores
+        .iter()
+        .map(|url| url.parse())
+        .collect::<Result<BTreeSet<KvUrl>, _>>()?;
+    let kv = KvConfig {
+        allow_plain: servers.iter().any(KvUrl::is_plain),
+        servers: Some(servers),
+        ..KvConfig::default()
+    };
+    Ok(SourcesConfig {
+        kv,
+        ..SourcesConfig::default()
+    })
 }
 
 /// What has to be done now and then.
@@ -284,6 +307,7 @@ async fn start(
         attestation,
         program,
         shares,
+        sources: sources(&launch.key_value_stores)?,
         data: launch.data.clone(),
         _lock: state.lock,
     };
@@ -314,6 +338,9 @@ pub enum ProgramError {
     /// One of its trust anchors is of hardware, whose roots are compiled in.
     #[error("a trust anchor of the CAS workload is not of a simulated platform: leave it out")]
     NotSimulated,
+    /// A key-value store has no such address.
+    #[error("a key-value store: {0}")]
+    KeyValueStore(#[from] InvalidKvUrl),
     /// A service with collateral cannot be asked.
     #[error(transparent)]
     Collateral(#[from] collateral::SourcesError),

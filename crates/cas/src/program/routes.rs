@@ -26,6 +26,7 @@ use crate::release::desk::Desk;
 use crate::release::endpoint::Endpoint;
 use crate::release::ticket::Tickets;
 use crate::sessions::Sessions;
+use crate::sources::Sources;
 
 /// Answers all that a CAS is asked, services and clients alike.
 pub struct Routes {
@@ -41,7 +42,10 @@ impl Routes {
     pub fn new(cas: Arc<Cas>) -> Self {
         let encryption = session_encryption_key(&cas.root.derive(Purpose::SessionEncryption));
         let owner = KeyHash(cas.workload.owner.0);
-        let sessions = Arc::new(Sessions::new(cas.store.clone(), encryption, owner));
+        let sessions = Arc::new(
+            Sessions::new(cas.store.clone(), encryption, owner)
+                .with_sources(Sources::new(cas.sources.clone())),
+        );
         let tokens = cas.root.derive(Purpose::TokenMac);
         let desk = Desk::new(
             Arc::clone(&sessions),

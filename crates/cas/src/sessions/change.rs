@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use mse_api::cas::Upload;
+use mse_api::cas::{REVOCATION_DOMAIN, RevocationSignature, Upload};
 use mse_audit::entry::{CheckName, Event, SessionOperation};
+use mse_crypto::signing::VerifyingKey;
 use mse_crypto::{Digest, Zeroizing};
 use mse_session::{
     Diagnostic, Operation, SecretName, SecretSource, SecretStore, Session, SessionHash, SessionName,
@@ -49,13 +50,20 @@ impl Sessions {
         }
     }
 
-    /// Ends a session for good: `hash` is the version that the asker means.
+    /// Ends a session for good: `hash` is the version that the asker means, and that signatures are
+    /// over.
     pub async fn revoke(
         &self,
         name: &SessionName,
         hash: SessionHash,
+        signatures: &[RevocationSignature],
         asker: &Asker,
     ) -> Result<(), SessionError> {
+        let mut asker = asker.clone();
+        for given in signatures {
+            asker.signers.insert(revoker(given, &hash)?);
+        }
+        let asker = &asker;
         let loaded = self
             .permitted(name, Operation::Update, SessionOperation::Revoke, asker)
             .await?;
@@ -435,6 +443,26 @@ pub(super) fn version(session: &Session, hash: SessionHash) -> NewVersion {
         text: Zeroizing::new(session.to_text().as_bytes().to_vec()),
         created_at: Timestamp::now(),
     }
+}
+
+/// Who signed a revocation of the version with this hash.
+fn revoker(given: &RevocationSignature, hash: &SessionHash) -> Result<VerifyingKey, SessionError> {
+    let field = |field, what: &str| SessionError::Field {
+        field,
+        what: what.into(),
+    };
+    let key = VerifyingKey::from_pem(&given.signer)
+        .map_err(|_| field("signer", "is no public key (SPKI, PEM) of Ed25519 or P-384"))?;
+    let wrong = || {
+        field(
+            "signature",
+            "does not hold for the revocation of this version",
+        )
+    };
+    let signature = hex::decode(&given.signature).map_err(|_| wrong())?;
+    key.verify(REVOCATION_DOMAIN, &hash.0, &signature)
+        .map_err(|_| wrong())?;
+    Ok(key)
 }
 
 /// An update as it would be stored: whoever has to agree to it, and whatever its values will be.

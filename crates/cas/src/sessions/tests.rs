@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_api::cas::{
-    APPROVAL_DOMAIN, GivenValue, NewProposal, ProposalState, Rotation, Upload, Vote,
-    WITHDRAWAL_DOMAIN,
+    APPROVAL_DOMAIN, GivenValue, NewProposal, ProposalState, REVOCATION_DOMAIN,
+    RevocationSignature, Rotation, Upload, Vote, WITHDRAWAL_DOMAIN,
 };
 use mse_audit::entry::{Entry, Event};
 use mse_crypto::hpke::{KeyPair, PublicKey};
@@ -138,7 +138,7 @@ async fn the_owner_creates_and_others_only_where_they_are_let() {
         cas.put(&session("a/b", ""), &owner()).await.err(),
         cas.sessions.read(&name("a"), None, &owner()).await.err(),
         cas.sessions
-            .revoke(&name("a"), made.hash, &owner())
+            .revoke(&name("a"), made.hash, &[], &owner())
             .await
             .err(),
     ] {
@@ -306,7 +306,7 @@ async fn secrets_are_given_to_whom_they_are_exported_and_followed() {
     // Revoked, it gives nothing any more.
     let hash = cas.sessions.load(&name("a")).await.unwrap().hash();
     cas.sessions
-        .revoke(&name("a"), hash, &owner())
+        .revoke(&name("a"), hash, &[], &owner())
         .await
         .unwrap();
     let left = cas.sessions.load(&name("b")).await.unwrap();
@@ -710,6 +710,16 @@ async fn two_of_three_approve_one_after_the_other() {
     };
     let moved = cas.sessions.propose(&again, &nobody).await;
     assert!(matches!(moved, Err(SessionError::Moved { .. })));
+    // Two of the board revoke it; one does not.
+    let signature = |key: &SigningKey| RevocationSignature {
+        signer: key.public().to_pem(),
+        signature: hex::encode(key.sign(REVOCATION_DOMAIN, &loaded.hash().0)),
+    };
+    let (hash, id) = (loaded.hash(), name("a"));
+    let one = [signature(&keys[0]), signature(&keys[0])];
+    assert!(cas.sessions.revoke(&id, hash, &one, &nobody).await.is_err());
+    let two = [signature(&keys[0]), signature(&keys[1])];
+    cas.sessions.revoke(&id, hash, &two, &nobody).await.unwrap();
     let approved =
         |entry: &Entry| matches!(entry.event, Event::SessionApproved { required: 2, .. });
     assert_eq!(
@@ -806,7 +816,7 @@ async fn another_replicas_change_shows_after_a_moment() {
     let importing = other.load(&name("b")).await.unwrap();
     assert!(importing.missing.is_empty());
     cas.sessions
-        .revoke(&name("a"), first.hash, &owner())
+        .revoke(&name("a"), first.hash, &[], &owner())
         .await
         .unwrap();
     tokio::time::sleep(FRESH).await;

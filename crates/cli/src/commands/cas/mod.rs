@@ -16,11 +16,13 @@ mod run;
 mod upgrade;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use mse_attest::TrustAnchor;
 use mse_crypto::Digest;
 use mse_session::KeyHash;
+use mse_simtee::Platform;
 use mse_workload::{CAS_FORMAT, CasWorkload, Measurement, Resources, measurement};
 
 use crate::cas::ClientKey;
@@ -133,8 +135,9 @@ struct Measured {
     #[arg(long, value_name = "HASH|FILE")]
     owner: Option<String>,
     /// Lets the CAS believe services on the simulated platform with this trust anchor, where a
-    /// session asks for it; may be given several times
-    #[arg(long, value_name = "FILE")]
+    /// session asks for it; `this-machine` is the one in the configuration folder; may be given
+    /// several times
+    #[arg(long, value_name = "FILE|this-machine")]
     accept_simulated: Vec<PathBuf>,
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
@@ -154,7 +157,10 @@ impl Measured {
         let simulated_anchors = self
             .accept_simulated
             .iter()
-            .map(|file| anchor(file))
+            .map(|file| match file.to_str() {
+                Some(THIS_MACHINE) => own_anchor(scene),
+                _ => anchor(file),
+            })
             .collect::<Result<_, _>>()?;
         let workload = CasWorkload {
             format: CAS_FORMAT,
@@ -226,6 +232,17 @@ fn owner_of(text: &str) -> Result<Digest, Failure> {
     KeyHash::of_certificate_pem(certificate)
         .map(|hash| Digest(hash.0))
         .map_err(|error| invalid(error.to_string()))
+}
+
+/// Stands for the simulated platform in the configuration folder.
+const THIS_MACHINE: &str = "this-machine";
+
+/// The trust anchor of the platform in the configuration folder, which is made if it is not there.
+fn own_anchor(scene: &Scene<'_>) -> Result<String, Failure> {
+    scene.conf.create()?;
+    Platform::open_or_create(&scene.conf.simulated_platform(), SystemTime::now())
+        .map(|platform| platform.trust_anchor().to_toml())
+        .map_err(|error| Failure::other(error.to_string()))
 }
 
 /// The text of a trust anchor file, after a look at it.

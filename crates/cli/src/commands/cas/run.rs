@@ -14,6 +14,7 @@ use mse_ratls::cas::upgrade::MAX_AUTHORIZATION;
 use mse_ratls::cas::{AttestedCas, CasDescription, ExpectedCas};
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{CasSpec, EnclaveEvent, ProcessRuntime, RunningEnclave};
+use mse_session::KvUrl;
 use mse_simtee::Platform;
 use mse_workload::launch::{CasStart, DatabaseUrl, Phase};
 use mse_workload::{CasKey, Measurement};
@@ -98,6 +99,10 @@ pub(super) struct Run {
     /// this platform's own, then the vendors']
     #[arg(long, value_name = "URL")]
     pccs: Vec<String>,
+    /// A key-value store that sessions may have values in, such as `https://vault.example:8200`; may
+    /// be given several times. Others are not asked [default: none]
+    #[arg(long, value_name = "URL")]
+    kv: Vec<KvUrl>,
     /// Where the store's last position is noted against rollback: best on another disk than the
     /// folder, which is the default
     #[arg(long, value_name = "FILE")]
@@ -199,6 +204,7 @@ impl Run {
             listen: self.listen.to_string(),
             names,
             collateral,
+            key_value_stores: self.kv.iter().map(ToString::to_string).collect(),
             start: self.start()?,
             witness: self.witness.as_deref().map(absolute).transpose()?,
             as_found: self.as_found,

@@ -1,11 +1,17 @@
 //! `mse session revoke`
 
+use std::path::PathBuf;
+
 use clap::Args;
-use mse_api::cas::{Done, Revocation, SESSION_REVOKE, SessionState};
+use mse_api::cas::{
+    Done, REVOCATION_DOMAIN, Revocation, RevocationSignature, SESSION_REVOKE, SessionState,
+};
+use mse_crypto::signing::SigningKey;
 use mse_session::SessionHash;
 use serde::Serialize;
 
 use super::findings::printable;
+use super::sign::read_key;
 use crate::cas::CasChoice;
 use crate::cli::Scene;
 use crate::failure::Failure;
@@ -18,6 +24,7 @@ use crate::ui::{Report, bad};
 #[command(after_help = "\
 Examples:
   mse session revoke team/shop --hash $(cat session.hash)
+  mse session revoke team/shop --hash $(cat session.hash) --key alice.pem --key bob.pem
   mse session revoke team/shop --hash $(cat session.hash) --yes --json")]
 pub(super) struct Revoke {
     /// The session
@@ -26,6 +33,9 @@ pub(super) struct Revoke {
     /// The version that you mean: the current one
     #[arg(long, value_name = "HEX")]
     hash: SessionHash,
+    /// A private key (PKCS#8, PEM) that the session knows a signer by; may be given several times
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -35,6 +45,11 @@ pub(super) struct Revoke {
 
 impl Revoke {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let keys: Vec<SigningKey> = self
+            .key
+            .iter()
+            .map(|file| read_key(file))
+            .collect::<Result<_, _>>()?;
         let mut cas = self.cas.open(scene).await?;
         let question = format!(
             "Revoke `{}` at `{}`, for good?",
@@ -45,6 +60,13 @@ impl Revoke {
         let revocation = Revocation {
             name: self.name,
             hash: self.hash.to_string(),
+            signatures: keys
+                .iter()
+                .map(|key| RevocationSignature {
+                    signer: key.public().to_pem(),
+                    signature: hex::encode(key.sign(REVOCATION_DOMAIN, &self.hash.0)),
+                })
+                .collect(),
         };
         let Done {} = cas.post(SESSION_REVOKE, &revocation).await?;
         scene.ui.report(&Revoked {
