@@ -25,74 +25,83 @@ use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, say};
 
 pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
-    let strangers = bench.effort.choose(100_000, 3_000);
+    let strangers = bench.effort.choose(100_000, 10_000);
     let duration = Duration::from_secs(bench.effort.choose(20, 3));
     let side = Side::start(SESSIONS).await?;
-    // What a crowd within the bounds takes is there before the flood is measured.
     let honest = |duration| honest(&side, duration);
+    // What honest clients take is there before anything is measured.
     honest(duration / 4).await?;
-    let before_memory = resident(side.pid())?;
-    let before = honest(duration).await?;
-    let crowd = Crowd::come(&side, 0, SEATS).await?;
-    let full_memory = resident(side.pid())?;
-    let full = honest(duration).await?;
-    crowd.go().await?;
+    let idle = resident(side.pid())?;
+    let calm = honest(duration).await?;
+    let seats = Crowd::come(&side, 0, SEATS).await?;
+    let seated = resident(side.pid())?;
+    seats.go().await?;
+    let tenth = Crowd::come(&side, SEATS, strangers / 10).await?;
+    honest(duration / 4).await?;
+    let few = resident(side.pid())?;
+    tenth.go().await?;
     say(format!("flood: {strangers} strangers come"));
     let flood = tokio::spawn({
         let side = Arc::clone(&side);
         async move { Crowd::come(&side, SEATS, strangers).await }
     });
-    let opening = Duration::from_secs_f64(seconds(strangers)).max(duration / 2);
-    let during = honest(opening.mul_f64(0.8)).await?;
-    let during_memory = resident(side.pid())?;
-    let held = flood.await??;
-    let held_memory = resident(side.pid())?;
-    let while_held = honest(duration).await?;
-    held.go().await?;
+    let coming = honest(Duration::from_secs_f64(seconds(strangers) * 0.8)).await?;
+    let most = resident(side.pid())?;
+    let crowd = flood.await??;
+    let held = honest(duration).await?;
+    let many = resident(side.pid())?;
+    crowd.go().await?;
     let after = honest(duration).await?;
-    let after_memory = resident(side.pid())?;
 
-    let memory = |what: &str, ours: u64, goal| Measured {
-        what: format!("{what}: memory (RSS)"),
+    let memory = |what: String, ours: u64, theirs: u64, goal| Measured {
+        what,
         unit: Unit::Mebibytes,
         ours: vec![mebibytes(ours)],
-        theirs: vec![mebibytes(full_memory)],
+        theirs: vec![mebibytes(theirs)],
         goal,
     };
+    let tenth = strangers / 10;
     let mut rows = vec![
         memory(
-            "Before anybody came; theirs: 1024 strangers",
-            before_memory,
+            format!("RSS with {SEATS} strangers, as many as there are seats; theirs: none"),
+            seated,
+            idle,
             None,
         ),
         memory(
-            &format!("While {strangers} strangers come; theirs: 1024"),
-            during_memory,
-            Some(Goal::More(5.0)),
+            format!("RSS when {tenth} have come; theirs: {SEATS}"),
+            few,
+            seated,
+            None,
         ),
         memory(
-            &format!("{strangers} strangers hold on; theirs: 1024"),
-            held_memory,
-            Some(Goal::More(5.0)),
+            format!("RSS while {strangers} come; theirs: when {tenth} had come"),
+            most,
+            few,
+            Some(Goal::More(3.0)),
         ),
-        memory("They have gone; theirs: 1024 strangers", after_memory, None),
+        memory(
+            format!("RSS while {strangers} hold on; theirs: when {tenth} had come"),
+            many,
+            few,
+            Some(Goal::More(3.0)),
+        ),
     ];
     let stages = [
-        ("1024 strangers", full, None),
-        ("While they come", during, None),
-        ("They hold on", while_held, Some(Goal::More(2.0))),
-        ("They have gone", after, None),
+        ("while they come", coming, None),
+        ("while they hold on", held, Some(Goal::More(2.0))),
+        ("when they have gone", after, None),
     ];
     for (stage, (releases, renewals), goal) in stages {
-        for (what, load, calm) in [
-            ("release", releases, &before.0),
-            ("release in a session", renewals, &before.1),
+        for (what, load, before) in [
+            ("Release", releases, &calm.0),
+            ("Release in a session", renewals, &calm.1),
         ] {
             rows.push(Measured {
-                what: format!("{stage}: honest p99, {what}; theirs: before"),
+                what: format!("{what}, p99 {stage}; theirs: before"),
                 unit: Unit::Milliseconds,
                 ours: vec![load.percentile(99)],
-                theirs: vec![calm.percentile(99)],
+                theirs: vec![before.percentile(99)],
                 goal,
             });
         }

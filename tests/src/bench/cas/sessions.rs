@@ -15,7 +15,7 @@ use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, say};
 
 pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
-    let rounds = bench.effort.choose(3, 1);
+    let rounds = bench.effort.choose(4, 1);
     let duration = Duration::from_secs(bench.effort.choose(10, 3));
     let many = bench.effort.choose(100_000, 2_000);
     let few = Side::start(FEW).await?;
@@ -32,20 +32,23 @@ pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>
         "sessions: it took {:.0} s",
         began.elapsed().as_secs_f64()
     ));
-    let (mut released, mut changed) = (Vec::new(), Vec::new());
+    // Releases and updates, each with the many sessions and with the few.
+    let mut loads: [[Vec<Load>; 2]; 2] = Default::default();
     for round in 1..=rounds {
-        let mut both = Vec::new();
-        for side in [&few, &crowded] {
-            let pace = Some(Duration::from_millis(40));
-            both.push((
-                drive::<Releasing>(side, 4, duration, pace).await?,
-                drive::<Updating>(side, 4, duration, pace).await?,
-            ));
+        // Whoever comes first meets the disk as the load before has left it.
+        let mut order = [&few, &crowded];
+        if round % 2 == 0 {
+            order.reverse();
         }
-        let ((many_released, many_changed), (few_released, few_changed)) =
-            (both.remove(1), both.remove(0));
-        released.push((many_released, few_released));
-        changed.push((many_changed, few_changed));
+        for side in order {
+            let pace = Some(Duration::from_millis(40));
+            let released = drive::<Releasing>(side, 4, duration, pace).await?;
+            let changed = drive::<Updating>(side, 4, duration, pace).await?;
+            let is_few = Arc::ptr_eq(side, &few);
+            for (of, load) in [(0, released), (1, changed)] {
+                loads[of][usize::from(is_few)].push(load);
+            }
+        }
         say(format!("sessions: round {round} of {rounds}"));
     }
     let mut rows = vec![
@@ -71,19 +74,13 @@ pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>
             goal: None,
         },
     ];
-    for (what, loads) in [("release", &released), ("update", &changed)] {
+    for (what, [ours, theirs]) in ["release", "update"].into_iter().zip(&loads) {
         for (percent, goal) in [(50, None), (99, Some(Goal::TimesBetter(0.9)))] {
             rows.push(Measured {
                 what: format!("{many} sessions, {what}: p{percent}; theirs: {FEW} sessions"),
                 unit: Unit::Milliseconds,
-                ours: loads
-                    .iter()
-                    .map(|(ours, _)| ours.percentile(percent))
-                    .collect(),
-                theirs: loads
-                    .iter()
-                    .map(|(_, few)| few.percentile(percent))
-                    .collect(),
+                ours: ours.iter().map(|load| load.percentile(percent)).collect(),
+                theirs: theirs.iter().map(|load| load.percentile(percent)).collect(),
                 goal,
             });
         }
