@@ -525,3 +525,37 @@ secrets:
     );
     server.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_ends_with_the_terms_that_it_was_given_on() {
+    const LASTS: &str = "import time\nprint('runs', flush=True)\ntime.sleep(600)";
+    let machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", LASTS)]);
+    let admits = machine.admits(&tree, "shop", "api");
+    // A certificate that lives for seconds has the service ask again soon.
+    let rest = |token: &str| {
+        format!(
+            "security: {{service_access_token: {token}}}
+secrets:
+- {{name: cert, kind: x509, common_name: c, valid_for: 3 s}}
+"
+        )
+    };
+    let stored = machine
+        .upload(&session("shop", &admits, &rest("first-token")))
+        .await
+        .unwrap();
+    let mut spec = machine.spec(&tree, "shop", "api");
+    spec.access_token = Some(AccessToken(Zeroizing::new("first-token".into())));
+    let mut service = machine.launch(spec).await;
+    service.until_line("runs").await;
+    // Who holds a ticket has to show the new token, and has it not.
+    let text = session("shop", &admits, &rest("second-token"));
+    let text = format!("predecessor: {}\n{text}", stored.hash);
+    machine.upload(&text).await.unwrap();
+    service.finish().await;
+    let check = ServiceCheck::Revocation;
+    let end = ServiceEnd::Refused { check };
+    assert_eq!(service.end, Some(end), "{service:#?}");
+    assert!(service.reason().contains("access token"), "{service:#?}");
+}
