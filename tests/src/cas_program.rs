@@ -138,6 +138,7 @@ impl CasMachine {
             start,
             witness: None,
             as_found: false,
+            restore: None,
         }
     }
 

@@ -4,15 +4,17 @@ use std::fs;
 use std::time::SystemTime;
 
 use mse_api::cas::{
-    POSITION, PositionView, Rotation, SECRETS_ROTATE, SESSION_REVOKE, SessionView, StoredSession,
+    BACKUP, POSITION, PositionView, Rotation, SECRETS_ROTATE, SESSION_REVOKE, SessionView,
+    StoredSession,
 };
 use mse_audit::entry::Event;
 use mse_crypto::Zeroizing;
 use mse_crypto::totp::{SharedSecret, TimeStep};
 use mse_ratls::cas::client::CasError;
+use mse_runtime::process::CasSpec;
 use mse_tests::cas_program::Person;
 use mse_tests::releases::ReleaseMachine;
-use mse_workload::launch::{AccessToken, ServiceCheck, ServiceEnd};
+use mse_workload::launch::{AccessToken, CasStart, ServiceCheck, ServiceEnd};
 
 /// The program of the seed's example: it needs both, and keeps the password to itself.
 const PROGRAM: &str = r#"
@@ -558,4 +560,57 @@ secrets:
     let end = ServiceEnd::Refused { check };
     assert_eq!(service.end, Some(end), "{service:#?}");
     assert!(service.reason().contains("access token"), "{service:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_restored_only_where_nothing_newer_was_seen() {
+    let mut machine = ReleaseMachine::new().await;
+    let tree = machine.tree("program", &[("main.py", PROGRAM)]);
+    let admits = machine.admits(&tree, "shop", "api");
+    let text = session("shop", &admits, ENVIRONMENT);
+    machine.upload(&text).await.unwrap();
+    let first = machine.run(&tree, "shop", "api").await;
+    let backup = async |machine: &ReleaseMachine| {
+        let made = machine.post(BACKUP, &serde_json::json!({})).await.unwrap();
+        let file = made["file"].as_str().unwrap();
+        machine.machine.data().join("backups").join(file)
+    };
+    let old = backup(&machine).await;
+    let later = session("later", &admits, "");
+    machine.upload(&later).await.unwrap();
+    machine.cas.stop().await;
+    let data = machine.machine.data();
+    let lose_store = || {
+        for file in fs::read_dir(&data).unwrap() {
+            let file = file.unwrap();
+            if file.file_name().to_string_lossy().starts_with("store.db") {
+                fs::remove_file(file.path()).unwrap();
+            }
+        }
+    };
+    let restoring = |as_found| CasSpec {
+        restore: Some(old.clone()),
+        as_found,
+        ..machine.machine.spec(CasStart::Open)
+    };
+    // The store is there: nothing is overwritten. It is gone: the witness saw more.
+    let there = machine.machine.launch(restoring(false)).await;
+    assert!(there.is_err());
+    lose_store();
+    let refused = machine.machine.launch(restoring(false)).await.err();
+    assert!(refused.unwrap().contains("ROLLED BACK"));
+    let cas = machine.machine.launch(restoring(true)).await.unwrap();
+    machine.cas = cas;
+    assert_eq!(machine.run(&tree, "shop", "api").await.lines, first.lines);
+    assert!(
+        machine
+            .get::<SessionView>("/v1/session?name=later")
+            .await
+            .is_err()
+    );
+    let events = machine.audit().await;
+    let told = |event: &Event| matches!(event, Event::BackupRestored { .. });
+    assert!(events.iter().any(|entry| told(&entry.event)));
+    let started = |event: &Event| matches!(event, Event::CasStarted { .. });
+    assert!(events.iter().any(|entry| started(&entry.event)));
 }

@@ -266,6 +266,8 @@ pub struct CasSpec {
     pub witness: Option<PathBuf>,
     /// Takes the store as it is found.
     pub as_found: bool,
+    /// A backup to put in the place of a store that is gone.
+    pub restore: Option<PathBuf>,
 }
 
 impl CasSpec {
@@ -281,6 +283,7 @@ impl CasSpec {
             start: self.start,
             witness: self.witness,
             as_found: self.as_found,
+            restore: self.restore,
         }))
     }
 }

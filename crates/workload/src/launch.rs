@@ -163,6 +163,10 @@ pub struct CasLaunch {
     pub witness: Option<PathBuf>,
     /// Takes the store as it is found, though the witness is missing or ahead of it.
     pub as_found: bool,
+    /// A backup to put in the place of a store that is gone. Where the witness or anybody else saw
+    /// more than it holds, it is refused.
+    #[serde(default)]
+    pub restore: Option<PathBuf>,
 }
 
 /// How a CAS begins.
@@ -515,6 +519,7 @@ mod tests {
                 },
                 witness: None,
                 as_found: false,
+                restore: Some("/b".into()),
             })),
         ];
         for message in to_enclave {

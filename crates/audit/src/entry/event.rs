@@ -45,6 +45,21 @@ pub enum Event {
     },
     /// A session is used no more.
     SessionRevoked {},
+    /// An update waits for the consent of several people; `session.hash` is what is proposed.
+    SessionProposed {
+        /// Names the proposal.
+        proposal: Digest,
+    },
+    /// One of those who gave their consent took it back.
+    SessionApprovalWithdrawn {
+        /// To which proposal.
+        proposal: Digest,
+    },
+    /// A proposal was dropped before there was enough consent.
+    SessionProposalDropped {
+        /// Which.
+        proposal: Digest,
+    },
     /// One of those whose consent an update needs gave it; `session.hash` is what they approved.
     SessionApproved {
         /// How many have approved, with this one.
@@ -162,6 +177,9 @@ impl Event {
             Self::SessionRead {} => "session-read",
             Self::SessionUpdated { .. } => "session-updated",
             Self::SessionRevoked {} => "session-revoked",
+            Self::SessionProposed { .. } => "session-proposed",
+            Self::SessionApprovalWithdrawn { .. } => "session-approval-withdrawn",
+            Self::SessionProposalDropped { .. } => "session-proposal-dropped",
             Self::SessionApproved { .. } => "session-approved",
             Self::SessionRefused { .. } => "session-refused",
             Self::ServiceAttested { .. } => "service-attested",
@@ -188,6 +206,9 @@ impl Event {
             | Self::SessionRead {}
             | Self::SessionUpdated { .. }
             | Self::SessionRevoked {}
+            | Self::SessionProposed { .. }
+            | Self::SessionApprovalWithdrawn { .. }
+            | Self::SessionProposalDropped { .. }
             | Self::SessionApproved { .. }
             | Self::SessionRefused { .. }
             | Self::ServiceAttested { .. }
@@ -307,6 +328,9 @@ pub(super) const RECOGNISED: &[&str] = &[
     "session-read",
     "session-updated",
     "session-revoked",
+    "session-proposed",
+    "session-approval-withdrawn",
+    "session-proposal-dropped",
     "session-approved",
     "session-refused",
     "service-attested",

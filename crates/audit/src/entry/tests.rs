@@ -33,6 +33,15 @@ fn samples() -> Vec<Event> {
             predecessor: digest("before"),
         },
         Event::SessionRevoked {},
+        Event::SessionProposed {
+            proposal: Digest::of(b"proposal"),
+        },
+        Event::SessionApprovalWithdrawn {
+            proposal: Digest::of(b"proposal"),
+        },
+        Event::SessionProposalDropped {
+            proposal: Digest::of(b"proposal"),
+        },
         Event::SessionApproved {
             approvals: 1,
             required: 2,

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mse_attest::{MeasuredProgram, TrustAnchor, TrustAnchorError};
+use mse_audit::entry::{Event, ExitReason, Measurement};
 use mse_ratls::cas::recovery::SealedShares;
 use mse_session::{InvalidKvUrl, KvUrl};
 use mse_tee::attester::{AttesterError, Machine, Wish};
@@ -53,12 +54,13 @@ pub use self::state::StateError;
 use self::attestation::Facts;
 use self::certificate::Certificate;
 use self::join::Heir;
+use crate::audit_log;
 use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
 use crate::sessions::Sessions;
 use crate::sources::{KvConfig, SourcesConfig};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Write};
 
 const PROGRAM: Program = Program {
     name: "mse-cas",
@@ -108,6 +110,49 @@ pub struct Cas {
     _lock: File,
 }
 
+impl Cas {
+    /// Tells the audit log that it serves from now on, and as what.
+    async fn note_start(&self) -> Result<(), StoreError> {
+        let measurement = match &self.program {
+            Some(program) => program.measurement().to_vec(),
+            None => Vec::new(),
+        };
+        let event = (
+            Measurement::from_bytes(&measurement),
+            self.attestation.description().tee.parse(),
+            env!("CARGO_PKG_VERSION").parse(),
+        );
+        // An instance that does not know its own program says so by an entry that is not there.
+        let (Ok(measurement), Ok(tee), Ok(version)) = event else {
+            return Ok(());
+        };
+        let event = Event::CasStarted {
+            measurement,
+            tee,
+            version,
+        };
+        let leaf = audit_log::leaf(event, None, None);
+        self.store.commit(Write::new().audit(leaf)).await?;
+        Ok(())
+    }
+
+    /// Tells the audit log, if the store can still be reached.
+    async fn note(&self, event: Event) {
+        let leaf = audit_log::leaf(event, None, None);
+        let told = self.store.commit(Write::new().audit(leaf));
+        match timeout(MAX_NOTE, told).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the audit log does not say that this CAS ends");
+            }
+            Err(_) => tracing::warn!("the store takes too long to note that this CAS ends"),
+        }
+    }
+}
+
+/// So long a last entry is waited for.
+const MAX_NOTE: Duration = Duration::from_secs(5);
+
 async fn run(wish: Wish) -> ExitCode {
     let (host, job, orders) = match HostLink::accept().await {
         Ok(accepted) => accepted,
@@ -147,6 +192,7 @@ async fn live(
         started = start(host, &launch, wish) => started?,
         reason = ordered_end(&mut orders) => return Ok(reason),
     };
+    cas.note_start().await?;
     let certificate = Certificate::new(&cas.identity, launch.names)?;
     let routes = Arc::new(Routes::new(Arc::clone(&cas)));
     let crowd = Crowd::new(CONNECTIONS);
@@ -165,6 +211,10 @@ async fn live(
         Order::Stop { grace_seconds } => Duration::from_secs(grace_seconds).min(MAX_GRACE),
         Order::Run | Order::LauncherGone => MAX_GRACE,
     };
+    cas.note(Event::CasExited {
+        reason: ExitReason::Stopped,
+    })
+    .await;
     // Who is being answered may not get the answer; what was acknowledged is stored.
     if let Ok(closed) = timeout(grace, cas.store.clone().close()).await {
         closed?;

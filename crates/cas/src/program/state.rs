@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mse_crypto::Zeroizing;
+use mse_audit::entry::Event;
 use mse_crypto::sealing::{DoesNotOpen, SealingKey};
+use mse_crypto::{Digest, Zeroizing};
 use mse_tee::attester::{Attester, AttesterError};
 use mse_workload::launch::{CasLaunch, CasStart, SealPolicy};
 use mse_workload::{CasKey, InvalidCasWorkload};
@@ -61,10 +62,11 @@ pub(super) async fn begin(launch: &CasLaunch, heir: &Heir<'_>) -> Result<State, 
             .await;
     }
     let platform = PlatformKey(heir.attester.seal_key(SealPolicy::Measurement).await?);
-    match launch.start {
-        CasStart::Create => place.create(&platform).await,
-        _ => place.open(&platform, launch.as_found).await,
+    if launch.start == CasStart::Create {
+        return place.create(&platform).await;
     }
+    let restore = launch.restore.as_deref();
+    place.open(&platform, launch.as_found, restore).await
 }
 
 /// How the store's audit log is kept. The root key has the log's signing key.
@@ -388,7 +390,12 @@ impl Place {
         }
     }
 
-    async fn open(&self, platform: &PlatformKey, as_found: bool) -> Result<State, StateError> {
+    async fn open(
+        &self,
+        platform: &PlatformKey,
+        as_found: bool,
+        restore: Option<&Path>,
+    ) -> Result<State, StateError> {
         let path = self.key_file();
         let Some(wrapped) = read(&path)? else {
             return Err(if self.unfinished().exists() {
@@ -400,7 +407,18 @@ impl Place {
         let lock = self.lock()?;
         let root = unwrap(&wrapped, platform).map_err(|source| StateError::Key { path, source })?;
         let freshness = self.freshness(as_found);
+        if let Some(backup) = restore {
+            Store::restore(backup, &self.location, &root, &freshness).await?;
+        }
         let store = Store::open(&self.location, &root, audit_log(&root), freshness).await?;
+        if let Some(backup) = restore {
+            let file = File::open(backup).map_err(|source| StateError::file(backup, source))?;
+            let digest =
+                Digest::of_reader(file).map_err(|source| StateError::file(backup, source))?;
+            let event = Event::BackupRestored { backup: digest };
+            let leaf = crate::audit_log::leaf(event, None, None);
+            store.commit(Write::new().audit(leaf)).await?;
+        }
         let identity = own_identity(&store, &root).await?;
         Ok(State {
             root,

@@ -90,14 +90,22 @@ impl Sessions {
         let json = serde_json::to_vec(&kept)
             .map(Zeroizing::new)
             .map_err(|_| self.broken_proposal(&name))?;
-        let mut write = Write::new().propose(name.as_str(), id, json, expires_at);
-        for (signer, signature) in signatures {
-            write = write.approve(
-                name.as_str(),
-                id,
-                key_digest(&signer),
-                said(&signer, &signature)?,
-            );
+        let entry = |event, actor| audit_log::leaf(event, Some((&name, Some(hash))), actor);
+        let mut write = Write::new()
+            .propose(name.as_str(), id, json, expires_at)
+            .audit(entry(
+                Event::SessionProposed { proposal: id },
+                received.asker.actor(),
+            ));
+        for (count, (signer, signature)) in (1..).zip(signatures) {
+            let event = Event::SessionApproved {
+                approvals: count,
+                required: before.threshold(),
+            };
+            let key = key_digest(&signer);
+            write = write
+                .approve(name.as_str(), id, key, said(&signer, &signature)?)
+                .audit(entry(event, Some(key.0)));
         }
         self.commit(&name, write).await?;
         self.settle(&name, id, asker).await
@@ -163,7 +171,12 @@ impl Sessions {
                 "there is no approval of this signer to take back".into(),
             ));
         }
-        let write = Write::new().withdraw_approval(name.as_str(), id, key_digest(&signer));
+        let key = key_digest(&signer);
+        let event = Event::SessionApprovalWithdrawn { proposal: id };
+        let leaf = audit_log::leaf(event, Some((&name, Some(proposed.hash))), Some(key.0));
+        let write = Write::new()
+            .withdraw_approval(name.as_str(), id, key)
+            .audit(leaf);
         self.commit(&name, write).await?;
         self.proposed(&name, id).await
     }
@@ -181,7 +194,9 @@ impl Sessions {
             self.permitted(name, Operation::Update, SessionOperation::Update, asker)
                 .await?;
         }
-        let write = Write::new().settle_proposal(name.as_str(), id);
+        let event = Event::SessionProposalDropped { proposal: id };
+        let leaf = audit_log::leaf(event, Some((name, Some(kept.hash))), asker.actor());
+        let write = Write::new().settle_proposal(name.as_str(), id).audit(leaf);
         self.commit(name, write).await
     }
 

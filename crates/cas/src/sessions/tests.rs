@@ -728,7 +728,7 @@ async fn two_of_three_approve_one_after_the_other() {
             .iter()
             .filter(|entry| approved(entry))
             .count(),
-        2
+        3
     );
 }
 

@@ -31,7 +31,7 @@ impl Scene {
     }
 
     async fn open(&self) -> Result<State, StateError> {
-        self.place().open(&self.platform, false).await
+        self.place().open(&self.platform, false, None).await
     }
 }
 
@@ -91,7 +91,7 @@ async fn another_program_gets_nothing_and_says_what_to_do() {
     let scene = Scene::new();
     let made = close(scene.create().await.unwrap()).await;
     let other = PlatformKey(SealingKey::generate());
-    let Err(error) = scene.place().open(&other, false).await else {
+    let Err(error) = scene.place().open(&other, false, None).await else {
         panic!("another program opened it");
     };
     assert!(matches!(error, StateError::Key { .. }), "{error}");
@@ -224,7 +224,7 @@ async fn an_old_copy_is_refused_unless_it_is_taken_as_found() {
         matches!(refused, StateError::Store(StoreError::RolledBack { .. })),
         "{refused}"
     );
-    close(place.open(&scene.platform, true).await.unwrap()).await;
+    close(place.open(&scene.platform, true, None).await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn a_key_that_came_from_elsewhere_is_kept_only_if_it_opens_the_store() {
     let ahead = Freshness::Seen {
         position: crate::store::Position {
             sequence: 1000,
-            head: mse_crypto::Digest([1; 32]),
+            head: Digest([1; 32]),
         },
         witness: None,
     };
@@ -279,5 +279,8 @@ async fn a_key_that_came_from_elsewhere_is_kept_only_if_it_opens_the_store() {
     assert!(!place.key_file().exists());
     let right = adopt(&root, adoption(Some(made.1), witnessed())).await;
     assert_eq!(right.unwrap(), made.1);
-    assert_eq!(close(place.open(&other, false).await.unwrap()).await, made);
+    assert_eq!(
+        close(place.open(&other, false, None).await.unwrap()).await,
+        made
+    );
 }

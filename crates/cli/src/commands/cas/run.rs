@@ -110,6 +110,10 @@ pub(super) struct Run {
     /// Take the store as it is found, though the witness is missing or ahead of it
     #[arg(long, conflicts_with = "create")]
     as_found: bool,
+    /// Put this backup in the place of a store that is gone. Refused if a store is there, or if the
+    /// witness saw more than the backup holds; with `--as-found` what came after it is lost
+    #[arg(long, value_name = "FILE", conflicts_with = "create")]
+    restore: Option<PathBuf>,
     /// The folder of the simulated platform; made if it is not there [default: in the
     /// configuration folder]
     #[arg(long, value_name = "DIR")]
@@ -208,6 +212,7 @@ impl Run {
             start: self.start()?,
             witness: self.witness.as_deref().map(absolute).transpose()?,
             as_found: self.as_found,
+            restore: self.restore.as_deref().map(absolute).transpose()?,
         })
     }
 }
