@@ -117,6 +117,7 @@ impl CasMachine {
             },
             upgrade: None,
             recovery: None,
+            token_libraries: Vec::new(),
         }
     }
 

@@ -30,6 +30,11 @@ impl ReleaseMachine {
     pub async fn new() -> Self {
         let machine = CasMachine::new(&program("mse-cas")).await;
         let cas = machine.create().await;
+        Self::with(machine, cas)
+    }
+
+    /// With a CAS that runs.
+    pub fn with(machine: CasMachine, cas: RunningCas) -> Self {
         let launcher = machine.folder.path().join("services");
         let platform = std::sync::Arc::clone(&machine.platform);
         let services = ProcessRuntime::open(&launcher, &program("mse-enclave"), platform).unwrap();

@@ -166,6 +166,10 @@ impl ProcessRuntime {
         if let Some(level) = std::env::var_os("MSE_ENCLAVE_LOG") {
             command.env("RUST_LOG", level);
         }
+        // Where libraries of tokens have their configuration. They are measured; this is not.
+        if let Some(configuration) = std::env::var_os("SOFTHSM2_CONF") {
+            command.env("SOFTHSM2_CONF", configuration);
+        }
         if let Some(attester) = std::env::var_os("MSE_ENCLAVE_ATTESTER") {
             command.env("MSE_ATTESTER", attester);
         }

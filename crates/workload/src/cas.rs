@@ -1,11 +1,13 @@
 //! The workload of a CAS: who owns it, and which simulated platforms it may believe.
 
+mod module;
 mod quorum;
 
 use mse_crypto::Digest;
 use mse_crypto::digest::Hasher;
 use serde::{Deserialize, Serialize};
 
+pub use self::module::{MAX_MODULES, OpenToken, TokenLibrary};
 pub use self::quorum::{MAX_PEOPLE, RecoveryPolicy, UpgradePolicy};
 
 use crate::description::Resources;
@@ -48,6 +50,9 @@ pub struct CasWorkload {
     /// Who can put the root key together again; without it, nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPolicy>,
+    /// Libraries behind which tokens with sessions' secrets are. Usually none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_libraries: Vec<TokenLibrary>,
 }
 
 impl CasWorkload {
@@ -114,6 +119,29 @@ impl CasWorkload {
         if let Some(recovery) = &self.recovery {
             recovery.check()?;
         }
+        let libraries = &self.token_libraries;
+        let most = libraries.iter().map(|one| one.tokens.len()).max();
+        if libraries.len().max(most.unwrap_or(0)) > MAX_MODULES {
+            let value = format!("{} libraries", libraries.len());
+            return field(
+                "token_libraries",
+                value,
+                "give at most 16, with at most 16 tokens each",
+            );
+        }
+        for (index, library) in libraries.iter().enumerate() {
+            if !library.path.starts_with('/') {
+                let value = library.path.chars().take(80).collect();
+                return field("token_libraries", value, "give its absolute path");
+            }
+            if libraries[..index]
+                .iter()
+                .any(|one| one.name == library.name)
+            {
+                let value = library.name.chars().take(80).collect();
+                return field("token_libraries", value, "give each name once");
+            }
+        }
         Ok(())
     }
 }
@@ -159,6 +187,7 @@ mod tests {
             },
             upgrade: None,
             recovery: None,
+            token_libraries: Vec::new(),
         }
     }
 

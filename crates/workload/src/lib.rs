@@ -16,8 +16,8 @@ pub mod measurement;
 mod service;
 
 pub use cas::{
-    CAS_FORMAT, CasWorkload, InvalidCasWorkload, MAX_CAS_JSON, MAX_PEOPLE, RecoveryPolicy,
-    UpgradePolicy,
+    CAS_FORMAT, CasWorkload, InvalidCasWorkload, MAX_CAS_JSON, MAX_MODULES, MAX_PEOPLE, OpenToken,
+    RecoveryPolicy, TokenLibrary, UpgradePolicy,
 };
 pub use description::{
     AppId, FORMAT, HealthEndpoint, ImageIdentity, InvalidWorkload, MAX_JSON, Provisioning,

@@ -24,7 +24,7 @@ pub mod routes;
 mod shares;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -34,13 +34,14 @@ use std::time::Duration;
 
 use mse_attest::{MeasuredProgram, TrustAnchor, TrustAnchorError};
 use mse_audit::entry::{Event, ExitReason, Measurement};
+use mse_crypto::Digest;
 use mse_ratls::cas::recovery::SealedShares;
-use mse_session::{InvalidKvUrl, KvUrl};
+use mse_session::{InvalidKvUrl, InvalidName, KvUrl, ModuleName};
 use mse_tee::attester::{AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Job, Order};
 use mse_tee::program::Program;
 use mse_workload::launch::{CasLaunch, CasStart, Phase};
-use mse_workload::{CasWorkload, InvalidCasWorkload};
+use mse_workload::{CasWorkload, InvalidCasWorkload, TokenLibrary};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -59,7 +60,7 @@ use crate::identity::{Identity, IdentityError, check_names};
 use crate::keys::RootKey;
 use crate::listen::{self, Crowd};
 use crate::sessions::Sessions;
-use crate::sources::{KvConfig, SourcesConfig};
+use crate::sources::{KvConfig, ModuleConfig, SourcesConfig, TokenConfig};
 use crate::store::{Store, StoreError, Write};
 
 const PROGRAM: Program = Program {
@@ -224,9 +225,12 @@ async fn live(
     Ok(reason)
 }
 
-/// Sessions may ask these stores and no others, and no token: a library that speaks PKCS#11 would be
-/// code of the host's inside of the TEE.
-fn sources(key_value_stores: &[String]) -> Result<SourcesConfig, ProgramError> {
+/// Sessions may ask these stores and no others. Libraries are code inside of the TEE: those that were
+/// measured, and no others.
+fn sources(
+    key_value_stores: &[String],
+    libraries: &[TokenLibrary],
+) -> Result<SourcesConfig, ProgramError> {
     let servers = key_value_stores
         .iter()
         .map(|url| url.parse())
@@ -236,11 +240,62 @@ fn sources(key_value_stores: &[String]) -> Result<SourcesConfig, ProgramError> {
         servers: Some(servers),
         ..KvConfig::default()
     };
-    Ok(SourcesConfig {
-        kv,
-        ..SourcesConfig::default()
-    })
+    let mut modules = BTreeMap::new();
+    for library in libraries {
+        let (name, module) = module(library)?;
+        modules.insert(name, module);
+    }
+    Ok(SourcesConfig { kv, modules })
 }
+
+fn module(library: &TokenLibrary) -> Result<(ModuleName, ModuleConfig), ProgramError> {
+    let field = |error: String| ProgramError::Library(library.name.clone(), error);
+    let path = PathBuf::from(&library.path);
+    let digest = File::open(&path)
+        .and_then(Digest::of_reader)
+        .map_err(|error| field(format!("`{}` cannot be read: {error}", library.path)))?;
+    if digest != library.digest {
+        return Err(field(format!(
+            "`{}` has the digest {digest}, and {} was measured",
+            library.path, library.digest
+        )));
+    }
+    let tokens = library.tokens.iter().map(|token| {
+        let label = token
+            .label
+            .parse()
+            .map_err(|_| field(format!("`{}` is no label of a token", token.label)))?;
+        let sessions = token
+            .sessions
+            .iter()
+            .map(|name| {
+                name.parse()
+                    .map_err(|error: InvalidName| field(error.to_string()))
+            })
+            .collect::<Result<_, _>>()?;
+        // Sessions bring the PIN: one in the workload would be known to everybody.
+        Ok((
+            label,
+            TokenConfig {
+                sessions,
+                pin: None,
+            },
+        ))
+    });
+    let module = ModuleConfig {
+        path,
+        tokens: tokens.collect::<Result<_, ProgramError>>()?,
+        timeout: TOKEN_PATIENCE,
+    };
+    let name = library
+        .name
+        .parse()
+        .map_err(|_| field("this is no name that a session can write".into()))?;
+    Ok((name, module))
+}
+
+/// So long a session waits for its turn at a token and its value.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What has to be done now and then.
 async fn upkeep(sessions: Arc<Sessions>) -> Infallible {
@@ -284,6 +339,7 @@ async fn start(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let collateral = Collaterals::of(&launch.collateral)?;
+    let sources = sources(&launch.key_value_stores, &workload.token_libraries)?;
     let attester = Machine::at(Path::new("/"))
         .attester(wish, Some(host.clone()))
         .await
@@ -357,7 +413,7 @@ async fn start(
         attestation,
         program,
         shares,
-        sources: sources(&launch.key_value_stores)?,
+        sources,
         data: launch.data.clone(),
         _lock: state.lock,
     };
@@ -388,6 +444,9 @@ pub enum ProgramError {
     /// One of its trust anchors is of hardware, whose roots are compiled in.
     #[error("a trust anchor of the CAS workload is not of a simulated platform: leave it out")]
     NotSimulated,
+    /// A library that speaks PKCS#11 is not the measured one, or says what it cannot.
+    #[error("the token library `{0}`: {1}")]
+    Library(String, String),
     /// A key-value store has no such address.
     #[error("a key-value store: {0}")]
     KeyValueStore(#[from] InvalidKvUrl),

@@ -6,6 +6,7 @@ mod audit_fetch;
 mod backup;
 mod identity;
 mod known;
+mod libraries;
 mod measure;
 mod people;
 mod position;
@@ -147,6 +148,8 @@ struct Measured {
     cores: u32,
     #[command(flatten)]
     people: people::People,
+    #[command(flatten)]
+    libraries: libraries::Libraries,
     /// The `mse-cas` program, or its SHA-256 [default: the one beside `mse`]
     #[arg(long, value_name = "FILE|HEX", env = "MSE_CAS", hide_env_values = true)]
     program: Option<String>,
@@ -172,6 +175,7 @@ impl Measured {
             },
             upgrade: self.people.upgrade()?,
             recovery: self.people.recovery(),
+            token_libraries: self.libraries.read()?,
         };
         workload
             .check()
