@@ -5,8 +5,11 @@
 //! that a client that comes to work keeps its seat for longer than one request takes.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::task::AbortHandle;
 
 /// The connections of a listener.
@@ -19,11 +22,30 @@ pub struct Crowd {
 struct Line {
     next: u64,
     /// By number: the longest silent first.
-    waiting: BTreeMap<u64, AbortHandle>,
+    waiting: BTreeMap<u64, Connection>,
     /// How many are being answered: they are not in the line.
     answered: usize,
     /// How many had to go.
     evicted: u64,
+}
+
+/// What ends a connection.
+pub struct Connection {
+    /// Its task.
+    pub task: AbortHandle,
+    /// Its socket, to be closed without farewell: of one that has to go the kernel shall keep
+    /// nothing either. None: it takes its leave as usual.
+    pub socket: Option<OwnedFd>,
+}
+
+impl Connection {
+    fn end(self) {
+        if let Some(socket) = &self.socket {
+            // If that fails, the kernel keeps it for a minute.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+        self.task.abort();
+    }
 }
 
 impl Crowd {
@@ -35,13 +57,13 @@ impl Crowd {
         })
     }
 
-    /// A seat for the connection whose task `connection` ends; if there is none, somebody else's
-    /// connection is ended for it. `None` if all are being answered: nobody is cut off in that.
-    pub fn enter(self: &Arc<Self>, connection: AbortHandle) -> Option<Seat> {
+    /// A seat for `connection`; if there is none, somebody else's connection is ended for it. `None`
+    /// if all are being answered: nobody is cut off in that.
+    pub fn enter(self: &Arc<Self>, connection: Connection) -> Option<Seat> {
         let mut line = self.line();
         if line.waiting.len() + line.answered >= self.capacity {
             let (_, silent) = line.waiting.pop_first()?;
-            silent.abort();
+            silent.end();
             line.evicted += 1;
         }
         let number = line.take_number();
@@ -103,7 +125,7 @@ impl Seat {
 /// As long as a connection is being answered, it does not have to go.
 pub struct Answering<'a> {
     seat: &'a Seat,
-    connection: Option<AbortHandle>,
+    connection: Option<Connection>,
 }
 
 impl Seat {
@@ -153,8 +175,15 @@ mod tests {
     /// A connection that stays silent.
     fn silent(crowd: &Arc<Crowd>) -> (JoinHandle<()>, Arc<Seat>) {
         let task = tokio::spawn(pending::<()>());
-        let seat = Arc::new(crowd.enter(task.abort_handle()).expect("a seat"));
+        let seat = Arc::new(crowd.enter(connection(&task)).expect("a seat"));
         (task, seat)
+    }
+
+    fn connection(task: &JoinHandle<()>) -> Connection {
+        Connection {
+            task: task.abort_handle(),
+            socket: None,
+        }
     }
 
     async fn had_to_go(task: JoinHandle<()>) -> bool {
@@ -173,10 +202,10 @@ mod tests {
         drop(gone);
         let _both = also.answering();
         let refused = tokio::spawn(pending::<()>());
-        assert!(crowd.enter(refused.abort_handle()).is_none());
+        assert!(crowd.enter(connection(&refused)).is_none());
         assert_eq!(crowd.len(), 2);
         drop(answering);
-        assert!(crowd.enter(refused.abort_handle()).is_some());
+        assert!(crowd.enter(connection(&refused)).is_some());
         assert!(first.await.unwrap_err().is_cancelled());
         assert!(!third.is_finished());
     }

@@ -5,6 +5,7 @@ mod crowd;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 pub use client::AnyClient;
-pub use crowd::{Crowd, Seat};
+pub use crowd::{Connection, Crowd, Seat};
 
 /// A handshake that takes longer is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -77,6 +78,7 @@ pub async fn serve<S: Service>(
                 continue;
             }
         };
+        let socket = stream.as_fd().try_clone_to_owned().ok();
         let acceptor = TlsAcceptor::from(tls());
         let (service, large) = (Arc::clone(&service), Arc::clone(&large));
         let (give_seat, seat) = tokio::sync::oneshot::channel();
@@ -86,7 +88,8 @@ pub async fn serve<S: Service>(
             }
         });
         // A task that has ended already has nobody to give a seat to; one that gets none ends.
-        if let Some(seat) = crowd.enter(task.abort_handle()) {
+        let task = task.abort_handle();
+        if let Some(seat) = crowd.enter(Connection { task, socket }) {
             let _ = give_seat.send(seat);
         }
     }

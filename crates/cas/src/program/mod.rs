@@ -69,8 +69,10 @@ const PROGRAM: Program = Program {
     launchers: "mse",
 };
 
-/// How many connections there are at once.
+/// How many connections there are at once, if there may be so many files.
 const CONNECTIONS: usize = 1024;
+/// Files that are needed for everything else.
+const OTHER_FILES: u64 = 128;
 /// How long writes that are queued are waited for when the CAS shall end, whatever the launcher
 /// says.
 const MAX_GRACE: Duration = Duration::from_secs(60);
@@ -196,7 +198,7 @@ async fn live(
     cas.note_start().await?;
     let certificate = Certificate::new(&cas.identity, launch.names)?;
     let routes = Arc::new(Routes::new(Arc::clone(&cas)));
-    let crowd = Crowd::new(CONNECTIONS);
+    let crowd = Crowd::new(seats(mse_tee::program::raise_open_files()));
     let tls = certificate.current();
     let upkeep = tokio::spawn(upkeep(routes.sessions()));
     let serving = tokio::spawn(listen::serve(listener, tls, crowd, routes));
@@ -296,6 +298,20 @@ fn module(library: &TokenLibrary) -> Result<(ModuleName, ModuleConfig), ProgramE
 
 /// So long a session waits for its turn at a token and its value.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many connections fit into so many open files: each takes two.
+fn seats(open_files: u64) -> usize {
+    let fit = open_files.saturating_sub(OTHER_FILES) / 2;
+    let seats = usize::try_from(fit).unwrap_or(usize::MAX).min(CONNECTIONS);
+    if seats < CONNECTIONS {
+        tracing::warn!(
+            seats,
+            open_files,
+            "few connections at once: raise the limit of open files"
+        );
+    }
+    seats
+}
 
 /// What has to be done now and then.
 async fn upkeep(sessions: Arc<Sessions>) -> Infallible {

@@ -27,7 +27,7 @@ use super::attestation::{Attestation, Facts};
 use super::certificate::Certificate;
 use super::routes::{attest, json, problem};
 use super::state::{Adoption, Place, PlatformKey, State, StateError};
-use super::{CONNECTIONS, ProgramError};
+use super::{ProgramError, seats};
 use crate::api::error_response;
 use crate::audit_log;
 use crate::identity::Identity;
@@ -91,7 +91,12 @@ pub(super) async fn recover(
         .port();
     let certificate = Certificate::new(&identity, launch.names.clone())?;
     let tls = certificate.current();
-    let serving = tokio::spawn(listen::serve(listener, tls, Crowd::new(CONNECTIONS), room));
+    let serving = tokio::spawn(listen::serve(
+        listener,
+        tls,
+        Crowd::new(seats(mse_tee::program::raise_open_files())),
+        room,
+    ));
     host.listening(port);
     host.phase(Phase::AwaitingProvisioning);
     tracing::warn!(

@@ -7,7 +7,7 @@
 //!    that is not a CAS of the same program could hand it a root key that somebody knows, and it
 //!    would go on to vouch for that key with its own, genuine evidence. If the server is another
 //!    program, the joining instance needs signatures of the approvers whom its *own* workload names
-//!    ([`UpgradeAuthorization`](super::upgrade::UpgradeAuthorization)): they say that the CAS with
+//!    ([`UpgradeAuthorization`]): they say that the CAS with
 //!    that root key is a real one.
 //! 2. `POST` [`release::CHALLENGE`](crate::release::CHALLENGE) → a nonce.
 //! 3. It makes an X25519 key, and evidence over [`join_report_data`]: nonce, exporter of this

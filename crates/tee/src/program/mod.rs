@@ -7,7 +7,7 @@ use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use self::arguments::Command;
@@ -22,6 +22,20 @@ pub struct Program {
     pub version: &'static str,
     /// Who launches it, for people who start it by hand.
     pub launchers: &'static str,
+}
+
+/// Lets the process have as many files and connections open as it may; gives how many that are.
+/// Shells commonly start with 1,024, of which a server of many connections would run out.
+pub fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
 }
 
 /// Does what the arguments `given` (without the program's name) ask for: by default, and then with
