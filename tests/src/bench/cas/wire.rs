@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_ratls::ChannelBinding;
 use mse_ratls::pinned::PinnedRoot;
 use mse_workload::CasKey;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -53,6 +55,9 @@ impl Server {
     /// A TCP connection from one of the addresses of loopback: each has ports of its own.
     pub(super) async fn reach_from(&self, source: IpAddr) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        // The port is chosen when it connects: one that `bind` had chosen would be kept from all other
+        // clients of this machine, who would look long for one that is free.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket.bind(SocketAddr::new(source, 0))?;
         socket.connect(self.address).await
     }
