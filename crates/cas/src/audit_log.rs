@@ -14,7 +14,7 @@ use mse_crypto::signing::{SigningKey, VerifyingKey};
 use mse_session::{SessionHash, SessionName};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Appended, AuditError, AuditLog, LogNode, Store, StoreError, Tail};
+use crate::store::{Appended, AuditError, AuditLog, LogNode, Store, StoreError, Tail, Write};
 
 /// Makes what happens into entries of a Merkle tree (RFC 9162) with signed heads.
 pub struct MerkleLog {
@@ -95,6 +95,14 @@ impl AuditLog for MerkleLog {
             last_checkpoint,
         })?;
         Ok(appended)
+    }
+}
+
+/// Appends an entry by itself. If it cannot be, what it tells of has happened all the same: the
+/// operator's log says so.
+pub async fn note(store: &Store, leaf: Vec<u8>) {
+    if let Err(error) = store.commit(Write::new().audit(leaf)).await {
+        tracing::error!(%error, "an entry is missing in the audit log");
     }
 }
 
@@ -180,7 +188,7 @@ mod tests {
 
     use super::*;
     use crate::keys::RootKey;
-    use crate::store::{Location, Write};
+    use crate::store::Location;
 
     fn name(text: &str) -> SessionName {
         text.parse().unwrap()

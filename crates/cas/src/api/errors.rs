@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::sessions::SessionError;
 use crate::store::{Refused, StoreError};
-use crate::values::ValuesError;
 
 impl From<SessionError> for CasError {
     fn from(error: SessionError) -> Self {
@@ -45,12 +44,6 @@ impl From<SessionError> for CasError {
             }
             SessionError::Store(error) => store(error),
         }
-    }
-}
-
-impl From<ValuesError> for CasError {
-    fn from(error: ValuesError) -> Self {
-        SessionError::Values(error).into()
     }
 }
 

@@ -4,13 +4,14 @@ mod errors;
 mod query;
 mod views;
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use mse_api::cas::{
     AUDIT_HEAD, AUDIT_LINES, AuditLines, BACKUP, BackupMade, CasError, CasErrorCode, Done,
@@ -31,7 +32,7 @@ use tokio::time::timeout;
 
 use self::query::Query;
 use crate::audit_log;
-use crate::listen::Channel;
+use crate::listen::{Channel, json, json_text};
 use crate::sessions::{Asker, SessionError, Sessions};
 use crate::store::{Position, Store, StoreError, Write};
 
@@ -62,7 +63,7 @@ impl ClientApi {
             .and_then(|header| shown_signer(header.to_str().ok()?, &channel.binding));
         let asker = Asker::of_certificate(channel.client.as_deref()).with_present(present);
         let mut response = match timeout(PATIENCE, self.route(request, &asker)).await {
-            Ok(Ok(answer)) => answer.into_response(),
+            Ok(Ok(answer)) => answer,
             Ok(Err(error)) => error_response(&error),
             Err(_) => error_response(&too_slow(request.method())),
         };
@@ -73,7 +74,11 @@ impl ClientApi {
         response
     }
 
-    async fn route(&self, request: &Request<Bytes>, asker: &Asker) -> Result<Answer, CasError> {
+    async fn route(
+        &self,
+        request: &Request<Bytes>,
+        asker: &Asker,
+    ) -> Result<Response<Full<Bytes>>, CasError> {
         let sessions = &*self.sessions;
         let query = Query::of(request.uri().query())?;
         let body = request.body();
@@ -81,25 +86,25 @@ impl ClientApi {
         Ok(match (request.method(), path) {
             (&Method::POST, SESSIONS) => {
                 let upload: Upload = read(body)?;
-                Answer::created(&views::stored(&sessions.upload(&upload, asker).await?))
+                created(&views::stored(&sessions.upload(&upload, asker).await?))
             }
             (&Method::GET, SESSIONS) => {
                 let within = query.name_or_root("within")?;
                 let listed = sessions.list(&within, asker).await?;
-                Answer::ok(&SessionList {
+                ok(&SessionList {
                     sessions: listed.iter().map(views::line).collect(),
                 })
             }
             (&Method::GET, SESSION) => {
                 let (name, hash) = (query.name("name")?, query.hash("hash")?);
-                Answer::ok(&views::seen(
+                ok(&views::seen(
                     &name,
                     &sessions.read(&name, hash, asker).await?,
                 ))
             }
             (&Method::GET, SESSION_HISTORY) => {
                 let hashes = sessions.history(&query.name("name")?, asker).await?;
-                Answer::ok(&SessionHistory {
+                ok(&SessionHistory {
                     hashes: hashes.iter().map(ToString::to_string).collect(),
                 })
             }
@@ -110,7 +115,7 @@ impl ClientApi {
                 sessions
                     .revoke(&name, hash, &asked.signatures, asker)
                     .await?;
-                Answer::ok(&Done {})
+                ok(&Done {})
             }
             (_, path) if path.starts_with(PROPOSAL) => {
                 self.proposals(request.method(), path, &query, body, asker)
@@ -123,11 +128,11 @@ impl ClientApi {
             (&Method::GET, VALUE) => {
                 let (name, secret) = (query.name("session")?, query.secret("secret")?);
                 let value = sessions.public_value(&name, &secret).await?;
-                Answer::ok(&views::public(&value))
+                ok(&views::public(&value))
             }
             (&Method::GET, AUDIT_HEAD) => {
                 let head = audit_log::newest_head(sessions.store()).await?;
-                Answer::ok(&head.map(|head| json(&head.to_json())))
+                ok(&head.map(|head| value(&head.to_json())))
             }
             (&Method::GET, AUDIT_LINES) => self.audit_lines(&query, asker).await?,
             (&Method::GET, POSITION) => {
@@ -136,16 +141,11 @@ impl ClientApi {
                 } else {
                     sessions.store().refresh().await?;
                 }
-                Answer::ok(&self.position())
+                ok(&self.position())
             }
             (&Method::POST, BACKUP) => self.backup(asker).await?,
-            (&Method::GET, OPENAPI) => Answer::document(),
-            (method, path) => {
-                return Err(CasError::new(
-                    CasErrorCode::NotFound,
-                    format!("there is no `{method} {path}`"),
-                ));
-            }
+            (&Method::GET, OPENAPI) => document(),
+            (method, path) => return Err(no_such(method, path)),
         })
     }
 
@@ -156,44 +156,44 @@ impl ClientApi {
         query: &Query,
         body: &[u8],
         asker: &Asker,
-    ) -> Result<Answer, CasError> {
+    ) -> Result<Response<Full<Bytes>>, CasError> {
         let sessions = &*self.sessions;
         Ok(match (method, path) {
             (&Method::POST, PROPOSALS) => {
                 let new: NewProposal = read(body)?;
-                Answer::created(&views::proposal(
+                created(&views::proposal(
                     &sessions.propose(&new, asker).await?,
                     false,
                 ))
             }
             (&Method::GET, PROPOSALS) => {
                 let all = sessions.proposals(&query.name("session")?, asker).await?;
-                Answer::ok(&ProposalList {
+                ok(&ProposalList {
                     proposals: all.iter().map(|one| views::proposal(one, false)).collect(),
                 })
             }
             (&Method::GET, PROPOSAL) => {
                 let (name, id) = (query.name("session")?, query.digest("id")?);
                 let one = sessions.proposal(&name, id, asker).await?;
-                Answer::ok(&views::proposal(&one, true))
+                ok(&views::proposal(&one, true))
             }
             (&Method::POST, PROPOSAL_APPROVE) => {
                 let vote: Vote = read(body)?;
-                Answer::ok(&views::proposal(
+                ok(&views::proposal(
                     &sessions.approve(&vote, asker).await?,
                     false,
                 ))
             }
             (&Method::POST, PROPOSAL_WITHDRAW) => {
                 let vote: Vote = read(body)?;
-                Answer::ok(&views::proposal(&sessions.withdraw(&vote).await?, false))
+                ok(&views::proposal(&sessions.withdraw(&vote).await?, false))
             }
             (&Method::POST, PROPOSAL_DROP) => {
                 let which: ProposalId = read(body)?;
                 let name = query::name("session", &which.session)?;
                 let id = query::digest("id", &which.id)?;
                 sessions.drop_proposal(&name, id, asker).await?;
-                Answer::ok(&Done {})
+                ok(&Done {})
             }
             (method, path) => return Err(no_such(method, path)),
         })
@@ -206,7 +206,7 @@ impl ClientApi {
         query: &Query,
         body: &[u8],
         asker: &Asker,
-    ) -> Result<Answer, CasError> {
+    ) -> Result<Response<Full<Bytes>>, CasError> {
         let sessions = &*self.sessions;
         let lines = match (method, path) {
             (&Method::GET, SECRETS) => sessions.secrets(&query.name("session")?, asker).await?,
@@ -220,13 +220,17 @@ impl ClientApi {
             }
             (method, path) => return Err(no_such(method, path)),
         };
-        Ok(Answer::ok(&SecretList {
+        Ok(ok(&SecretList {
             session_hash: lines.session_hash.to_string(),
             secrets: lines.secrets.iter().map(views::secret).collect(),
         }))
     }
 
-    async fn audit_lines(&self, query: &Query, asker: &Asker) -> Result<Answer, CasError> {
+    async fn audit_lines(
+        &self,
+        query: &Query,
+        asker: &Asker,
+    ) -> Result<Response<Full<Bytes>>, CasError> {
         self.administers(asker).await?;
         let store = self.sessions.store();
         let from = query.number("from")?.unwrap_or(0);
@@ -238,14 +242,14 @@ impl ClientApi {
         let head = audit_log::newest_head(store).await?;
         let entries = lines.iter().filter(|line| !line.starts_with("{\"head\":"));
         let next = from.saturating_add(entries.count() as u64);
-        Ok(Answer::ok(&AuditLines {
+        Ok(ok(&AuditLines {
             lines,
             next,
-            head: head.map(|head| json(&head.to_json())),
+            head: head.map(|head| value(&head.to_json())),
         }))
     }
 
-    async fn backup(&self, asker: &Asker) -> Result<Answer, CasError> {
+    async fn backup(&self, asker: &Asker) -> Result<Response<Full<Bytes>>, CasError> {
         self.administers(asker).await?;
         let store: &Store = self.sessions.store();
         std::fs::create_dir_all(&self.backups).map_err(|error| errors::internal(&error))?;
@@ -256,13 +260,14 @@ impl ClientApi {
         );
         let path = self.backups.join(&file);
         let position = store.backup(&path).await?;
-        let digested = tokio::task::spawn_blocking(move || digest_of(&path)).await;
+        let digested =
+            tokio::task::spawn_blocking(move || Digest::of_reader(File::open(path)?)).await;
         let digest = digested
             .map_err(|error| errors::internal(&error))?
             .map_err(|error| errors::internal(&error))?;
         let leaf = audit_log::leaf(Event::BackupMade { backup: digest }, None, asker.actor());
         store.commit(Write::new().audit(leaf)).await?;
-        Ok(Answer::ok(&BackupMade {
+        Ok(ok(&BackupMade {
             file,
             digest: digest.to_string(),
             position: view(store, &position),
@@ -321,54 +326,26 @@ const ROUTES: [(&str, &str); 22] = [
     ("POST", "/v1/attest"),
 ];
 
-/// An answer that is no error.
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
+/// Answers that are no errors.
+fn ok(body: &impl Serialize) -> Response<Full<Bytes>> {
+    json(StatusCode::OK, body)
 }
 
-impl Answer {
-    fn ok(body: &impl Serialize) -> Self {
-        Self::with(StatusCode::OK, body)
-    }
+fn created(body: &impl Serialize) -> Response<Full<Bytes>> {
+    json(StatusCode::CREATED, body)
+}
 
-    fn created(body: &impl Serialize) -> Self {
-        Self::with(StatusCode::CREATED, body)
-    }
-
-    /// This API as an OpenAPI document.
-    fn document() -> Self {
-        Self {
-            status: StatusCode::OK,
-            body: mse_api::cas::document().into_bytes(),
-        }
-    }
-
-    fn with(status: StatusCode, body: &impl Serialize) -> Self {
-        match serde_json::to_vec(body) {
-            Ok(body) => Self { status, body },
-            Err(_) => Self {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                body: Vec::new(),
-            },
-        }
-    }
-
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body.into()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
-    }
+/// This API as an OpenAPI document: made once, since anybody may ask.
+fn document() -> Response<Full<Bytes>> {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| mse_api::cas::document().into());
+    json_text(StatusCode::OK, DOCUMENT.clone())
 }
 
 /// The answer for an error.
 pub fn error_response(error: &CasError) -> Response<Full<Bytes>> {
     let status =
         StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Answer::with(status, error).into_response()
+    json(status, error)
 }
 
 fn no_such(method: &Method, path: &str) -> CasError {
@@ -389,7 +366,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, CasError> {
     })
 }
 
-fn json(bytes: &[u8]) -> Value {
+fn value(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or(Value::Null)
 }
 
@@ -411,18 +388,6 @@ fn view(store: &Store, position: &Position) -> PositionView {
         store: store.id().to_string(),
         sequence: position.sequence,
         head: position.head.to_string(),
-    }
-}
-
-fn digest_of(path: &std::path::Path) -> std::io::Result<Digest> {
-    let mut hasher = mse_crypto::digest::Hasher::new();
-    let mut file = std::fs::File::open(path)?;
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match std::io::Read::read(&mut file, &mut piece)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&piece[..read]),
-        }
     }
 }
 

@@ -134,17 +134,19 @@ impl Cas {
             tee,
             version,
         };
+        self.record(event).await
+    }
+
+    async fn record(&self, event: Event) -> Result<(), StoreError> {
         let leaf = audit_log::leaf(event, None, None);
-        self.store.commit(Write::new().audit(leaf)).await?;
-        Ok(())
+        self.store.commit(Write::new().audit(leaf)).await.map(drop)
     }
 
     /// Tells the audit log, if the store can still be reached.
     async fn note(&self, event: Event) {
-        let leaf = audit_log::leaf(event, None, None);
-        let told = self.store.commit(Write::new().audit(leaf));
+        let told = self.record(event);
         match timeout(MAX_NOTE, told).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the audit log does not say that this CAS ends");
             }

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::attestation::{Attestation, Facts};
 use super::certificate::Certificate;
-use super::routes::{attest, json, problem};
+use super::routes::{attest, problem};
 use super::state::{Adoption, Place, PlatformKey, State, StateError};
 use super::{ProgramError, seats};
 use crate::api::error_response;
@@ -33,7 +33,7 @@ use crate::audit_log;
 use crate::identity::Identity;
 use crate::keys::shares::{CombineError, Share, combine};
 use crate::keys::{KeyId, RootKey};
-use crate::listen::{self, Channel, Crowd, Service};
+use crate::listen::{self, Channel, Crowd, Service, json};
 
 /// A request of a custodian is much shorter.
 const MAX_REQUEST: usize = 16 * 1024;

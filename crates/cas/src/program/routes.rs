@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mse_api::cas::{CasError, CasErrorCode, MAX_BODY};
 use mse_crypto::mac::MacKey;
@@ -13,7 +12,6 @@ use mse_ratls::cas::recovery::SHARES;
 use mse_ratls::cas::{ATTEST, AttestRequest, DESCRIBE};
 use mse_ratls::release;
 use mse_session::KeyHash;
-use serde::Serialize;
 
 use super::replicas::Replicas;
 use super::{Attestation, Cas, Collaterals};
@@ -21,7 +19,7 @@ use crate::api::{ClientApi, error_response};
 use crate::challenge::Challenges;
 use crate::identity::session_encryption_key;
 use crate::keys::Purpose;
-use crate::listen::{Channel, Service};
+use crate::listen::{Channel, Service, json};
 use crate::release::desk::Desk;
 use crate::release::endpoint::Endpoint;
 use crate::release::ticket::Tickets;
@@ -134,19 +132,4 @@ impl Service for Routes {
 
 pub(super) fn problem(code: CasErrorCode, message: &str) -> Response<Full<Bytes>> {
     error_response(&CasError::new(code, message))
-}
-
-/// An answer in JSON, which nobody on the way keeps.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let Ok(body) = serde_json::to_vec(body) else {
-        let mut failed = Response::new(Full::default());
-        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        return failed;
-    };
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

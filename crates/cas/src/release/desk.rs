@@ -86,7 +86,8 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
         channel: &ChannelBinding,
     ) -> Result<SealedRelease, ReleaseRefusal> {
         let loaded = self.session(&asked.target).await?;
-        requirements(&loaded, service(&loaded, &asked.target)?)?;
+        // Nothing is fetched for what is not there.
+        service(&loaded, &asked.target)?;
         let found = self.collateral(asked).await?;
         // Collateral may have taken its time: what counts is the session as it is after that.
         let now = SystemTime::now();
@@ -355,9 +356,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             volume,
         };
         let leaf = audit_log::leaf(event, Some((name, Some(loaded.hash()))), None);
-        if let Err(error) = self.sessions.store().commit(Write::new().audit(leaf)).await {
-            tracing::error!(%error, "a refusal is missing in the audit log");
-        }
+        audit_log::note(self.sessions.store(), leaf).await;
     }
 
     /// Tells the audit log, and uses the one-time password up: only then does anything leave.
@@ -411,9 +410,7 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
             Some((&name, Some(loaded.hash()))),
             None,
         );
-        if let Err(error) = self.sessions.store().commit(Write::new().audit(leaf)).await {
-            tracing::error!(%error, "a refusal is missing in the audit log");
-        }
+        audit_log::note(self.sessions.store(), leaf).await;
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mse_ratls::ChannelBinding;
 use mse_ratls::release::{
@@ -17,7 +16,7 @@ use serde::Serialize;
 
 use super::asked::{Asked, ReportedState, read_renewal, read_report, refusal};
 use crate::challenge::{Challenges, LIFETIME};
-use crate::listen::{Channel, Service};
+use crate::listen::{Channel, Service, json};
 
 /// What decides on releases.
 pub trait Releases: Send + Sync + 'static {
@@ -123,18 +122,4 @@ fn answered<T: Serialize>(answer: Result<T, ReleaseRefusal>) -> Response<Full<By
             json(status, &refused)
         }
     }
-}
-
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let Ok(body) = serde_json::to_vec(body) else {
-        let mut failed = Response::new(Full::default());
-        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        return failed;
-    };
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -346,9 +346,7 @@ impl Sessions {
             Some((name, None)),
             asker.actor(),
         );
-        if let Err(error) = self.store.commit(Write::new().audit(leaf)).await {
-            tracing::error!(%error, "a refusal is missing in the audit log");
-        }
+        audit_log::note(&self.store, leaf).await;
     }
 
     /// Commits what changes `name`.

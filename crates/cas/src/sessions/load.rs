@@ -18,7 +18,7 @@ use super::cache::FRESH;
 use super::error::SessionError;
 use super::vault::Vault;
 use crate::audit_log;
-use crate::store::{Mark, Refused, SessionHead, SessionState, StoreError, Write};
+use crate::store::{Mark, SessionHead, SessionState, Write};
 use crate::values::{Imports, Values, ValuesError};
 
 /// A session as it is now.
@@ -274,10 +274,7 @@ impl Sessions {
         }
         match self.replace_vault(loaded, &vault, write).await {
             // If somebody else was faster: all the better.
-            Ok(())
-            | Err(SessionError::Store(StoreError::Refused(
-                Refused::SecretExists { .. } | Refused::NoSecret { .. },
-            ))) => Ok(true),
+            Ok(()) | Err(SessionError::Busy(_)) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -289,13 +286,11 @@ impl Sessions {
         vault: &Vault,
         write: Write,
     ) -> Result<(), SessionError> {
-        let name = loaded.session.name.as_str();
-        let number = loaded.vault_number;
+        let (name, number) = (&loaded.session.name, loaded.vault_number);
         let write = write
-            .put_secret(Vault::id(name, number + 1), vault.to_bytes())
-            .remove_secret(Vault::id(name, number));
-        self.store.commit(write).await?;
-        Ok(())
+            .put_secret(Vault::id(name.as_str(), number + 1), vault.to_bytes())
+            .remove_secret(Vault::id(name.as_str(), number));
+        self.commit(name, write).await
     }
 
     /// What other sessions give to this one.

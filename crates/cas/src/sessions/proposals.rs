@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use mse_api::cas::{APPROVAL_DOMAIN, NewProposal, ProposalState, Upload, Vote, WITHDRAWAL_DOMAIN};
+use mse_api::cas::{APPROVAL_DOMAIN, NewProposal, ProposalState, Vote, WITHDRAWAL_DOMAIN};
 use mse_audit::entry::{Event, SessionOperation};
 use mse_crypto::signing::VerifyingKey;
 use mse_crypto::{Digest, Zeroizing, random};
@@ -44,6 +44,8 @@ pub struct Proposed {
     pub state: ProposalState,
     /// What is proposed: canonical text.
     pub text: Zeroizing<String>,
+    /// Who proposed it, if by a TLS key.
+    proposer: Option<KeyHash>,
 }
 
 impl Sessions {
@@ -75,7 +77,6 @@ impl Sessions {
             })?;
         let name = received.session.name.clone();
         let before = self.taking_part(&name, &received.asker).await?;
-        let signatures = signatures(&new.upload, self)?;
         // No value is made and nothing is fetched for what nobody has agreed to.
         let (received, hash) = successor_text(received, &before, predecessor)?;
         let id = Digest(random::bytes());
@@ -89,7 +90,7 @@ impl Sessions {
         };
         let json = serde_json::to_vec(&kept)
             .map(Zeroizing::new)
-            .map_err(|_| self.broken_proposal(&name))?;
+            .map_err(|_| broken_proposal(&name))?;
         let entry = |event, actor| audit_log::leaf(event, Some((&name, Some(hash))), actor);
         let mut write = Write::new()
             .propose(name.as_str(), id, json, expires_at)
@@ -97,7 +98,7 @@ impl Sessions {
                 Event::SessionProposed { proposal: id },
                 received.asker.actor(),
             ));
-        for (count, (signer, signature)) in (1..).zip(signatures) {
+        for (count, (signer, signature)) in (1..).zip(received.signatures) {
             let event = Event::SessionApproved {
                 approvals: count,
                 required: before.threshold(),
@@ -188,14 +189,14 @@ impl Sessions {
         id: Digest,
         asker: &Asker,
     ) -> Result<(), SessionError> {
-        let (kept, _) = self.kept(name, id).await?;
-        let is_proposer = asker.tls.is_some() && kept.proposer() == asker.tls;
+        let proposed = self.proposed(name, id).await?;
+        let is_proposer = asker.tls.is_some() && proposed.proposer == asker.tls;
         if !is_proposer {
             self.permitted(name, Operation::Update, SessionOperation::Update, asker)
                 .await?;
         }
         let event = Event::SessionProposalDropped { proposal: id };
-        let leaf = audit_log::leaf(event, Some((name, Some(kept.hash))), asker.actor());
+        let leaf = audit_log::leaf(event, Some((name, Some(proposed.hash))), asker.actor());
         let write = Write::new().settle_proposal(name.as_str(), id).audit(leaf);
         self.commit(name, write).await
     }
@@ -209,7 +210,7 @@ impl Sessions {
         self.reading_or_taking_part(name, asker).await?;
         let mut all = Vec::new();
         for proposal in self.store.proposals(name.as_str()).await? {
-            all.push(self.proposed(name, proposal.id).await?);
+            all.push(self.standing(name, proposal).await?);
         }
         Ok(all)
     }
@@ -233,9 +234,8 @@ impl Sessions {
         asker: &Asker,
     ) -> Result<Proposed, SessionError> {
         let mut proposed = self.proposed(name, id).await?;
-        let (kept, _) = self.kept(name, id).await?;
         let all = Asker {
-            tls: kept.proposer(),
+            tls: proposed.proposer,
             signers: proposed
                 .approvals
                 .iter()
@@ -249,10 +249,12 @@ impl Sessions {
             return Ok(proposed);
         }
         let received = Received::checked(
-            super::load::parse(name, kept.text.as_bytes())?,
+            super::load::parse(name, proposed.text.as_bytes())?,
             asker.clone(),
         );
-        let next = self.successor(received, &before, kept.predecessor).await?;
+        let next = self
+            .successor(received, &before, proposed.predecessor)
+            .await?;
         // Making values takes time, in which somebody may have taken an approval back.
         let now = self.proposed(name, id).await?;
         if now.approvals != proposed.approvals || now.state != ProposalState::Open {
@@ -274,11 +276,22 @@ impl Sessions {
     }
 
     async fn proposed(&self, name: &SessionName, id: Digest) -> Result<Proposed, SessionError> {
-        let (kept, stored) = self.kept(name, id).await?;
+        let stored = self.stored(name, id).await?;
+        self.standing(name, stored).await
+    }
+
+    /// Where a stored proposal stands.
+    async fn standing(
+        &self,
+        name: &SessionName,
+        stored: Proposal,
+    ) -> Result<Proposed, SessionError> {
+        let kept: Kept = serde_json::from_slice(&stored.text).map_err(|_| broken_proposal(name))?;
+        let id = stored.id;
         let approvals = self.store.approvals(name.as_str(), id).await?;
         let approvals = approvals
             .iter()
-            .map(|approval| self.read_approval(name, approval))
+            .map(|approval| read_approval(name, approval))
             .collect::<Result<_, _>>()?;
         let head = self.load(name).await?.hash();
         let state = if head != kept.predecessor {
@@ -293,6 +306,7 @@ impl Sessions {
             id,
             hash: kept.hash,
             predecessor: kept.predecessor,
+            proposer: kept.proposer(),
             expires_at: stored.expires_at,
             approvals,
             state,
@@ -300,37 +314,14 @@ impl Sessions {
         })
     }
 
-    async fn kept(&self, name: &SessionName, id: Digest) -> Result<(Kept, Proposal), SessionError> {
-        let stored = self
-            .store
+    async fn stored(&self, name: &SessionName, id: Digest) -> Result<Proposal, SessionError> {
+        self.store
             .proposal(name.as_str(), id)
             .await?
             .ok_or_else(|| SessionError::NoProposal {
                 session: name.to_string(),
                 id: id.to_string(),
-            })?;
-        let kept = serde_json::from_slice(&stored.text).map_err(|_| self.broken_proposal(name))?;
-        Ok((kept, stored))
-    }
-
-    fn read_approval(
-        &self,
-        name: &SessionName,
-        approval: &Approval,
-    ) -> Result<(VerifyingKey, bool), SessionError> {
-        let said: Said =
-            serde_json::from_slice(&approval.signature).map_err(|_| self.broken_proposal(name))?;
-        let signer =
-            VerifyingKey::from_pem(&said.signer).map_err(|_| self.broken_proposal(name))?;
-        Ok((signer, approval.withdrawn))
-    }
-
-    #[allow(clippy::unused_self)] // It reads as an act of the sessions, as its neighbours do.
-    fn broken_proposal(&self, name: &SessionName) -> SessionError {
-        SessionError::Broken(
-            name.to_string(),
-            "a proposal is not as this version of MSE writes it".into(),
-        )
+            })
     }
 
     /// The session, if `asker` is one of those whose consent an update takes.
@@ -403,22 +394,25 @@ fn said(signer: &VerifyingKey, signature: &[u8]) -> Result<Vec<u8>, SessionError
     serde_json::to_vec(&said).map_err(|_| SessionError::Approval("it cannot be written".into()))
 }
 
-fn key_digest(signer: &VerifyingKey) -> Digest {
-    Digest(KeyHash::of_spki(&signer.to_spki()).0)
+fn read_approval(
+    name: &SessionName,
+    approval: &Approval,
+) -> Result<(VerifyingKey, bool), SessionError> {
+    let said: Said =
+        serde_json::from_slice(&approval.signature).map_err(|_| broken_proposal(name))?;
+    let signer = VerifyingKey::from_pem(&said.signer).map_err(|_| broken_proposal(name))?;
+    Ok((signer, approval.withdrawn))
 }
 
-/// Signatures over the session itself, verified before: what came offline counts as approval.
-fn signatures(
-    upload: &Upload,
-    sessions: &Sessions,
-) -> Result<Vec<(VerifyingKey, Vec<u8>)>, SessionError> {
-    let signed = match upload {
-        Upload::Text(_) => return Ok(Vec::new()),
-        Upload::Signed(json) => mse_session::SignedSession::from_json(&json.to_string())?,
-        Upload::Encrypted(json) => mse_session::EncryptedSession::from_json(&json.to_string())?
-            .open(&sessions.encryption)?,
-    };
-    Ok(signed.signatures()?)
+fn broken_proposal(name: &SessionName) -> SessionError {
+    SessionError::Broken(
+        name.to_string(),
+        "a proposal is not as this version of MSE writes it".into(),
+    )
+}
+
+fn key_digest(signer: &VerifyingKey) -> Digest {
+    Digest(KeyHash::of_spki(&signer.to_spki()).0)
 }
 
 fn voter(asker: &Asker, signer: &VerifyingKey) -> Asker {

@@ -15,7 +15,7 @@ use super::Sessions;
 use super::access::Asker;
 use super::error::SessionError;
 use super::load::{Loaded, rotated};
-use crate::store::{Refused, StoreError, Write};
+use crate::store::Write;
 
 /// A secret, without its value.
 pub struct Line {
@@ -158,12 +158,7 @@ impl Sessions {
             let name = &loaded.session.name;
             write = write.audit(rotated(name, loaded.hash(), secret, version, asker.actor()));
         }
-        match self.replace_vault(loaded, &vault, write).await {
-            Err(SessionError::Store(StoreError::Refused(
-                Refused::SecretExists { .. } | Refused::NoSecret { .. },
-            ))) => Err(SessionError::Busy(loaded.session.name.to_string())),
-            done => done,
-        }
+        self.replace_vault(loaded, &vault, write).await
     }
 }
 

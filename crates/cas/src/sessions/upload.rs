@@ -1,6 +1,7 @@
 //! A session that somebody sends: read strictly, with whose it is.
 
 use mse_api::cas::Upload;
+use mse_crypto::signing::VerifyingKey;
 use mse_session::{
     Compatibility, Diagnostic, EncryptedSession, Identity, Session, SignedSession, Variables,
     check_text,
@@ -15,6 +16,8 @@ pub(super) struct Received {
     pub(super) session: Session,
     pub(super) asker: Asker,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Those over the session's hash: all of them hold.
+    pub(super) signatures: Vec<(VerifyingKey, Vec<u8>)>,
     /// Signatures are over the hash: nothing may be put in where the author wrote nothing.
     is_signed: bool,
 }
@@ -32,6 +35,7 @@ impl Sessions {
                     session,
                     asker: asker.clone(),
                     warnings,
+                    signatures: Vec::new(),
                     is_signed: false,
                 });
             }
@@ -45,6 +49,7 @@ impl Sessions {
         asker.signers = verified.signers;
         Ok(Received {
             session: verified.session,
+            signatures: signed.signatures()?,
             is_signed: !asker.signers.is_empty(),
             asker,
             warnings: verified.warnings,
@@ -59,6 +64,7 @@ impl Received {
             session,
             asker,
             warnings: Vec::new(),
+            signatures: Vec::new(),
             is_signed: true,
         }
     }
