@@ -4,6 +4,7 @@
 //!   measured by the TEE, so whoever knows the workload knows what the enclave is.
 //! - [`ServiceWorkload`]: the same for a service, any program that a CAS tells the rest.
 //! - [`CasWorkload`]: the same for a CAS: who owns it.
+//! - [`image`]: the image that such a service may run, its root file system and its facts.
 //! - [`bundle`]: the owner's code, encrypted file by file under a key only the owner has.
 //! - [`measurement`]: the measurement an enclave of a workload must have, computed natively.
 //! - [`launch`]: what the (untrusted) launcher and the enclave say to each other.
@@ -11,6 +12,7 @@
 pub mod bundle;
 mod cas;
 mod description;
+pub mod image;
 pub mod launch;
 pub mod measurement;
 mod service;

@@ -8,6 +8,7 @@ use mse_crypto::digest::{Hasher, InvalidDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::description::Resources;
+use crate::image::check_unmeasured;
 use crate::measurement::WorkloadDigest;
 
 /// The version of the service workload's format that this code reads and writes.
@@ -90,6 +91,13 @@ impl ServiceWorkload {
                 });
             }
         }
+        self.base
+            .check()
+            .map_err(|value| InvalidServiceWorkload::Field {
+                field: "base.unmeasured",
+                value,
+                fix: "write absolute paths, in order, each once and not inside another",
+            })?;
         if self.resources.memory_mib == 0 || self.resources.millicores == 0 {
             return Err(InvalidServiceWorkload::Field {
                 field: "resources",
@@ -113,6 +121,26 @@ pub enum Base {
     /// `/lib…`, and a few public files of `/etc`), read-only. Whether they are measured is that
     /// machine's matter: a confidential VM's image is; the host of the process runtime is **not**.
     Machine {},
+    /// Nothing: the tree is the root file system of an image ([`crate::image`]), by its
+    /// [`crate::image::RootHasher`] digest.
+    Image {
+        /// The bundle digest of the image's encrypted part, which lies over the root.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<Digest>,
+        /// Absolute paths that are taken from the host as they are, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unmeasured: Vec<String>,
+    },
+}
+
+impl Base {
+    /// The rules that the types alone do not express; the value that breaks one.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Machine {} => Ok(()),
+            Self::Image { unmeasured, .. } => check_unmeasured(unmeasured),
+        }
+    }
 }
 
 /// By what a CAS is known: SHA-256 of the `SubjectPublicKeyInfo` (DER) of its root key, which is
@@ -245,6 +273,34 @@ mod tests {
             ServiceWorkload::from_json(&vec![b' '; MAX_SERVICE_JSON + 1]),
             Err(InvalidServiceWorkload::TooLarge(_))
         ));
+    }
+
+    #[test]
+    fn an_image_is_another_base_and_each_part_of_it_counts() {
+        let of = |sealed: Option<&[u8]>, unmeasured: &[&str]| ServiceWorkload {
+            base: Base::Image {
+                sealed: sealed.map(Digest::of),
+                unmeasured: unmeasured.iter().map(ToString::to_string).collect(),
+            },
+            ..example()
+        };
+        let workloads = [
+            example(),
+            of(None, &[]),
+            of(Some(b"a"), &[]),
+            of(Some(b"b"), &[]),
+            of(None, &["/etc/ssl/certs"]),
+        ];
+        for (at, workload) in workloads.iter().enumerate() {
+            let read = ServiceWorkload::from_json(&workload.canonical()).unwrap();
+            assert_eq!(&read, workload);
+            for other in &workloads[..at] {
+                assert_ne!(workload.digest(), other.digest());
+            }
+        }
+        let refused = ServiceWorkload::from_json(&of(None, &["/b", "/a"]).canonical());
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("`base.unmeasured` is `/a`"), "{error}");
     }
 
     #[test]
