@@ -29,7 +29,7 @@ use self::cas::{Cas, CasError, Lease, Standing};
 use self::configuration::{ConfigurationError, Program};
 use self::renewal::{Backoff, EndOfLease, Renewal};
 use self::tree::{CheckedTree, TreeError};
-use self::volumes::{Keeper, Keeping, Order as VolumeOrder, OrderError, Record, VolumeError};
+use self::volumes::{Keeper, Order as VolumeOrder, OrderError, Record, VolumeError};
 use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
 use crate::output;
 use crate::sandbox::{
@@ -213,10 +213,14 @@ impl<'a> Prepared<'a> {
             standing: Arc::new(Standing::of(&self.lease)),
         };
         let standing = Arc::clone(&record.standing);
-        let (released, mut keeping) = tokio::select! {
-            started = self.start(host, &handle, files, record) => started?,
+        let (released, keeper) = tokio::select! {
+            filled = self.fill(&handle, files, record) => filled?,
             end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
         };
+        // No order cuts this short: the program may run already, and is then ended in order.
+        host.confinement(output::confinement(handle.report().await?));
+        handle.serving().await?;
+        let mut keeping = keeper.start(released.pauses());
         host.phase(Phase::Running);
         let renewal = Renewal {
             cas: &self.cas,
@@ -258,14 +262,13 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Returns when the program was started.
-    async fn start(
+    /// Returns when everything that the program needs is there: it starts by itself.
+    async fn fill(
         &mut self,
-        host: &HostLink,
         handle: &SandboxHandle,
         mut files: PrivateFilesWriter,
         record: Record,
-    ) -> Result<(ReleasedFiles, Keeping), ServiceError> {
+    ) -> Result<(ReleasedFiles, Keeper), ServiceError> {
         let volumes = std::mem::take(&mut self.volumes);
         let directories = if volumes.is_empty() {
             Arc::default()
@@ -278,10 +281,7 @@ impl<'a> Prepared<'a> {
             files.release(file.place, file.mode, file.content).await?;
         }
         let released = files.finish().await?;
-        host.confinement(output::confinement(handle.report().await?));
-        handle.serving().await?;
-        let keeping = keeper.start(released.pauses());
-        Ok((released, keeping))
+        Ok((released, keeper))
     }
 
     /// In bytes.
