@@ -1,16 +1,22 @@
 //! The way in: from a text to a session, or to what is wrong with it.
 
 use mse_crypto::Zeroizing;
+use mse_yaml::{
+    Content, Diagnostic, Entry, Field, Language, MeshVariables, Node, Report, Severity, Variables,
+};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::diagnostic::{Diagnostic, Report, Severity};
 use crate::model::{
     AccessPolicy, Acl, AttestationEntry, AttestationSettings, Operation, Security, Session,
 };
-use crate::read::{self, Field, Reader};
-use crate::variables::Variables;
-use crate::yaml::{self, Content, Entry, Node};
+use crate::read::{self, Reader};
+
+const LANGUAGE: Language = Language {
+    document: "a session",
+    tags: &["cas", "akv"],
+    mesh_variables: MeshVariables::Refused,
+};
 
 /// How strict the check is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +85,7 @@ impl Faults {
 /// but the text: that other sessions exist and give what is imported is for the CAS.
 pub fn check_text(text: &str, variables: &Variables, compatibility: Compatibility) -> Outcome {
     let mut report = Report::default();
-    let node = yaml::parse(text, variables, &mut report);
+    let node = mse_yaml::parse(text, &LANGUAGE, variables, &mut report);
     let mut r = Reader::new(report, compatibility);
     let session = node.and_then(|node| read::session(&mut r, &node));
     outcome(session, r.report)
@@ -156,6 +162,7 @@ fn node_of(value: &Value) -> Node {
     let scalar = |text: String, is_plain| Content::Scalar {
         text: Zeroizing::new(text),
         is_plain,
+        is_open: false,
     };
     let content = match value {
         Value::Null => scalar(String::new(), true),

@@ -1,8 +1,8 @@
-//! The part of YAML that sessions are written in, with the place of every node.
+//! The part of YAML that is read, with the place of every node.
 //!
 //! One document of maps, lists and scalars. Keys are scalars and occur once. Anchors and aliases
-//! are followed within the budget of nodes; merge keys and tags (but `!cas`, `!akv` and `!!str`)
-//! are not known. Plain scalars are `null`, `true`, `false` and numbers as in YAML 1.2, and texts
+//! are followed within the budget of nodes; merge keys and tags (but `!!str` and those of the
+//! [`Language`]) are not known. Plain scalars are `null`, `true`, `false` and numbers as in YAML 1.2, and texts
 //! where a field wants a text: `version: 0.3` is what it looks like.
 
 use std::collections::BTreeMap;
@@ -11,52 +11,91 @@ use mse_crypto::Zeroizing;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::diagnostic::{Code, Position, Report, Severity, Spot, shown};
-use crate::variables::{Covered, Uncovering, Variables};
+use crate::variables::{Covered, Uncovering, Undefined, Variables};
 
-/// Bytes of a session's text.
+/// Bytes of a document's text.
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// How deep maps and lists may stand in each other.
 pub(crate) const MAX_DEPTH: usize = 32;
 /// Maps, lists and scalars, keys among them, and those behind aliases counted each time.
 pub(crate) const MAX_NODES: usize = 20_000;
 
-/// A node of the document.
-#[derive(Clone)]
-pub(crate) struct Node {
-    pub(crate) at: Option<Position>,
-    pub(crate) content: Content,
-    /// The suffix of a tag `!suffix`.
-    pub(crate) tag: Option<String>,
+/// What the documents of a kind have of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Language {
+    /// `a session`: for messages.
+    pub document: &'static str,
+    /// The suffixes of the tags `!suffix` that it has.
+    pub tags: &'static [&'static str],
+    /// What becomes of `{{name}}`.
+    pub mesh_variables: MeshVariables,
 }
 
+/// What becomes of `{{name}}`, which is for the mesh builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeshVariables {
+    /// It should have been replaced: an error in a template, a warning in a final text.
+    /// `\\{{` is `{{`.
+    Refused,
+    /// It stays, quoted or not, and so does `\\{{`: the reader of the text understands both.
+    Kept,
+}
+
+/// A node of the document.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub struct Node {
+    /// Where it stands; None for what did not come from a text.
+    pub at: Option<Position>,
+    /// What it is.
+    pub content: Content,
+    /// The suffix of a tag `!suffix`.
+    pub tag: Option<String>,
+}
+
+/// What a [`Node`] is.
+#[derive(Clone)]
+pub enum Content {
+    /// A single value.
     Scalar {
+        /// Its characters.
         text: Zeroizing<String>,
         /// Without quotes, so that `true` and `~` are no texts.
         is_plain: bool,
+        /// With a variable that has no value ([`Undefined::Left`]).
+        is_open: bool,
     },
+    /// A list.
     List(Vec<Node>),
+    /// A map.
     Map(Vec<Entry>),
 }
 
+/// A key and its value.
 #[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) at: Option<Position>,
-    pub(crate) value: Node,
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub at: Option<Position>,
+    /// The value.
+    pub value: Node,
 }
 
 impl Node {
     /// `~`, `null`, or nothing at all.
-    pub(crate) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         self.tag.is_none()
-            && matches!(&self.content, Content::Scalar { text, is_plain: true }
+            && matches!(&self.content, Content::Scalar { text, is_plain: true, .. }
                 if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// Whether a variable in it has no value, so that nobody knows yet what it is.
+    pub fn is_open(&self) -> bool {
+        matches!(&self.content, Content::Scalar { is_open: true, .. })
+    }
+
     /// What the node is, for messages.
-    pub(crate) fn type_name(&self) -> &'static str {
+    pub fn type_name(&self) -> &'static str {
         match &self.content {
             _ if self.is_null() => "nothing",
             Content::Scalar { .. } => "a single value",
@@ -91,21 +130,23 @@ impl Node {
 }
 
 /// Reads `text`; what is wrong goes into `report`, and without a syntax error there is a node.
-pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> Option<Node> {
-    let whole = Spot {
-        path: String::new(),
-        at: None,
-    };
+pub fn parse(
+    text: &str,
+    language: &Language,
+    variables: &Variables,
+    report: &mut Report,
+) -> Option<Node> {
+    let whole = Spot::default();
     if text.len() > MAX_BYTES {
         report.error_with(
             Code::TooLarge,
             &whole,
             format!("the text has {} bytes", text.len()),
-            format!("a session has at most {MAX_BYTES}"),
+            format!("{} has at most {MAX_BYTES}", language.document),
         );
         return None;
     }
-    let covered = match Covered::cover(text, variables) {
+    let covered = match Covered::cover(text, variables, language.mesh_variables) {
         Ok(covered) => covered,
         Err(at) => {
             report.error(
@@ -117,6 +158,7 @@ pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> O
         }
     };
     let mut builder = Builder {
+        language,
         covered: &covered,
         report,
         open: Vec::new(),
@@ -151,6 +193,7 @@ pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> O
 }
 
 struct Builder<'a> {
+    language: &'a Language,
     covered: &'a Covered<'a>,
     report: &'a mut Report,
     open: Vec<Open>,
@@ -180,10 +223,14 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = self.tag(tag.as_deref(), at)?;
-                let text = self.uncover(&text, at);
+                let (text, is_open) = self.uncover(&text, at);
                 let is_plain = style == ScalarStyle::Plain && tag.as_deref() != Some("!str");
                 let tag = tag.filter(|tag| tag != "!str");
-                let content = Content::Scalar { text, is_plain };
+                let content = Content::Scalar {
+                    text,
+                    is_plain,
+                    is_open,
+                };
                 self.finish(Node { at, content, tag }, anchor)
             }
             Event::Alias(anchor) => {
@@ -213,7 +260,8 @@ impl Builder<'_> {
                 self.finish(open.node, open.anchor)
             }
             Event::DocumentStart(_) if self.root.is_some() => {
-                self.fail(Code::Syntax, at, "a second document: a session is one")
+                let message = format!("a second document: {} is one", self.language.document);
+                self.fail(Code::Syntax, at, message)
             }
             Event::DocumentStart(_)
             | Event::DocumentEnd
@@ -296,26 +344,39 @@ impl Builder<'_> {
     fn tag(&mut self, tag: Option<&Tag>, at: Option<Position>) -> Option<Option<String>> {
         let Some(tag) = tag else { return Some(None) };
         match (tag.handle.as_str(), tag.suffix.as_str()) {
-            ("!", suffix @ ("cas" | "akv")) => Some(Some(suffix.to_owned())),
+            ("!", suffix) if self.language.tags.contains(&suffix) => Some(Some(suffix.to_owned())),
             // `! text` is YAML's other way to say that it is a text.
             ("tag:yaml.org,2002:", "str") | ("", "!") => Some(Some("!str".to_owned())),
-            _ => self
-                .fail(Code::Syntax, at, "a tag that sessions do not have")
-                .map(|()| None),
+            _ => {
+                let message = format!("a tag that {} does not have", self.language.document);
+                self.fail(Code::Syntax, at, message).map(|()| None)
+            }
         }
     }
 
-    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> Zeroizing<String> {
+    /// The scalar as it is meant, and whether a variable in it is left open.
+    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> (Zeroizing<String>, bool) {
         let mut found = Vec::new();
+        let mut is_open = false;
         let text = Zeroizing::new(self.covered.uncover(scalar, &mut found));
         for one in found {
             match one {
-                Uncovering::Undefined(name) => self.report.error_with(
-                    Code::UndefinedVariable,
-                    &spot(at),
-                    format!("the variable `{name}` has no value"),
-                    format!("give it one, or write `\\${name}` for these characters"),
-                ),
+                Uncovering::Undefined(name) => {
+                    let severity = match self.covered.undefined() {
+                        Undefined::Refused => Severity::Error,
+                        Undefined::Left => Severity::Warning,
+                    };
+                    is_open |= severity == Severity::Warning;
+                    self.report.push(
+                        severity,
+                        Code::UndefinedVariable,
+                        &spot(at),
+                        format!("the variable `{name}` has no value"),
+                        Some(format!(
+                            "give it one, or write `\\${name}` for these characters"
+                        )),
+                    );
+                }
                 Uncovering::Mustache(written) => {
                     let severity = if self.covered.is_template() {
                         Severity::Error
@@ -335,7 +396,7 @@ impl Builder<'_> {
                 }
             }
         }
-        text
+        (text, is_open)
     }
 
     fn fail(&mut self, code: Code, at: Option<Position>, message: impl Into<String>) -> Option<()> {
@@ -357,9 +418,15 @@ mod tests {
 
     use super::*;
 
+    const SESSION: Language = Language {
+        document: "a session",
+        tags: &["cas", "akv"],
+        mesh_variables: MeshVariables::Refused,
+    };
+
     fn faults(text: &str) -> Vec<(Code, Option<usize>, Option<usize>)> {
         let mut report = Report::default();
-        parse(text, &Variables::new(), &mut report);
+        parse(text, &SESSION, &Variables::new(), &mut report);
         report
             .finish()
             .into_iter()
@@ -406,7 +473,7 @@ mod tests {
     fn a_value_cannot_add_structure() {
         let variables = Variables::new().with("V", "x\nb: 2\n");
         let mut report = Report::default();
-        let node = parse("a: $V\n", &variables, &mut report).unwrap();
+        let node = parse("a: $V\n", &SESSION, &variables, &mut report).unwrap();
         let Content::Map(entries) = &node.content else {
             panic!("a map");
         };
