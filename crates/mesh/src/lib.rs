@@ -1,9 +1,15 @@
 //! The language of service manifests (`kind: genservice`) and Meshfiles (`kind: mesh`).
 
+mod check;
 mod model;
+mod read;
 mod template;
 mod text;
+mod write;
 
+pub use mse_yaml::{Code, Diagnostic, Faults, Severity, Undefined, Variables};
+
+pub use crate::check::{Document, Kind, Outcome, check_text};
 pub use crate::model::*;
-pub use crate::template::ServiceTemplate;
+pub use crate::template::{InvalidTemplate, MAX_TEMPLATE_JSON, ServiceTemplate};
 pub use crate::text::{MeshPiece, MeshText, MeshVariable, UndefinedMeshVariable};

@@ -1,10 +1,8 @@
 //! The way in: from a text to a session, or to what is wrong with it.
 
-use mse_crypto::Zeroizing;
 use mse_yaml::{
-    Content, Diagnostic, Entry, Field, Language, MeshVariables, Node, Report, Severity, Variables,
+    Diagnostic, Faults, Field, Language, MeshVariables, Node, Report, Severity, Variables,
 };
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::{
@@ -61,20 +59,6 @@ impl Outcome {
         self.diagnostics
             .iter()
             .filter(move |one| one.severity == severity)
-    }
-}
-
-/// Everything that was found in something that has at least one error. `Display` gives one line
-/// for each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(transparent)]
-#[error("{}", self.lines())]
-pub struct Faults(pub Vec<Diagnostic>);
-
-impl Faults {
-    fn lines(&self) -> String {
-        let lines: Vec<String> = self.0.iter().map(Diagnostic::to_string).collect();
-        lines.join("\n")
     }
 }
 
@@ -146,7 +130,7 @@ fn from_fragment<T>(
     compatibility: Compatibility,
     read: impl FnOnce(&mut Reader, &Field<'_>) -> Option<T>,
 ) -> Result<T, Faults> {
-    let node = node_of(value);
+    let node = Node::from_json(value);
     let mut r = Reader::new(Report::default(), compatibility);
     r.declared.is_fragment = true;
     let read = read(&mut r, &Field::root(&node));
@@ -155,35 +139,4 @@ fn from_fragment<T>(
     }
     r.report.ensure_error();
     Err(Faults(r.report.finish()))
-}
-
-/// serde_json has bounded the depth of the value.
-fn node_of(value: &Value) -> Node {
-    let scalar = |text: String, is_plain| Content::Scalar {
-        text: Zeroizing::new(text),
-        is_plain,
-        is_open: false,
-    };
-    let content = match value {
-        Value::Null => scalar(String::new(), true),
-        Value::Bool(value) => scalar(value.to_string(), true),
-        Value::Number(value) => scalar(value.to_string(), true),
-        Value::String(value) => scalar(value.clone(), false),
-        Value::Array(items) => Content::List(items.iter().map(node_of).collect()),
-        Value::Object(entries) => Content::Map(
-            entries
-                .iter()
-                .map(|(key, value)| Entry {
-                    key: key.clone(),
-                    at: None,
-                    value: node_of(value),
-                })
-                .collect(),
-        ),
-    };
-    Node {
-        at: None,
-        content,
-        tag: None,
-    }
 }

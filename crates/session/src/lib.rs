@@ -56,9 +56,9 @@ mod reference;
 mod signed;
 mod template;
 
-pub use mse_yaml::{Code, Diagnostic, MAX_BYTES, Severity, Variables};
+pub use mse_yaml::{Code, Diagnostic, Faults, MAX_BYTES, Severity, Variables};
 
-pub use crate::check::{Compatibility, Faults, Outcome, check_text};
+pub use crate::check::{Compatibility, Outcome, check_text};
 pub use crate::encrypted::{EncryptedSession, EncryptedSessionError};
 pub use crate::model::*;
 pub use crate::reference::{Edition, Escape, Reference, Target};

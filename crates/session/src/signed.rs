@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use mse_crypto::Zeroizing;
 use mse_crypto::signing::{BadSignature, SigningKey, VerifyingKey};
-use mse_yaml::{Diagnostic, Variables};
+use mse_yaml::{Diagnostic, Faults, Variables};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Compatibility, Faults, check_text};
+use crate::check::{Compatibility, check_text};
 use crate::model::{Session, SessionHash};
 
 /// The domain of signatures over sessions.

@@ -46,6 +46,20 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Everything that was found in something that has at least one error. `Display` gives one line
+/// for each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(transparent)]
+#[error("{}", self.lines())]
+pub struct Faults(pub Vec<Diagnostic>);
+
+impl Faults {
+    fn lines(&self) -> String {
+        let lines: Vec<String> = self.0.iter().map(Diagnostic::to_string).collect();
+        lines.join("\n")
+    }
+}
+
 /// Whether a [`Diagnostic`] stops the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -33,6 +33,8 @@ pub struct Fields<'n> {
     pub spot: Spot,
     entries: &'n [Entry],
     known: Vec<&'static str>,
+    /// Known, too, but suggested to nobody.
+    legacy: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -41,6 +43,7 @@ impl<'n> Fields<'n> {
             spot,
             entries,
             known: Vec::new(),
+            legacy: Vec::new(),
         }
     }
 
@@ -52,6 +55,48 @@ impl<'n> Fields<'n> {
             return None;
         }
         Some(self.field(entry))
+    }
+
+    /// As [`Self::get`], for an older spelling, which is suggested to nobody.
+    pub fn get_legacy(&mut self, key: &'static str) -> Option<Field<'n>> {
+        let field = self.get(key);
+        self.known.pop();
+        self.legacy.push(key);
+        field
+    }
+
+    /// Whether the map has the key, be it with a value or without.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// The value of `key`, or of an older spelling of it, which is warned of.
+    pub fn get_renamed(
+        &mut self,
+        r: &mut impl Reporting,
+        key: &'static str,
+        old: &'static str,
+    ) -> Option<Field<'n>> {
+        let current = self.get(key);
+        let Some(field) = self.get_legacy(old) else {
+            return current;
+        };
+        if current.is_some() {
+            r.report().error_with(
+                Code::Conflict,
+                &field.spot,
+                format!("`{old}` is an older spelling of `{key}`, which is there, too"),
+                format!("remove `{old}`"),
+            );
+            return current;
+        }
+        r.report().warn(
+            Code::Legacy,
+            &field.spot,
+            format!("`{old}` is an older spelling, or a typing error"),
+            format!("write `{key}`"),
+        );
+        Some(field)
     }
 
     /// The value, which must be there.
@@ -74,7 +119,8 @@ impl<'n> Fields<'n> {
     /// Complains about the keys that nobody asked for.
     pub fn finish(self, r: &mut impl Reporting) {
         for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) || r.report().is_full() {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.legacy.contains(&key) || r.report().is_full() {
                 continue;
             }
             let spot = Spot {

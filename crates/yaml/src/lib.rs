@@ -18,7 +18,7 @@ mod node;
 mod variables;
 
 pub use crate::diagnostic::{
-    Code, Diagnostic, Position, Report, Severity, Spot, did_you_mean, shown,
+    Code, Diagnostic, Faults, Position, Report, Severity, Spot, did_you_mean, shown,
 };
 pub use crate::field::{Field, Reporting};
 pub use crate::fields::{Fields, optional, or_default};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use mse_crypto::Zeroizing;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_json::Value;
 
 use crate::diagnostic::{Code, Position, Report, Severity, Spot, shown};
 use crate::variables::{Covered, Uncovering, Undefined, Variables};
@@ -19,6 +20,8 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) const MAX_DEPTH: usize = 32;
 /// Maps, lists and scalars, keys among them, and those behind aliases counted each time.
 pub(crate) const MAX_NODES: usize = 20_000;
+/// Bytes of all scalars, those behind aliases counted each time.
+pub(crate) const MAX_SCALARS: usize = 8 * MAX_BYTES;
 
 /// What the documents of a kind have of their own.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,37 @@ pub struct Entry {
 }
 
 impl Node {
+    /// The same in JSON, whose depth serde_json has bounded.
+    pub fn from_json(value: &Value) -> Self {
+        let scalar = |text: String, is_plain| Content::Scalar {
+            text: Zeroizing::new(text),
+            is_plain,
+            is_open: false,
+        };
+        let content = match value {
+            Value::Null => scalar(String::new(), true),
+            Value::Bool(value) => scalar(value.to_string(), true),
+            Value::Number(value) => scalar(value.to_string(), true),
+            Value::String(value) => scalar(value.clone(), false),
+            Value::Array(items) => Content::List(items.iter().map(Self::from_json).collect()),
+            Value::Object(entries) => Content::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        at: None,
+                        value: Self::from_json(value),
+                    })
+                    .collect(),
+            ),
+        };
+        Self {
+            at: None,
+            content,
+            tag: None,
+        }
+    }
+
     /// `~`, `null`, or nothing at all.
     pub fn is_null(&self) -> bool {
         self.tag.is_none()
@@ -110,6 +144,18 @@ impl Node {
             Content::Scalar { .. } => 0,
             Content::List(items) => items.iter().map(Self::size).sum(),
             Content::Map(entries) => entries.iter().map(|entry| entry.value.size()).sum(),
+        }
+    }
+
+    /// Bytes of the scalars in it.
+    fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Scalar { text, .. } => text.len(),
+            Content::List(items) => items.iter().map(Self::bytes).sum(),
+            Content::Map(entries) => entries
+                .iter()
+                .map(|entry| entry.key.len() + entry.value.bytes())
+                .sum(),
         }
     }
 
@@ -164,6 +210,7 @@ pub fn parse(
         open: Vec::new(),
         anchors: BTreeMap::new(),
         nodes: 0,
+        bytes: 0,
         root: None,
     };
     let mut parser = Parser::new_from_str(&covered.text);
@@ -200,6 +247,7 @@ struct Builder<'a> {
     /// Finished nodes only: an alias inside its own anchor finds nothing.
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
+    bytes: usize,
     root: Option<Node>,
 }
 
@@ -224,6 +272,7 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = self.tag(tag.as_deref(), at)?;
                 let (text, is_open) = self.uncover(&text, at);
+                self.bytes += text.len();
                 let is_plain = style == ScalarStyle::Plain && tag.as_deref() != Some("!str");
                 let tag = tag.filter(|tag| tag != "!str");
                 let content = Content::Scalar {
@@ -234,10 +283,14 @@ impl Builder<'_> {
                 self.finish(Node { at, content, tag }, anchor)
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return self.fail(Code::Syntax, at, "an alias for something that it is in");
                 };
+                // Before it is copied.
                 self.nodes += node.size();
+                self.bytes += node.bytes();
+                self.within_budget(at)?;
+                let node = self.anchors[&anchor].clone();
                 if self.open.len() + node.depth() > MAX_DEPTH {
                     return self.fail(
                         Code::TooLarge,
@@ -294,13 +347,21 @@ impl Builder<'_> {
         Some(())
     }
 
+    fn within_budget(&mut self, at: Option<Position>) -> Option<()> {
+        let message = if self.nodes > MAX_NODES {
+            format!("more than {MAX_NODES} values")
+        } else if self.bytes > MAX_SCALARS {
+            format!("more than {MAX_SCALARS} bytes, with what aliases stand for")
+        } else {
+            return Some(());
+        };
+        self.fail(Code::TooLarge, at, message)
+    }
+
     /// Puts a whole node where it belongs.
     fn finish(&mut self, node: Node, anchor: usize) -> Option<()> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values");
-            return self.fail(Code::TooLarge, node.at, message);
-        }
+        self.within_budget(node.at)?;
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -465,6 +526,12 @@ mod tests {
             format!("{text}a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)
         });
         assert_eq!(faults(&bomb)[0].0, Code::TooLarge);
+        let heavy = format!(
+            "- &a {}\n{}",
+            "x".repeat(MAX_BYTES / 2),
+            "- *a\n".repeat(100)
+        );
+        assert_eq!(faults(&heavy)[0].0, Code::TooLarge);
         assert_eq!(faults(&"- x\n".repeat(MAX_NODES))[0].0, Code::TooLarge);
         assert_eq!(faults(&" ".repeat(MAX_BYTES + 1))[0].0, Code::TooLarge);
     }

@@ -22,6 +22,7 @@ pub use manifest::{
     Build, Environment, GlobalVariable, InjectionFile, LocalVariable, Secrets, ServiceManifest,
     Signature, Toolchain,
 };
+pub(crate) use meshfile::scope;
 pub use meshfile::{
     Connection, Destination, EnvGroup, ExtraPolicy, InvalidNetwork, MeshService, MeshVolume,
     Meshfile, Network, Repository, Resources, Scope, ServicePort,

@@ -1,6 +1,6 @@
 //! How strictly a CAS is attested.
 
-use mse_session::{Hex, Terms};
+use mse_session::{Hex, KeyHash, Terms};
 
 /// What a CAS must prove before the mesh builder gives it anything. The default is the strictest:
 /// a production enclave on up-to-date hardware, of the expected measurement.
@@ -25,6 +25,8 @@ pub struct Pins {
     pub isvprodid: Option<u16>,
     /// This security version, or a later one.
     pub isvsvn: Option<u16>,
+    /// The hash of the key that all instances of its software have.
+    pub software_key: Option<KeyHash>,
 }
 
 impl Pins {
