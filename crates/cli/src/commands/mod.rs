@@ -12,6 +12,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;

@@ -3,7 +3,6 @@
 mod check;
 mod diff;
 mod encrypt;
-pub(crate) mod findings;
 mod hash;
 mod keygen;
 mod list;

@@ -1,62 +1,135 @@
-//! The part of YAML that sessions are written in, with the place of every node.
+//! The part of YAML that is read, with the place of every node.
 //!
 //! One document of maps, lists and scalars. Keys are scalars and occur once. Anchors and aliases
-//! are followed within the budget of nodes; merge keys and tags (but `!cas`, `!akv` and `!!str`)
-//! are not known. Plain scalars are `null`, `true`, `false` and numbers as in YAML 1.2, and texts
+//! are followed within the budget of nodes; merge keys and tags (but `!!str` and those of the
+//! [`Language`]) are not known. Plain scalars are `null`, `true`, `false` and numbers as in YAML 1.2, and texts
 //! where a field wants a text: `version: 0.3` is what it looks like.
 
 use std::collections::BTreeMap;
 
 use mse_crypto::Zeroizing;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_json::Value;
 
 use crate::diagnostic::{Code, Position, Report, Severity, Spot, shown};
-use crate::variables::{Covered, Uncovering, Variables};
+use crate::variables::{Covered, Uncovering, Undefined, Variables};
 
-/// Bytes of a session's text.
+/// Bytes of a document's text.
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// How deep maps and lists may stand in each other.
 pub(crate) const MAX_DEPTH: usize = 32;
 /// Maps, lists and scalars, keys among them, and those behind aliases counted each time.
 pub(crate) const MAX_NODES: usize = 20_000;
+/// Bytes of all scalars, those behind aliases counted each time.
+pub(crate) const MAX_SCALARS: usize = 8 * MAX_BYTES;
+
+/// What the documents of a kind have of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Language {
+    /// `a session`: for messages.
+    pub document: &'static str,
+    /// The suffixes of the tags `!suffix` that it has.
+    pub tags: &'static [&'static str],
+    /// What becomes of `{{name}}`.
+    pub mesh_variables: MeshVariables,
+}
+
+/// What becomes of `{{name}}`, which is for the mesh builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeshVariables {
+    /// It should have been replaced: an error in a template, a warning in a final text.
+    /// `\\{{` is `{{`.
+    Refused,
+    /// It stays, quoted or not, and so does `\\{{`: the reader of the text understands both.
+    Kept,
+}
 
 /// A node of the document.
 #[derive(Clone)]
-pub(crate) struct Node {
-    pub(crate) at: Option<Position>,
-    pub(crate) content: Content,
+pub struct Node {
+    /// Where it stands; None for what did not come from a text.
+    pub at: Option<Position>,
+    /// What it is.
+    pub content: Content,
     /// The suffix of a tag `!suffix`.
-    pub(crate) tag: Option<String>,
+    pub tag: Option<String>,
 }
 
+/// What a [`Node`] is.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub enum Content {
+    /// A single value.
     Scalar {
+        /// Its characters.
         text: Zeroizing<String>,
         /// Without quotes, so that `true` and `~` are no texts.
         is_plain: bool,
+        /// With a variable that has no value ([`Undefined::Left`]).
+        is_open: bool,
     },
+    /// A list.
     List(Vec<Node>),
+    /// A map.
     Map(Vec<Entry>),
 }
 
+/// A key and its value.
 #[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) at: Option<Position>,
-    pub(crate) value: Node,
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub at: Option<Position>,
+    /// The value.
+    pub value: Node,
 }
 
 impl Node {
+    /// The same in JSON, whose depth serde_json has bounded.
+    pub fn from_json(value: &Value) -> Self {
+        let scalar = |text: String, is_plain| Content::Scalar {
+            text: Zeroizing::new(text),
+            is_plain,
+            is_open: false,
+        };
+        let content = match value {
+            Value::Null => scalar(String::new(), true),
+            Value::Bool(value) => scalar(value.to_string(), true),
+            Value::Number(value) => scalar(value.to_string(), true),
+            Value::String(value) => scalar(value.clone(), false),
+            Value::Array(items) => Content::List(items.iter().map(Self::from_json).collect()),
+            Value::Object(entries) => Content::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        at: None,
+                        value: Self::from_json(value),
+                    })
+                    .collect(),
+            ),
+        };
+        Self {
+            at: None,
+            content,
+            tag: None,
+        }
+    }
+
     /// `~`, `null`, or nothing at all.
-    pub(crate) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         self.tag.is_none()
-            && matches!(&self.content, Content::Scalar { text, is_plain: true }
+            && matches!(&self.content, Content::Scalar { text, is_plain: true, .. }
                 if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// Whether a variable in it has no value, so that nobody knows yet what it is.
+    pub fn is_open(&self) -> bool {
+        matches!(&self.content, Content::Scalar { is_open: true, .. })
+    }
+
     /// What the node is, for messages.
-    pub(crate) fn type_name(&self) -> &'static str {
+    pub fn type_name(&self) -> &'static str {
         match &self.content {
             _ if self.is_null() => "nothing",
             Content::Scalar { .. } => "a single value",
@@ -71,6 +144,18 @@ impl Node {
             Content::Scalar { .. } => 0,
             Content::List(items) => items.iter().map(Self::size).sum(),
             Content::Map(entries) => entries.iter().map(|entry| entry.value.size()).sum(),
+        }
+    }
+
+    /// Bytes of the scalars in it.
+    fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Scalar { text, .. } => text.len(),
+            Content::List(items) => items.iter().map(Self::bytes).sum(),
+            Content::Map(entries) => entries
+                .iter()
+                .map(|entry| entry.key.len() + entry.value.bytes())
+                .sum(),
         }
     }
 
@@ -91,21 +176,23 @@ impl Node {
 }
 
 /// Reads `text`; what is wrong goes into `report`, and without a syntax error there is a node.
-pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> Option<Node> {
-    let whole = Spot {
-        path: String::new(),
-        at: None,
-    };
+pub fn parse(
+    text: &str,
+    language: &Language,
+    variables: &Variables,
+    report: &mut Report,
+) -> Option<Node> {
+    let whole = Spot::default();
     if text.len() > MAX_BYTES {
         report.error_with(
             Code::TooLarge,
             &whole,
             format!("the text has {} bytes", text.len()),
-            format!("a session has at most {MAX_BYTES}"),
+            format!("{} has at most {MAX_BYTES}", language.document),
         );
         return None;
     }
-    let covered = match Covered::cover(text, variables) {
+    let covered = match Covered::cover(text, variables, language.mesh_variables) {
         Ok(covered) => covered,
         Err(at) => {
             report.error(
@@ -117,11 +204,13 @@ pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> O
         }
     };
     let mut builder = Builder {
+        language,
         covered: &covered,
         report,
         open: Vec::new(),
         anchors: BTreeMap::new(),
         nodes: 0,
+        bytes: 0,
         root: None,
     };
     let mut parser = Parser::new_from_str(&covered.text);
@@ -151,12 +240,14 @@ pub(crate) fn parse(text: &str, variables: &Variables, report: &mut Report) -> O
 }
 
 struct Builder<'a> {
+    language: &'a Language,
     covered: &'a Covered<'a>,
     report: &'a mut Report,
     open: Vec<Open>,
     /// Finished nodes only: an alias inside its own anchor finds nothing.
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
+    bytes: usize,
     root: Option<Node>,
 }
 
@@ -180,17 +271,26 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = self.tag(tag.as_deref(), at)?;
-                let text = self.uncover(&text, at);
+                let (text, is_open) = self.uncover(&text, at);
+                self.bytes += text.len();
                 let is_plain = style == ScalarStyle::Plain && tag.as_deref() != Some("!str");
                 let tag = tag.filter(|tag| tag != "!str");
-                let content = Content::Scalar { text, is_plain };
+                let content = Content::Scalar {
+                    text,
+                    is_plain,
+                    is_open,
+                };
                 self.finish(Node { at, content, tag }, anchor)
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return self.fail(Code::Syntax, at, "an alias for something that it is in");
                 };
+                // Before it is copied.
                 self.nodes += node.size();
+                self.bytes += node.bytes();
+                self.within_budget(at)?;
+                let node = self.anchors[&anchor].clone();
                 if self.open.len() + node.depth() > MAX_DEPTH {
                     return self.fail(
                         Code::TooLarge,
@@ -213,7 +313,8 @@ impl Builder<'_> {
                 self.finish(open.node, open.anchor)
             }
             Event::DocumentStart(_) if self.root.is_some() => {
-                self.fail(Code::Syntax, at, "a second document: a session is one")
+                let message = format!("a second document: {} is one", self.language.document);
+                self.fail(Code::Syntax, at, message)
             }
             Event::DocumentStart(_)
             | Event::DocumentEnd
@@ -246,13 +347,21 @@ impl Builder<'_> {
         Some(())
     }
 
+    fn within_budget(&mut self, at: Option<Position>) -> Option<()> {
+        let message = if self.nodes > MAX_NODES {
+            format!("more than {MAX_NODES} values")
+        } else if self.bytes > MAX_SCALARS {
+            format!("more than {MAX_SCALARS} bytes, with what aliases stand for")
+        } else {
+            return Some(());
+        };
+        self.fail(Code::TooLarge, at, message)
+    }
+
     /// Puts a whole node where it belongs.
     fn finish(&mut self, node: Node, anchor: usize) -> Option<()> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values");
-            return self.fail(Code::TooLarge, node.at, message);
-        }
+        self.within_budget(node.at)?;
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -296,26 +405,39 @@ impl Builder<'_> {
     fn tag(&mut self, tag: Option<&Tag>, at: Option<Position>) -> Option<Option<String>> {
         let Some(tag) = tag else { return Some(None) };
         match (tag.handle.as_str(), tag.suffix.as_str()) {
-            ("!", suffix @ ("cas" | "akv")) => Some(Some(suffix.to_owned())),
+            ("!", suffix) if self.language.tags.contains(&suffix) => Some(Some(suffix.to_owned())),
             // `! text` is YAML's other way to say that it is a text.
             ("tag:yaml.org,2002:", "str") | ("", "!") => Some(Some("!str".to_owned())),
-            _ => self
-                .fail(Code::Syntax, at, "a tag that sessions do not have")
-                .map(|()| None),
+            _ => {
+                let message = format!("a tag that {} does not have", self.language.document);
+                self.fail(Code::Syntax, at, message).map(|()| None)
+            }
         }
     }
 
-    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> Zeroizing<String> {
+    /// The scalar as it is meant, and whether a variable in it is left open.
+    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> (Zeroizing<String>, bool) {
         let mut found = Vec::new();
+        let mut is_open = false;
         let text = Zeroizing::new(self.covered.uncover(scalar, &mut found));
         for one in found {
             match one {
-                Uncovering::Undefined(name) => self.report.error_with(
-                    Code::UndefinedVariable,
-                    &spot(at),
-                    format!("the variable `{name}` has no value"),
-                    format!("give it one, or write `\\${name}` for these characters"),
-                ),
+                Uncovering::Undefined(name) => {
+                    let severity = match self.covered.undefined() {
+                        Undefined::Refused => Severity::Error,
+                        Undefined::Left => Severity::Warning,
+                    };
+                    is_open |= severity == Severity::Warning;
+                    self.report.push(
+                        severity,
+                        Code::UndefinedVariable,
+                        &spot(at),
+                        format!("the variable `{name}` has no value"),
+                        Some(format!(
+                            "give it one, or write `\\${name}` for these characters"
+                        )),
+                    );
+                }
                 Uncovering::Mustache(written) => {
                     let severity = if self.covered.is_template() {
                         Severity::Error
@@ -335,7 +457,7 @@ impl Builder<'_> {
                 }
             }
         }
-        text
+        (text, is_open)
     }
 
     fn fail(&mut self, code: Code, at: Option<Position>, message: impl Into<String>) -> Option<()> {
@@ -357,9 +479,15 @@ mod tests {
 
     use super::*;
 
+    const SESSION: Language = Language {
+        document: "a session",
+        tags: &["cas", "akv"],
+        mesh_variables: MeshVariables::Refused,
+    };
+
     fn faults(text: &str) -> Vec<(Code, Option<usize>, Option<usize>)> {
         let mut report = Report::default();
-        parse(text, &Variables::new(), &mut report);
+        parse(text, &SESSION, &Variables::new(), &mut report);
         report
             .finish()
             .into_iter()
@@ -398,6 +526,12 @@ mod tests {
             format!("{text}a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)
         });
         assert_eq!(faults(&bomb)[0].0, Code::TooLarge);
+        let heavy = format!(
+            "- &a {}\n{}",
+            "x".repeat(MAX_BYTES / 2),
+            "- *a\n".repeat(100)
+        );
+        assert_eq!(faults(&heavy)[0].0, Code::TooLarge);
         assert_eq!(faults(&"- x\n".repeat(MAX_NODES))[0].0, Code::TooLarge);
         assert_eq!(faults(&" ".repeat(MAX_BYTES + 1))[0].0, Code::TooLarge);
     }
@@ -406,7 +540,7 @@ mod tests {
     fn a_value_cannot_add_structure() {
         let variables = Variables::new().with("V", "x\nb: 2\n");
         let mut report = Report::default();
-        let node = parse("a: $V\n", &variables, &mut report).unwrap();
+        let node = parse("a: $V\n", &SESSION, &variables, &mut report).unwrap();
         let Content::Map(entries) = &node.content else {
             panic!("a map");
         };

@@ -1,6 +1,6 @@
 //! `$NAME` and `${NAME}`: what the author of a template leaves open for whoever uploads it.
 //!
-//! Replaced once, on the author's side, before the session is signed. A value takes the place of
+//! Replaced once, on the author's side, before anything is signed. A value takes the place of
 //! characters *inside* a scalar of the YAML text; it can never add a key, a list or a line to the
 //! document. To this end each variable is first covered by as many private-use characters as it
 //! is long (so that every column stays true), and uncovered once the text is parsed.
@@ -8,12 +8,24 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Position;
+use crate::node::MeshVariables;
 
 /// Values for the variables of a template.
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
     values: BTreeMap<String, String>,
     mode: Mode,
+    undefined: Undefined,
+}
+
+/// What a variable without value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Undefined {
+    /// An error.
+    #[default]
+    Refused,
+    /// A warning: the text is looked at before all values are known.
+    Left,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +45,16 @@ impl Variables {
     /// like all others. This is how a CAS reads what it is sent.
     pub fn replaced() -> Self {
         Self {
-            values: BTreeMap::new(),
             mode: Mode::Final,
+            ..Self::default()
         }
+    }
+
+    /// Says what a variable without value is.
+    #[must_use]
+    pub fn with_undefined(mut self, undefined: Undefined) -> Self {
+        self.undefined = undefined;
+        self
     }
 
     /// Gives `name` a value, and takes back an earlier one.
@@ -53,7 +72,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Variables {
                 .into_iter()
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            mode: Mode::Template,
+            ..Self::default()
         }
     }
 }
@@ -63,6 +82,7 @@ pub(crate) struct Covered<'v> {
     pub(crate) text: String,
     under: Vec<Under>,
     variables: &'v Variables,
+    mesh_variables: MeshVariables,
 }
 
 enum Under {
@@ -89,11 +109,16 @@ const MOST: usize = 60_000;
 impl<'v> Covered<'v> {
     /// Covers the variables of `text`; an error is where a text holds what is used as cover, or
     /// more variables than there are covers.
-    pub(crate) fn cover(text: &str, variables: &'v Variables) -> Result<Self, Position> {
+    pub(crate) fn cover(
+        text: &str,
+        variables: &'v Variables,
+        mesh_variables: MeshVariables,
+    ) -> Result<Self, Position> {
         let mut covered = Self {
             text: String::with_capacity(text.len()),
             under: Vec::new(),
             variables,
+            mesh_variables,
         };
         if let Some(index) = text.find(|c| u32::from(c) >= FIRST) {
             return Err(position(text, index));
@@ -126,8 +151,9 @@ impl<'v> Covered<'v> {
     /// How much of `rest` belongs together, and what is to be covered in it.
     fn next(&self, rest: &str, in_reference: &mut bool) -> (usize, Option<Under>) {
         let is_template = self.variables.mode == Mode::Template;
-        if let Some(length) = mustache(rest) {
-            return (length, Some(Under::Mustache(rest[..length].to_owned())));
+        if let Some(found) = mesh_variable(rest) {
+            let written = rest[..found.length].to_owned();
+            return (found.length, Some(Under::Mustache(written)));
         }
         if let Some(inner) = rest.strip_prefix("$$") {
             *in_reference =
@@ -146,7 +172,11 @@ impl<'v> Covered<'v> {
             return (2, Some(Under::Escaped("$")));
         }
         if rest.starts_with("\\{{") {
-            return (3, Some(Under::Escaped("{{")));
+            let stays = match self.mesh_variables {
+                MeshVariables::Refused => "{{",
+                MeshVariables::Kept => "\\{{",
+            };
+            return (3, Some(Under::Escaped(stays)));
         }
         if rest.starts_with("\\\\") {
             return (2, None);
@@ -188,7 +218,9 @@ impl<'v> Covered<'v> {
                 },
                 Under::Mustache(written) => {
                     text.push_str(written);
-                    found.push(Uncovering::Mustache(written.clone()));
+                    if self.mesh_variables == MeshVariables::Refused {
+                        found.push(Uncovering::Mustache(written.clone()));
+                    }
                 }
             }
         }
@@ -200,6 +232,23 @@ impl<'v> Covered<'v> {
     pub(crate) fn is_template(&self) -> bool {
         self.variables.mode == Mode::Template
     }
+
+    pub(crate) fn undefined(&self) -> Undefined {
+        self.variables.undefined
+    }
+}
+
+/// Whether `text` can stand in a scalar of a document whose `{{name}}` are kept, and means what it
+/// looks like: nothing in it is read as `$NAME`, or as the escape of something.
+pub fn is_left_alone(text: &str) -> bool {
+    let none = Variables::new();
+    Covered::cover(text, &none, MeshVariables::Kept).is_ok_and(|covered| {
+        covered.under.iter().all(|under| match under {
+            Under::Mustache(_) => true,
+            Under::Escaped(stays) => stays.len() == 3,
+            Under::Variable(_) => false,
+        })
+    })
 }
 
 /// Bytes of the variable's name that `text` begins with; 0 if it begins with none.
@@ -211,20 +260,68 @@ fn word(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Bytes of the `{{name}}` or `{{{a.b}}}` that `text` begins with.
-fn mustache(text: &str) -> Option<usize> {
-    let inner = text.strip_prefix("{{")?;
-    let inner = inner.strip_prefix('{').unwrap_or(inner);
-    let name = inner.trim_start_matches(' ');
-    let after = name.trim_start_matches(|c: char| {
-        c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '-'
-    });
-    if after.len() == name.len() {
-        return None;
+/// A `{{name}}` that a text begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMeshVariable<'t> {
+    /// Bytes of all of it.
+    pub length: usize,
+    /// Its name: letters, digits, `_`, `-` and `.`.
+    pub name: &'t str,
+    /// The value that it has if nobody gives one.
+    pub default: Option<String>,
+}
+
+/// Reads the `{{name}}`, `{{{name}}}` or `{{ name | default(value="x") }}` that `text` begins
+/// with. None: it begins with something else, which may be meant for another program.
+pub fn mesh_variable(text: &str) -> Option<FoundMeshVariable<'_>> {
+    let braced = |open: &str, close: &str| {
+        let inner = text.strip_prefix(open)?.trim_start_matches(' ');
+        let length = inner
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')))
+            .unwrap_or(inner.len());
+        let (name, after) = inner.split_at(length);
+        if name.is_empty() {
+            return None;
+        }
+        let after = after.trim_start_matches(' ');
+        let (default, after) = match after.strip_prefix('|') {
+            Some(filter) => {
+                let (default, after) = default_filter(filter)?;
+                (Some(default), after)
+            }
+            None => (None, after),
+        };
+        let end = after.trim_start_matches(' ').strip_prefix(close)?;
+        Some(FoundMeshVariable {
+            length: text.len() - end.len(),
+            name,
+            default,
+        })
+    };
+    braced("{{{", "}}}").or_else(|| braced("{{", "}}"))
+}
+
+/// Reads `default(value="x")`; `\\` before a quote or backslash takes away its meaning.
+fn default_filter(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.trim_start_matches(' ');
+    for word in ["default", "(", "value", "="] {
+        rest = rest.strip_prefix(word)?.trim_start_matches(' ');
     }
-    let end = after.trim_start_matches(' ').strip_prefix("}}")?;
-    let end = end.strip_prefix('}').unwrap_or(end);
-    Some(text.len() - end.len())
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let mut value = String::new();
+    let mut characters = rest[1..].char_indices();
+    while let Some((index, character)) = characters.next() {
+        match character {
+            _ if character == quote => {
+                let after = rest[1 + index + 1..].trim_start_matches(' ');
+                return Some((value, after.strip_prefix(')')?));
+            }
+            '\\' => value.push(characters.next()?.1),
+            '\n' => return None,
+            _ => value.push(character),
+        }
+    }
+    None
 }
 
 fn position(text: &str, index: usize) -> Position {
@@ -240,7 +337,7 @@ mod tests {
     use super::*;
 
     fn expand(text: &str, variables: &Variables) -> (String, Vec<Uncovering>) {
-        let covered = Covered::cover(text, variables).unwrap();
+        let covered = Covered::cover(text, variables, MeshVariables::Refused).unwrap();
         assert_eq!(covered.text.chars().count(), text.chars().count());
         let mut found = Vec::new();
         (covered.uncover(&covered.text, &mut found), found)
@@ -299,7 +396,7 @@ mod tests {
 
     #[test]
     fn covers_cannot_be_forged() {
-        let at = Covered::cover("a\nb\u{F0000}", &Variables::new()).err();
+        let at = Covered::cover("a\nb\u{F0000}", &Variables::new(), MeshVariables::Refused).err();
         assert_eq!(at, Some(Position { line: 2, column: 2 }));
     }
 }

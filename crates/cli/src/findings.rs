@@ -1,4 +1,4 @@
-//! What is wrong with a session, for people and programs.
+//! What is wrong with a document, for people and programs.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,32 +8,32 @@ use mse_session::{Diagnostic, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::source::shown_path;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::text_input::shown_path;
 use crate::ui::counted;
 
 /// One thing that is wrong, or that the author should know.
 #[derive(Serialize)]
-pub(super) struct Finding {
-    pub(super) code: Cow<'static, str>,
-    pub(super) line: Option<usize>,
-    pub(super) column: Option<usize>,
-    /// Empty where the session as a whole is meant.
-    pub(super) field: String,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Finding {
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) line: Option<usize>,
+    pub(crate) column: Option<usize>,
+    /// Empty where the document as a whole is meant.
+    pub(crate) field: String,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
-/// All that was found in one session, by severity.
+/// All that was found in one document, by severity.
 #[derive(Serialize)]
-pub(super) struct Findings {
-    pub(super) errors: Vec<Finding>,
-    pub(super) warnings: Vec<Finding>,
+pub(crate) struct Findings {
+    pub(crate) errors: Vec<Finding>,
+    pub(crate) warnings: Vec<Finding>,
 }
 
 impl Findings {
-    pub(super) fn of(diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn of(diagnostics: Vec<Diagnostic>) -> Self {
         let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics
             .into_iter()
             .partition(|one| one.severity == Severity::Error);
@@ -44,8 +44,8 @@ impl Findings {
         }
     }
 
-    /// A session that could not even be read.
-    pub(super) fn unreadable(failure: &Failure) -> Self {
+    /// A document that could not even be read.
+    pub(crate) fn unreadable(failure: &Failure) -> Self {
         Self {
             errors: vec![Finding {
                 code: "unreadable".into(),
@@ -60,7 +60,7 @@ impl Findings {
     }
 
     /// A block for each finding, for people who watch `stream`.
-    pub(super) fn text(&self, file: &Path, stream: Stream) -> String {
+    pub(crate) fn text(&self, file: &Path, stream: Stream) -> String {
         let lines = |findings: &[Finding], severity| -> Vec<String> {
             let label = stream.label(severity);
             findings.iter().map(|one| one.text(file, &label)).collect()
@@ -72,7 +72,7 @@ impl Findings {
     }
 
     /// `1 error, 2 warnings`.
-    pub(super) fn counts(&self) -> String {
+    pub(crate) fn counts(&self) -> String {
         format!(
             "{}, {}",
             counted(self.errors.len(), "error", "errors"),
@@ -80,17 +80,18 @@ impl Findings {
         )
     }
 
-    /// The failure of a command that needs the session in `file`.
-    pub(super) fn into_failure(self, file: &Path) -> Failure {
+    /// The failure of a command that needs the document in `file`; `what` is also the command that
+    /// checks such documents.
+    pub(crate) fn into_failure(self, file: &Path, what: &str) -> Failure {
         let shown = shown_path(file);
-        let message = format!("`{shown}` is no valid session: {}", self.counts());
+        let message = format!("`{shown}` is no valid {what}: {}", self.counts());
         let rendered = format!(
             "{}\n{}: {message}",
             self.text(file, Stream::Stderr),
             Stream::Stderr.label(Severity::Error)
         );
         Failure::new(Exit::InvalidConfiguration, message)
-            .with_hint("`mse session check` says what is wrong")
+            .with_hint(format!("`mse {what} check` says what is wrong"))
             .rendered_as(rendered)
             .details(serde_json::to_value(&self).unwrap_or_default())
     }
@@ -98,7 +99,7 @@ impl Findings {
 
 /// Where a text goes: each stream has colour if it is a terminal.
 #[derive(Clone, Copy)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
@@ -159,7 +160,7 @@ impl Finding {
     }
 
     /// One line, for a warning of a command that has another result.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match &self.help {
             Some(help) => format!("{}; {}", self.problem(), printable(help)),
             None => self.problem(),
@@ -193,7 +194,7 @@ pub(crate) fn text_of_faults(faults: &[Value]) -> Option<String> {
 }
 
 /// Warnings of a CAS, a line each.
-pub(super) fn lines_of_warnings(warnings: &[Value]) -> Vec<String> {
+pub(crate) fn lines_of_warnings(warnings: &[Value]) -> Vec<String> {
     warnings
         .iter()
         .filter_map(|warning| Fault::deserialize(warning).ok())
@@ -242,7 +243,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// The same for JSON, which stays JSON of the same meaning.
-pub(super) fn printable_json(json: &str) -> String {
+pub(crate) fn printable_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
         // JSON has line feeds between its tokens only.

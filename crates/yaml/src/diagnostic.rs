@@ -1,10 +1,10 @@
-//! What is wrong with a session, where, and what to do about it.
+//! What is wrong with a document, where, and what to do about it.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// One thing that is wrong with a session, or that its author should know.
+/// One thing that is wrong with a document, or that its author should know.
 ///
 /// `Display` gives one line: `error[unknown-key] 3:1 acess_policy: …; did you mean …`.
 /// Values of secrets are in none of the fields.
@@ -12,13 +12,13 @@ use serde::{Serialize, Serializer};
 pub struct Diagnostic {
     /// A stable word for programs.
     pub code: Code,
-    /// Whether it stops the session.
+    /// Whether it stops the document.
     pub severity: Severity,
-    /// Line in the text, from 1. None where the session as a whole is meant.
+    /// Line in the text, from 1. None where the document as a whole is meant.
     pub line: Option<usize>,
     /// Column in the line, from 1, in characters.
     pub column: Option<usize>,
-    /// The field: `services[0].environment.PATH`. Empty where the session as a whole is meant.
+    /// The field: `services[0].environment.PATH`. Empty where the document as a whole is meant.
     pub path: String,
     /// What is wrong.
     pub message: String,
@@ -46,13 +46,27 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Whether a [`Diagnostic`] stops the session.
+/// Everything that was found in something that has at least one error. `Display` gives one line
+/// for each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(transparent)]
+#[error("{}", self.lines())]
+pub struct Faults(pub Vec<Diagnostic>);
+
+impl Faults {
+    fn lines(&self) -> String {
+        let lines: Vec<String> = self.0.iter().map(Diagnostic::to_string).collect();
+        lines.join("\n")
+    }
+}
+
+/// Whether a [`Diagnostic`] stops the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It does.
     Error,
-    /// It does not, but is not what was likely meant, or weakens what the session protects.
+    /// It does not, but is not what was likely meant, or weakens what the document protects.
     Warning,
 }
 
@@ -87,16 +101,18 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Larger, deeper or with more nodes than a session may be.
+    /// Larger, deeper or with more nodes than a document may be.
     TooLarge = "too-large",
-    /// Not the part of YAML that sessions are written in.
+    /// Not the part of YAML that is read.
     Syntax = "syntax",
     /// A key that occurs twice in one map.
     DuplicateKey = "duplicate-key",
     /// A `$NAME` for which the caller gave no value.
     UndefinedVariable = "undefined-variable",
-    /// A `{{name}}` that the mesh builder should have replaced.
+    /// A `{{name}}` that the mesh builder should have replaced, or that is not well-formed.
     TemplateLeft = "template-left",
+    /// A kind of document that is not known here.
+    UnknownKind = "unknown-kind",
     /// A key that the language does not have.
     UnknownKey = "unknown-key",
     /// A key without which the section means nothing.
@@ -111,9 +127,9 @@ codes! {
     BadReference = "bad-reference",
     /// The form of references from before version 0.3, without the closing `$$`.
     UnterminatedReference = "unterminated-reference",
-    /// A name that two things of the session have.
+    /// A name that two things of the document have.
     DuplicateName = "duplicate-name",
-    /// A name that stands for nothing in this session.
+    /// A name that stands for nothing in this document.
     UnresolvedName = "unresolved-name",
     /// A secret of a kind that does not fit where it is used.
     WrongKind = "wrong-kind",
@@ -163,17 +179,20 @@ impl Serialize for Code {
 
 /// A place in the text: line and column from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
 }
 
 /// A field and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) path: String,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spot {
+    /// `services[0].pwd`; empty for the document as a whole.
+    pub path: String,
     /// None for what did not come from a text.
-    pub(crate) at: Option<Position>,
+    pub at: Option<Position>,
 }
 
 /// A hostile text could hold any number of faults: nobody reads more than these.
@@ -181,18 +200,20 @@ const MOST: usize = 200;
 
 /// Collects diagnostics while a text is worked through.
 #[derive(Default)]
-pub(crate) struct Report {
+pub struct Report {
     diagnostics: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
 }
 
 impl Report {
-    pub(crate) fn error(&mut self, code: Code, spot: &Spot, message: impl Into<String>) {
+    /// Adds an error.
+    pub fn error(&mut self, code: Code, spot: &Spot, message: impl Into<String>) {
         self.push(Severity::Error, code, spot, message.into(), None);
     }
 
-    pub(crate) fn error_with(
+    /// Adds an error, and what to do about it.
+    pub fn error_with(
         &mut self,
         code: Code,
         spot: &Spot,
@@ -208,7 +229,8 @@ impl Report {
         );
     }
 
-    pub(crate) fn warn(
+    /// Adds a warning, and what to do about it.
+    pub fn warn(
         &mut self,
         code: Code,
         spot: &Spot,
@@ -224,7 +246,8 @@ impl Report {
         );
     }
 
-    pub(crate) fn push(
+    /// Adds a diagnostic. Of each severity some hundred are kept.
+    pub fn push(
         &mut self,
         severity: Severity,
         code: Code,
@@ -251,21 +274,28 @@ impl Report {
     }
 
     /// Whether further errors are not kept: then none need be worded.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.errors >= MOST
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    /// Whether there is an error.
+    pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
+    /// Whether a variable has no value, and is left in the text ([`Undefined::Left`]).
+    ///
+    /// [`Undefined::Left`]: crate::Undefined::Left
+    pub fn has_open_variables(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|one| one.code == Code::UndefinedVariable && one.severity == Severity::Warning)
+    }
+
     /// Nothing is refused without a word: a fault that nobody described is still one.
-    pub(crate) fn ensure_error(&mut self) {
+    pub fn ensure_error(&mut self) {
         if !self.has_errors() {
-            let spot = Spot {
-                path: String::new(),
-                at: None,
-            };
+            let spot = Spot::default();
             self.error(
                 Code::BadValue,
                 &spot,
@@ -275,7 +305,7 @@ impl Report {
     }
 
     /// In the order of checking, then of the text.
-    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+    pub fn finish(mut self) -> Vec<Diagnostic> {
         self.diagnostics
             .sort_by_key(|one| (one.severity, one.code, one.line, one.column));
         self.diagnostics
@@ -283,7 +313,7 @@ impl Report {
 }
 
 /// `did you mean …` for a word that is none of `known`, of which a few hundred are looked at.
-pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+pub fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     if word.len() > 64 {
         return None;
     }
@@ -304,7 +334,7 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
 }
 
 /// A value for a message: on one line, cut where it is long.
-pub(crate) fn shown(value: &str) -> String {
+pub fn shown(value: &str) -> String {
     let mut text: String = value
         .chars()
         .take(60)

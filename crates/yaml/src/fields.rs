@@ -1,12 +1,12 @@
 //! The entries of a map, and what may be absent.
 
-use super::{Field, Reader};
 use crate::diagnostic::{Code, Spot, did_you_mean, shown};
-use crate::yaml::Entry;
+use crate::field::{Field, Reporting};
+use crate::node::Entry;
 
 /// Reads what may be absent. The outer None is a fault, the inner one absence.
 #[allow(clippy::option_option)]
-pub(crate) fn optional<'n, T>(
+pub fn optional<'n, T>(
     field: Option<Field<'n>>,
     read: impl FnOnce(Field<'n>) -> Option<T>,
 ) -> Option<Option<T>> {
@@ -17,7 +17,7 @@ pub(crate) fn optional<'n, T>(
 }
 
 /// Reads what has a default where it is absent. None is a fault.
-pub(crate) fn or_default<'n, T: Default>(
+pub fn or_default<'n, T: Default>(
     field: Option<Field<'n>>,
     read: impl FnOnce(Field<'n>) -> Option<T>,
 ) -> Option<T> {
@@ -28,23 +28,27 @@ pub(crate) fn or_default<'n, T: Default>(
 }
 
 /// The entries of a map. Each key that is asked for is known; the others are at fault.
-pub(crate) struct Fields<'n> {
-    pub(crate) spot: Spot,
+pub struct Fields<'n> {
+    /// Where the map stands.
+    pub spot: Spot,
     entries: &'n [Entry],
     known: Vec<&'static str>,
+    /// Known, too, but suggested to nobody.
+    legacy: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
-    pub(super) fn new(spot: Spot, entries: &'n [Entry]) -> Self {
+    pub(crate) fn new(spot: Spot, entries: &'n [Entry]) -> Self {
         Self {
             spot,
             entries,
             known: Vec::new(),
+            legacy: Vec::new(),
         }
     }
 
     /// The value, unless it is missing or nothing (`~`).
-    pub(crate) fn get(&mut self, key: &'static str) -> Option<Field<'n>> {
+    pub fn get(&mut self, key: &'static str) -> Option<Field<'n>> {
         self.known.push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         if entry.value.is_null() {
@@ -53,26 +57,70 @@ impl<'n> Fields<'n> {
         Some(self.field(entry))
     }
 
-    pub(crate) fn require(&mut self, r: &mut Reader, key: &'static str) -> Option<Field<'n>> {
+    /// As [`Self::get`], for an older spelling, which is suggested to nobody.
+    pub fn get_legacy(&mut self, key: &'static str) -> Option<Field<'n>> {
+        let field = self.get(key);
+        self.known.pop();
+        self.legacy.push(key);
+        field
+    }
+
+    /// Whether the map has the key, be it with a value or without.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// The value of `key`, or of an older spelling of it, which is warned of.
+    pub fn get_renamed(
+        &mut self,
+        r: &mut impl Reporting,
+        key: &'static str,
+        old: &'static str,
+    ) -> Option<Field<'n>> {
+        let current = self.get(key);
+        let Some(field) = self.get_legacy(old) else {
+            return current;
+        };
+        if current.is_some() {
+            r.report().error_with(
+                Code::Conflict,
+                &field.spot,
+                format!("`{old}` is an older spelling of `{key}`, which is there, too"),
+                format!("remove `{old}`"),
+            );
+            return current;
+        }
+        r.report().warn(
+            Code::Legacy,
+            &field.spot,
+            format!("`{old}` is an older spelling, or a typing error"),
+            format!("write `{key}`"),
+        );
+        Some(field)
+    }
+
+    /// The value, which must be there.
+    pub fn require(&mut self, r: &mut impl Reporting, key: &'static str) -> Option<Field<'n>> {
         let field = self.get(key);
         if field.is_none() {
             let message = format!("`{key}` is missing");
-            r.report.error(Code::MissingKey, &self.spot, message);
+            r.report().error(Code::MissingKey, &self.spot, message);
         }
         field
     }
 
     /// All entries, for maps whose keys are the author's.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'n str, Field<'n>)> + use<'n, '_> {
+    pub fn all(&self) -> impl Iterator<Item = (&'n str, Field<'n>)> + use<'n, '_> {
         self.entries
             .iter()
             .map(|entry| (entry.key.as_str(), self.field(entry)))
     }
 
     /// Complains about the keys that nobody asked for.
-    pub(crate) fn finish(self, r: &mut Reader) {
+    pub fn finish(self, r: &mut impl Reporting) {
         for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) || r.report.is_full() {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.legacy.contains(&key) || r.report().is_full() {
                 continue;
             }
             let spot = Spot {
@@ -84,7 +132,8 @@ impl<'n> Fields<'n> {
                 let known: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
                 format!("known are {}", known.join(", "))
             });
-            r.report.error_with(Code::UnknownKey, &spot, message, help);
+            r.report()
+                .error_with(Code::UnknownKey, &spot, message, help);
         }
     }
 
