@@ -1,6 +1,7 @@
 //! The language of service manifests (`kind: genservice`) and Meshfiles (`kind: mesh`).
 
 mod check;
+pub mod compile;
 mod model;
 mod read;
 mod schema;
