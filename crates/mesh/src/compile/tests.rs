@@ -291,7 +291,12 @@ fn faults_are_named() {
             .contains("the content of `/tls/web.key` of `web` uses the secret `ca2`")
     );
     assert!(
-        with(&WEB.replace("name: web_key", "name: ca")).contains("both define the secret `ca`")
+        with(
+            &WEB.replace("import: [ca]", "import: []")
+                .replace("name: web_key", "name: ca")
+                .replace("issuer: ca, ", "")
+        )
+        .contains("both define the secret `ca`")
     );
     assert!(with(&WEB.replace("name: web_key", "name: access_policy")).contains("give it another"));
     for (field, value) in [("tolerate", "outdated-tcb"), ("ignore_advisories", "'*'")] {
