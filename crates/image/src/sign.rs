@@ -1,0 +1,1 @@
+//! Who vouches for an image: signatures that cosign makes and checks as well.
