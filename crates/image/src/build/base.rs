@@ -53,7 +53,7 @@ impl Build {
                 return Err(BuildError::NotLocked("package of Debian"));
             }
             Some(lock) => lock.debian.clone(),
-            None => self.choose(&named)?,
+            None => self.choose(&named, |name| debian::belongs(name, &named))?,
         };
         let mut key = KeyHasher::new(BASE_STEP).field(&self.spec.epoch.0.to_be_bytes());
         for package in &locked {
@@ -70,8 +70,12 @@ impl Build {
         self.stack(made, &format!("debian: {}", names.join(" ")))
     }
 
-    /// Which packages these names mean today, without those that only scripts need.
-    pub(super) fn choose(&mut self, named: &[String]) -> Result<Vec<DebianPackage>, BuildError> {
+    /// Which packages these names mean today, of what they need only those that are `wanted`.
+    pub(super) fn choose(
+        &self,
+        named: &[String],
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<DebianPackage>, BuildError> {
         let apt = self.apt()?;
         let mut key = KeyHasher::new("choice-1").field(&apt.key()?.0);
         for name in named {
@@ -81,13 +85,14 @@ impl Build {
             .cache
             .folder("choices")
             .join(format!("{}.json", key.finish()));
-        if let Some(packages) = recent_choice(&choice) {
+        if let Some(mut packages) = recent_choice(&choice) {
+            packages.retain(|package| wanted(&package.name));
             return Ok(packages);
         }
         self.progress.tell(Event::Resolving);
         apt.update()?;
         let mut chosen = apt.choose(named)?;
-        chosen.retain(|package| debian::belongs(&package.name, named));
+        chosen.retain(|package| wanted(&package.name));
         self.progress.tell(Event::Downloading {
             packages: chosen.len(),
         });

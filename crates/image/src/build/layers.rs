@@ -25,6 +25,9 @@ use crate::step::python::{Requirements, install};
 use crate::step::{Mount, Sandbox, StepError, WorkTree};
 use crate::tree::{FileSystem, Node, root_digest};
 
+/// The package of Debian that has pip as a wheel, which runs without being installed.
+const PIP: &str = "python3-pip-whl";
+
 /// A build that goes on.
 pub(super) struct Build {
     pub(super) spec: ImageSpec,
@@ -100,7 +103,7 @@ impl Build {
         let (tools, locked) = match &self.spec.lock {
             Some(lock) if lock.tools.is_empty() => return Err(BuildError::NotLocked("pip")),
             Some(lock) => (lock.tools.clone(), Some(lock.python.clone())),
-            None => (self.choose(&["python3-pip-whl".into()])?, None),
+            None => (self.choose(&[PIP.into()], |name| name == PIP)?, None),
         };
         let text =
             fs::read(&file).map_err(|source| self.layer_error(&Step::Requirements, source))?;

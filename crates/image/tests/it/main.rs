@@ -1,0 +1,4 @@
+//! Images, built and moved with the tools of this machine.
+
+mod build;
+mod fixture;
