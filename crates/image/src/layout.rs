@@ -74,8 +74,10 @@ impl Layout {
             .manifests()
             .iter()
             .map(|entry| {
+                let mut manifest = Blob::from_oci(entry)?;
+                manifest.annotations.remove(REF_NAME);
                 Ok(Named {
-                    manifest: Blob::from_oci(entry)?,
+                    manifest,
                     name: entry
                         .annotations()
                         .as_ref()
@@ -90,12 +92,12 @@ impl Layout {
         let descriptors: Vec<oci::Descriptor> = entries
             .iter()
             .map(|entry| {
-                let mut descriptor = entry.manifest.to_oci();
+                let mut manifest = entry.manifest.clone();
                 if let Some(name) = &entry.name {
-                    let notes = [(REF_NAME.to_owned(), name.clone())].into();
-                    descriptor.set_annotations(Some(notes));
+                    let name = name.clone();
+                    manifest.annotations.insert(REF_NAME.to_owned(), name);
                 }
-                descriptor
+                manifest.to_oci()
             })
             .collect();
         let index = oci::ImageIndexBuilder::default()

@@ -1,6 +1,6 @@
 //! Manifests and descriptors, read strictly: what is not needed is refused, not guessed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::image as oci;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct Blob {
     pub digest: BlobDigest,
     /// Their number.
     pub size: u64,
+    /// Notes of the manifest about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A manifest: of an image, or of something attached to one.
@@ -70,6 +73,7 @@ impl Blob {
             media_type: media_type.to_owned(),
             digest: BlobDigest::of(bytes),
             size: bytes.len() as u64,
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -83,11 +87,15 @@ impl Blob {
     }
 
     pub(crate) fn to_oci(&self) -> oci::Descriptor {
-        oci::Descriptor::new(
+        let mut descriptor = oci::Descriptor::new(
             oci::MediaType::from(self.media_type.as_str()),
             self.size,
             oci::Digest::try_from(self.digest.to_string()).expect("it is written as OCI wants it"),
-        )
+        );
+        if !self.annotations.is_empty() {
+            descriptor.set_annotations(Some(self.annotations.clone().into_iter().collect()));
+        }
+        descriptor
     }
 
     pub(crate) fn from_oci(descriptor: &oci::Descriptor) -> Result<Self, InvalidManifest> {
@@ -99,6 +107,12 @@ impl Blob {
                 .parse()
                 .map_err(|error| InvalidManifest::Digest(format!("{error}")))?,
             size: descriptor.size(),
+            annotations: descriptor
+                .annotations()
+                .iter()
+                .flatten()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
         })
     }
 }

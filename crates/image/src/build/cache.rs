@@ -1,7 +1,8 @@
 //! What builds keep for later builds: layers by what they were made of.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mse_crypto::Digest;
@@ -100,7 +101,11 @@ impl Cache {
 
     /// A file for a layer to be written into.
     pub(crate) fn new_layer(&self) -> Result<NamedTempFile, CacheError> {
-        NamedTempFile::new_in(self.scratch()).map_err(|source| CacheError(self.scratch(), source))
+        // Whoever may see the folder may see what is in images.
+        tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(self.scratch())
+            .map_err(|source| CacheError(self.scratch(), source))
     }
 
     /// Keeps the layer in `file`, and, with a key, for the next time as well.

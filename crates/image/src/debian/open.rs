@@ -25,6 +25,9 @@ const LEFT_OUT: &[&str] = &[
     "/usr/share/applications",
     "/usr/share/debhelper",
     "/usr/share/perl5/Debian",
+    // Character sets of the last century.
+    "/usr/lib/aarch64-linux-gnu/gconv",
+    "/usr/lib/x86_64-linux-gnu/gconv",
     "/usr/lib/python3.11/lib2to3",
     "/usr/lib/python3.11/pydoc_data",
     "/usr/lib/python3.11/test",

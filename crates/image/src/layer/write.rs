@@ -133,6 +133,7 @@ impl LayerWriter {
                 media_type: media::LAYER_GZIP.into(),
                 digest,
                 size,
+                annotations: std::collections::BTreeMap::new(),
             },
             diff_id,
             index: LayerIndex(self.changes),

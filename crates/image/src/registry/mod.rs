@@ -186,6 +186,18 @@ impl RegistryError {
     fn of(reference: &Reference, error: OciDistributionError) -> Self {
         use oci_client::errors::OciErrorCode as Code;
         let named = || reference.to_string();
+        let status = match &error {
+            OciDistributionError::ServerError { code, .. } => Some(*code),
+            OciDistributionError::RequestError(error) => {
+                error.status().map(|status| status.as_u16())
+            }
+            _ => None,
+        };
+        match status {
+            Some(401 | 403) => return Self::Unauthorized(named()),
+            Some(404) => return Self::NotFound(named()),
+            _ => {}
+        }
         match error {
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_) => Self::Unauthorized(named()),
@@ -208,10 +220,6 @@ impl RegistryError {
                     }
                 }
             }
-            OciDistributionError::ServerError { code: 404, .. } => Self::NotFound(named()),
-            OciDistributionError::ServerError {
-                code: 401 | 403, ..
-            } => Self::Unauthorized(named()),
             error => Self::Failed {
                 reference: named(),
                 reason: with_causes(&error),

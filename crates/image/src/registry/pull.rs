@@ -208,10 +208,17 @@ impl Registry {
         let mut hasher = Hasher::new();
         let mut size = 0;
         while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|source| RegistryError::Failed {
-                reference: reference.to_string(),
-                reason: super::with_causes(&source),
-            })?;
+            let piece = match piece {
+                Ok(piece) => piece,
+                // The library noticed, too.
+                Err(_) if size == blob.size => break,
+                Err(source) => {
+                    return Err(RegistryError::Failed {
+                        reference: reference.to_string(),
+                        reason: super::with_causes(&source),
+                    });
+                }
+            };
             size += piece.len() as u64;
             if size > blob.size {
                 return Err(RegistryError::Size(reference.to_string()));

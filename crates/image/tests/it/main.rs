@@ -2,3 +2,5 @@
 
 mod build;
 mod fixture;
+mod registry;
+mod server;
