@@ -107,7 +107,7 @@ impl Build {
         };
         let text =
             fs::read(&file).map_err(|source| self.layer_error(&Step::Requirements, source))?;
-        let mut key = self.key("requirements-1").field(&text);
+        let mut key = self.key("requirements-2").field(&text);
         for tool in &tools {
             key = key.field(&tool.sha256.0);
         }

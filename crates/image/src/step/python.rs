@@ -29,6 +29,9 @@ const TAKEN_OVER: &[&str] = &[
 /// The machine's authorities: a company's proxy or package index may have one of its own.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// What pip reads.
+const REQUIREMENTS: &str = "requirements.txt";
+
 /// What to install.
 pub(crate) enum Requirements<'a> {
     /// What this file says.
@@ -39,6 +42,9 @@ pub(crate) enum Requirements<'a> {
 
 /// Installs into the image at `root`, and says what. `pip` is pip as a wheel; `scratch` an empty
 /// folder.
+///
+/// What a requirements file means is first only asked for, and then installed by its digests: so a
+/// first build and one by its lock do the same.
 pub(crate) fn install(
     root: &Path,
     pip: &Path,
@@ -47,13 +53,47 @@ pub(crate) fn install(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Vec<PythonPackage>, PythonError> {
-    let text = match requirements {
-        Requirements::File(path) => fs::read_to_string(path)
-            .map_err(|source| PythonError::Read(path.to_path_buf(), source))?,
-        Requirements::Locked(packages) => locked(packages),
+    let (sandbox, file) = (sandbox(root, pip, scratch), scratch.join(REQUIREMENTS));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PythonError::Read(path, source)
     };
-    let file = scratch.join("requirements.txt");
-    fs::write(&file, text).map_err(|source| PythonError::Read(file.clone(), source))?;
+    let packages = match requirements {
+        Requirements::Locked(packages) => packages.to_vec(),
+        Requirements::File(path) => {
+            fs::copy(path, &file).map_err(failed(path))?;
+            let command = command(&["--dry-run", "--report=/tmp/.mse/work/report.json"]);
+            sandbox.run(&command, progress, cancel)?;
+            let report = scratch.join("report.json");
+            installed(&fs::read(&report).map_err(failed(&report))?)?
+        }
+    };
+    fs::write(&file, locked(&packages)).map_err(failed(&file))?;
+    let command = command(&["--no-deps", "--require-hashes"]);
+    sandbox.run(&command, progress, cancel)?;
+    Ok(packages)
+}
+
+fn command<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let mut command = vec![
+        "python3",
+        "/tmp/.mse/pip.whl/pip",
+        "install",
+        "--break-system-packages",
+        "--cache-dir=/tmp/.mse/work/cache",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--no-input",
+        "--no-warn-script-location",
+        "--progress-bar=off",
+        "--root-user-action=ignore",
+        "--requirement=/tmp/.mse/work/requirements.txt",
+    ];
+    command.extend(more);
+    command
+}
+
+fn sandbox<'a>(root: &'a Path, pip: &Path, scratch: &Path) -> Sandbox<'a> {
     let mut mounts = vec![
         Mount::read(pip, "/tmp/.mse/pip.whl"),
         Mount::write(scratch, "/tmp/.mse/work"),
@@ -67,22 +107,6 @@ pub(crate) fn install(
         environment.push(("PIP_CERT".into(), "/tmp/.mse/ca.pem".into()));
     }
     environment.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
-    let mut command = vec!["python3", "/tmp/.mse/pip.whl/pip", "install"];
-    command.extend([
-        "--break-system-packages",
-        "--disable-pip-version-check",
-        "--no-cache-dir",
-        "--no-compile",
-        "--no-input",
-        "--no-warn-script-location",
-        "--progress-bar=off",
-        "--root-user-action=ignore",
-        "--report=/tmp/.mse/work/report.json",
-        "--requirement=/tmp/.mse/work/requirements.txt",
-    ]);
-    if matches!(requirements, Requirements::Locked(_)) {
-        command.extend(["--no-deps", "--require-hashes"]);
-    }
     Sandbox {
         root,
         network: StepNetwork::On,
@@ -90,10 +114,6 @@ pub(crate) fn install(
         mounts,
         environment,
     }
-    .run(&command, progress, cancel)?;
-    let report = scratch.join("report.json");
-    let report = fs::read(&report).map_err(|source| PythonError::Read(report, source))?;
-    installed(&report)
 }
 
 fn locked(packages: &[PythonPackage]) -> String {

@@ -111,7 +111,9 @@ async fn a_python_service_is_built_runs_and_is_the_same_anywhere() {
     let other = Scene::new();
     let mut spec = python(&other);
     spec.lock = Some(ImageLock::from_json(&built.lock.to_json()).unwrap());
-    let elsewhere = other.build(spec.clone(), Progress::silent()).await;
+    let elsewhere = other
+        .build_at(other.fresh_site(), spec.clone(), Progress::silent())
+        .await;
     assert_eq!(elsewhere.digest, built.digest);
     assert_eq!(elsewhere.lock, built.lock);
 
@@ -258,8 +260,12 @@ async fn encrypted_folders_leave_no_plaintext_anywhere() {
     spec.run = vec!["test -s model/weights.txt && cp model/weights.txt model/more".into()];
     let key = CodeKey::generate();
     spec.image_key = Some(key.clone());
-    let built = scene.build(spec.clone(), Progress::silent()).await;
-    let again = scene.build(spec.clone(), Progress::silent()).await;
+    let built = scene
+        .build_at(scene.fresh_site(), spec.clone(), Progress::silent())
+        .await;
+    let again = scene
+        .build_at(scene.fresh_site(), spec.clone(), Progress::silent())
+        .await;
     assert_eq!(again.digest, built.digest);
 
     let sealed = built.facts.sealed.clone().unwrap();
@@ -294,7 +300,9 @@ async fn encrypted_folders_leave_no_plaintext_anywhere() {
 
     // Another key makes other bytes, and the root stays what it was.
     spec.image_key = Some(CodeKey::generate());
-    let other = scene.build(spec, Progress::silent()).await;
+    let other = scene
+        .build_at(scene.fresh_site(), spec, Progress::silent())
+        .await;
     assert_ne!(other.facts.sealed, built.facts.sealed);
     assert_eq!(other.facts.root, built.facts.root);
 }
@@ -385,7 +393,7 @@ async fn a_stopped_build_ends_its_step_and_leaves_nothing() {
     });
     let result = build(
         spec.clone(),
-        scene.site(),
+        scene.fresh_site(),
         &scene.path("image"),
         cancel,
         progress,
@@ -397,7 +405,9 @@ async fn a_stopped_build_ends_its_step_and_leaves_nothing() {
     // What a killed build leaves behind, the next one removes.
     fs::write(scene.path("cache/tmp/left"), "x").unwrap();
     spec.run.clear();
-    scene.build(spec, Progress::silent()).await;
+    scene
+        .build_at(scene.fresh_site(), spec, Progress::silent())
+        .await;
     assert!(!scene.path("cache/tmp/left").exists());
 }
 

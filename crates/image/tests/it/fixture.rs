@@ -43,7 +43,16 @@ impl Scene {
         ImageSpec::new("hello", base, &self.path("context"), programs)
     }
 
+    /// With a cache that all tests share: packages are downloaded once.
     pub(crate) fn site(&self) -> Site {
+        Site {
+            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-cache"),
+            ..self.fresh_site()
+        }
+    }
+
+    /// With a cache of its own, which is empty.
+    pub(crate) fn fresh_site(&self) -> Site {
         Site {
             cache: self.path("cache"),
             sources: None,
@@ -52,8 +61,12 @@ impl Scene {
     }
 
     pub(crate) async fn build(&self, spec: ImageSpec, progress: Progress) -> Built {
+        self.build_at(self.site(), spec, progress).await
+    }
+
+    pub(crate) async fn build_at(&self, site: Site, spec: ImageSpec, progress: Progress) -> Built {
         let output = self.path("image");
-        match build(spec, self.site(), &output, Cancel::default(), progress).await {
+        match build(spec, site, &output, Cancel::default(), progress).await {
             Ok(built) => built,
             Err(error) => panic!("{error}"),
         }
