@@ -1,5 +1,7 @@
 //! What is in an image, as SPDX 2.3 in JSON.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::build::timestamp;
@@ -133,7 +135,7 @@ fn identifier(name: &str) -> String {
         if c.is_ascii_alphanumeric() || c == '-' {
             identifier.push(c);
         } else {
-            identifier.push_str(&format!(".{:x}.", u32::from(c)));
+            let _ = write!(identifier, ".{:x}.", u32::from(c));
         }
     }
     identifier

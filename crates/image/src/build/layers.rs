@@ -1,32 +1,26 @@
 //! The application's layers.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 
 use std::path::PathBuf;
 
 use mse_crypto::Digest;
-use mse_workload::image::{ENCLAVE, FACTS, ImageFacts, LAUNCHER, OWN, SEALED, TEMPLATE};
-use mse_workload::measurement::EnclaveDigest;
+use mse_workload::image::ImageFacts;
 
 use super::cache::{Cache, KeyHasher, Made};
-use super::context::{Item, collect, locate};
+use super::context::{Item, collect};
 use super::plan::Plan;
 use super::sealed::Confidential;
 use super::{BuildError, Site};
-use crate::debian::open_single;
 use crate::digest::BlobDigest;
 use crate::layer::{Compression, Layer, LayerWriter};
 use crate::lock::{ImageLock, PythonPackage};
 use crate::manifest::{Blob, architecture};
 use crate::progress::{Cancel, Event, Progress, Step};
 use crate::spec::{ImageSpec, StepNetwork};
-use crate::step::python::{Requirements, install};
 use crate::step::{Mount, Sandbox, StepError, WorkTree};
-use crate::tree::{FileSystem, Node, root_digest};
-
-/// The package of Debian that has pip as a wheel, which runs without being installed.
-const PIP: &str = "python3-pip-whl";
+use crate::tree::{FileSystem, Node};
 
 /// A build that goes on.
 pub(super) struct Build {
@@ -39,10 +33,10 @@ pub(super) struct Build {
     pub(super) layers: Vec<Stacked>,
     pub(super) facts: Option<ImageFacts>,
     pub(super) progress: Progress,
-    cancel: Cancel,
-    confidential: Option<Confidential>,
+    pub(super) cancel: Cancel,
+    pub(super) confidential: Option<Confidential>,
     /// The layers so far, unpacked; made when the first step needs it.
-    tree: Option<WorkTree>,
+    pub(super) tree: Option<WorkTree>,
 }
 
 /// A layer in its place.
@@ -90,71 +84,6 @@ impl Build {
         })
     }
 
-    /// Installs the Python packages. This comes before the files are copied, so that changed code
-    /// does not install them anew.
-    pub(super) fn requirements(&mut self) -> Result<(), BuildError> {
-        let Some(name) = self.spec.requirements.clone() else {
-            return self.nothing_confidential_yet();
-        };
-        let file = locate(&self.spec.context, &name)?;
-        if self.system.get("/usr/bin/python3").is_none() {
-            return Err(BuildError::NoPython);
-        }
-        let (tools, locked) = match &self.spec.lock {
-            Some(lock) if lock.tools.is_empty() => return Err(BuildError::NotLocked("pip")),
-            Some(lock) => (lock.tools.clone(), Some(lock.python.clone())),
-            None => (self.choose(&[PIP.into()], |name| name == PIP)?, None),
-        };
-        let text =
-            fs::read(&file).map_err(|source| self.layer_error(&Step::Requirements, source))?;
-        let mut key = self.key("requirements-2").field(&text);
-        for tool in &tools {
-            key = key.field(&tool.sha256.0);
-        }
-        for package in locked.iter().flatten() {
-            key = key
-                .field(package.name.as_bytes())
-                .field(package.version.as_bytes())
-                .field(&package.sha256.0);
-        }
-        let mut python = Vec::new();
-        let made = self.step_with(Step::Requirements, Some(key.finish()), &mut python, {
-            let tools = tools.clone();
-            move |build, out, python| {
-                let debs = build.download(&tools)?;
-                let scratch = tempfile::tempdir_in(build.cache.scratch())
-                    .map_err(|source| build.layer_error(&Step::Requirements, source))?;
-                let pip = scratch.path().join("pip.whl");
-                let (_, deb) = debs.first().ok_or(BuildError::NotLocked("pip"))?;
-                fs::write(&pip, open_single(deb, ".whl")?)
-                    .map_err(|source| build.layer_error(&Step::Requirements, source))?;
-                let work = scratch.path().join("work");
-                fs::create_dir(&work)
-                    .map_err(|source| build.layer_error(&Step::Requirements, source))?;
-                build.unpack()?;
-                let tree = build.tree.as_ref().expect("it was just unpacked");
-                let requirements = match &locked {
-                    Some(packages) => Requirements::Locked(packages),
-                    None => Requirements::File(&file),
-                };
-                *python = install(
-                    tree.path(),
-                    &pip,
-                    &requirements,
-                    &work,
-                    &build.progress,
-                    &build.cancel,
-                )?;
-                let writer = LayerWriter::new(out, build.spec.epoch);
-                Ok(tree.changes(&build.system, writer)?)
-            }
-        })?;
-        self.lock.python.clone_from(&made.python);
-        self.lock.tools = tools;
-        self.stack(made, &format!("pip install -r {name}"))?;
-        self.nothing_confidential_yet()
-    }
-
     /// Copies the files of the context; those for encrypted folders to where no disk sees them.
     pub(super) fn copy(&mut self) -> Result<(), BuildError> {
         let mut items = collect(&self.spec.context, &self.spec.copy, &self.plan)?;
@@ -187,7 +116,7 @@ impl Build {
                 Item::File { from, mode } => {
                     let digest = File::open(from)
                         .and_then(Digest::of_reader)
-                        .map_err(|source| self.layer_error(&Step::Copy, source))?;
+                        .map_err(|source| layer_error(&Step::Copy, source))?;
                     key.field(b"file")
                         .field(&mode.to_be_bytes())
                         .field(&digest.0)
@@ -205,11 +134,11 @@ impl Build {
                         writer.file(path, *mode, size, file)
                     }),
                 }
-                .map_err(|source| build.layer_error(&Step::Copy, source))?;
+                .map_err(|source| layer_error(&Step::Copy, source))?;
             }
             writer
                 .finish()
-                .map_err(|source| build.layer_error(&Step::Copy, source))
+                .map_err(|source| layer_error(&Step::Copy, source))
         })?;
         // What was unpacked lacks these files.
         self.tree = None;
@@ -264,96 +193,6 @@ impl Build {
         Ok(())
     }
 
-    /// Our own layers: the encrypted files, the programs, and what the image says about itself.
-    pub(super) fn own(&mut self) -> Result<(), BuildError> {
-        self.tree = None;
-        let sealed = match (self.confidential.take(), self.spec.image_key.clone()) {
-            (Some(confidential), Some(key)) => {
-                let (file, part) = confidential.seal(&key, &self.cache.scratch())?;
-                drop(confidential);
-                let step = Step::Sealed;
-                let made = self.step(step.clone(), None, |build, out| {
-                    let mut writer = LayerWriter::new(out, build.spec.epoch);
-                    writer
-                        .folder(OWN, 0o755)
-                        .and_then(|()| {
-                            let archive = file.reopen()?;
-                            let size = archive.metadata()?.len();
-                            writer.file(SEALED, 0o644, size, archive)
-                        })
-                        .and_then(|()| writer.finish())
-                        .map_err(|source| build.layer_error(&step, source))
-                })?;
-                self.stack(made, "encrypted files")?;
-                Some(part)
-            }
-            _ => None,
-        };
-        let enclave = self.programs()?;
-        let root = root_digest(&self.system, &self.plan.unmeasured)?;
-        let facts = ImageFacts {
-            format: mse_workload::image::FACTS_FORMAT,
-            name: self.spec.name.clone(),
-            root,
-            enclave,
-            sealed,
-            unmeasured: self.plan.unmeasured.clone(),
-        };
-        let made = self.step(Step::Facts, None, |build, out| {
-            let mut writer = LayerWriter::new(out, build.spec.epoch);
-            let json = facts.canonical();
-            let template = &build.spec.template;
-            writer
-                .folder(OWN, 0o755)
-                .and_then(|()| writer.file(FACTS, 0o644, json.len() as u64, json.as_slice()))
-                .and_then(|()| {
-                    writer.file(TEMPLATE, 0o644, template.len() as u64, template.as_slice())
-                })
-                .and_then(|()| writer.finish())
-                .map_err(|source| build.layer_error(&Step::Facts, source))
-        })?;
-        self.stack(made, "facts and template")?;
-        self.facts = Some(facts);
-        Ok(())
-    }
-
-    fn programs(&mut self) -> Result<EnclaveDigest, BuildError> {
-        let programs = self.spec.programs.clone();
-        let digest_of = |path: &PathBuf| {
-            File::open(path)
-                .and_then(Digest::of_reader)
-                .map_err(|source| BuildError::Program(path.clone(), source))
-        };
-        let launcher = digest_of(&programs.launcher)?;
-        let enclave = digest_of(&programs.enclave)?;
-        let key = KeyHasher::new("programs-1")
-            .field(&self.spec.epoch.0.to_be_bytes())
-            .field(&launcher.0)
-            .field(&enclave.0)
-            .finish();
-        let made = self.step(Step::Programs, Some(key), |build, out| {
-            let mut writer = LayerWriter::new(out, build.spec.epoch);
-            writer
-                .folder(OWN, 0o755)
-                .and_then(|()| writer.folder("/mse/bin", 0o755))
-                .map_err(|source| build.layer_error(&Step::Programs, source))?;
-            // In the order of their paths.
-            for (path, from) in [(ENCLAVE, &programs.enclave), (LAUNCHER, &programs.launcher)] {
-                File::open(from)
-                    .and_then(|file| {
-                        let size = file.metadata()?.len();
-                        writer.file(path, 0o755, size, file)
-                    })
-                    .map_err(|source| BuildError::Program(from.clone(), source))?;
-            }
-            writer
-                .finish()
-                .map_err(|source| build.layer_error(&Step::Programs, source))
-        })?;
-        self.stack(made, "mse-launch and mse-enclave")?;
-        Ok(EnclaveDigest(enclave))
-    }
-
     /// Does a step, unless its result is there.
     pub(super) fn step(
         &mut self,
@@ -366,7 +205,7 @@ impl Build {
         })
     }
 
-    fn step_with(
+    pub(super) fn step_with(
         &mut self,
         step: Step,
         key: Option<Digest>,
@@ -382,9 +221,7 @@ impl Build {
         }
         self.progress.tell(Event::Started(step.clone()));
         let file = self.cache.new_layer()?;
-        let out = file
-            .reopen()
-            .map_err(|source| self.layer_error(&step, source))?;
+        let out = file.reopen().map_err(|source| layer_error(&step, source))?;
         let layer = make(self, out, python)?;
         self.check()?;
         let size = layer.blob.size;
@@ -404,14 +241,14 @@ impl Build {
     }
 
     /// A key that depends on all layers so far.
-    fn key(&self, step: &str) -> KeyHasher {
+    pub(super) fn key(&self, step: &str) -> KeyHasher {
         self.layers.iter().fold(
             KeyHasher::new(step).field(&self.spec.epoch.0.to_be_bytes()),
             |key, layer| key.field(&layer.diff_id.0.0),
         )
     }
 
-    fn unpack(&mut self) -> Result<(), BuildError> {
+    pub(super) fn unpack(&mut self) -> Result<(), BuildError> {
         if self.tree.is_none() {
             let sources: Vec<_> = self
                 .layers
@@ -450,7 +287,7 @@ impl Build {
     }
 
     /// Only the base and the requirements are there, and these are public.
-    fn nothing_confidential_yet(&self) -> Result<(), BuildError> {
+    pub(super) fn nothing_confidential_yet(&self) -> Result<(), BuildError> {
         for dir in &self.plan.dirs {
             let public = match self.system.get(dir) {
                 None => None,
@@ -486,8 +323,8 @@ impl Build {
                 )
         });
     }
+}
 
-    fn layer_error(&self, step: &Step, source: std::io::Error) -> BuildError {
-        BuildError::Layer(step.to_string(), source)
-    }
+pub(super) fn layer_error(step: &Step, source: std::io::Error) -> BuildError {
+    BuildError::Layer(step.to_string(), source)
 }

@@ -5,7 +5,9 @@ mod base;
 mod cache;
 mod context;
 mod layers;
+mod own;
 mod plan;
+mod requirements;
 mod sealed;
 
 use std::path::{Path, PathBuf};

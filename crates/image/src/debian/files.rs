@@ -73,7 +73,7 @@ pub(super) fn complete(opened: &mut Opened) -> Result<(), DebError> {
 fn authorities(opened: &mut Opened) -> Result<(), DebError> {
     let mut all = Vec::new();
     for path in opened.below(AUTHORITIES_FROM) {
-        if path.ends_with(".crt")
+        if path.strip_suffix(".crt").is_some()
             && let Some(certificate) = opened.content(&path)?
         {
             all.extend(certificate);

@@ -222,10 +222,9 @@ pub(crate) fn open_single(deb: &Path, ending: &str) -> Result<Vec<u8>, DebError>
     found.ok_or_else(|| DebError::Missing(deb.to_owned(), ending.to_owned()))
 }
 
-fn for_each_file(
-    deb: &Path,
-    each: &mut dyn FnMut(String, ChangeKind, &mut dyn Read) -> Result<(), InvalidLayer>,
-) -> Result<(), DebError> {
+type EachFile<'a> = dyn FnMut(String, ChangeKind, &mut dyn Read) -> Result<(), InvalidLayer> + 'a;
+
+fn for_each_file(deb: &Path, each: &mut EachFile<'_>) -> Result<(), DebError> {
     let mut child = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(deb)

@@ -105,7 +105,7 @@ impl FileSystem {
                 _ => {}
             }
             let here = format!("{resolved}/{part}");
-            if left.iter().all(|part| part.is_empty()) {
+            if left.iter().all(String::is_empty) {
                 return Some(here);
             }
             match self.nodes.get(&here) {

@@ -84,7 +84,7 @@ async fn a_python_service_is_built_runs_and_is_the_same_anywhere() {
         "made\n"
     );
     assert!(!root.join("usr/bin/od").exists() && !root.join("mse").exists());
-    let bytecode = |(path, _): (&str, _)| path.ends_with(".pyc");
+    let bytecode = |(path, _): (&str, _)| path.contains("__pycache__");
     assert!(!system.iter().any(bytecode));
     let names = |packages: &[mse_image::lock::PythonPackage]| -> Vec<String> {
         packages
