@@ -12,6 +12,7 @@
 //! | [`unpack`](mod@unpack) | an image into a folder |
 //! | [`registry`], [`reference`](mod@reference) | pulling and pushing |
 //! | [`attach`], [`sbom`], [`provenance`] | what is in an image, and how it was made |
+//! | [`service`] | what an image says about itself |
 //! | [`sign`] | who vouches for an image |
 //!
 //! The same spec, files, base and lock make the same manifest digest on every machine: nothing in
@@ -30,6 +31,7 @@ mod provenance;
 pub mod reference;
 pub mod registry;
 mod sbom;
+pub mod service;
 pub mod sign;
 pub mod spec;
 pub mod step;
@@ -43,5 +45,6 @@ pub use lock::ImageLock;
 pub use progress::{Cancel, Event, Progress, Step};
 pub use reference::Reference;
 pub use registry::{Credentials, PlainHttp, Registry, RegistryOptions};
+pub use service::{NotOurs, ServiceImage};
 pub use spec::{Base, Epoch, ImageSpec, Kind, Programs, StepNetwork};
 pub use unpack::{Part, file_system, unpack};

@@ -12,13 +12,12 @@ use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 
 pub use credentials::{Credentials, CredentialsError, Login};
-pub use pull::ServiceImage;
 
 use crate::digest::BlobDigest;
-use crate::layer::InvalidLayer;
 use crate::layout::LayoutError;
 use crate::manifest::InvalidManifest;
 use crate::reference::Reference;
+use crate::service::NotOurs;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(60);
@@ -169,14 +168,8 @@ pub enum RegistryError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// An image of another kind.
-    #[error("`{0}` was not built by mse: its last layer has no `/mse/image.json`")]
-    NotOurs(String),
-    /// A last layer that cannot be read.
     #[error("`{0}`: {1}")]
-    Layer(String, #[source] InvalidLayer),
-    /// Facts that cannot be read.
-    #[error("`{0}`: {1}")]
-    Facts(String, #[source] mse_workload::image::InvalidImageFacts),
+    NotOurs(String, #[source] NotOurs),
     /// No file to keep a blob in.
     #[error("a blob cannot be kept: {0}")]
     Keep(#[source] std::io::Error),

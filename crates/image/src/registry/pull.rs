@@ -1,24 +1,23 @@
 //! Pulling.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use futures_util::StreamExt;
 use mse_crypto::digest::Hasher;
-use mse_workload::image::{FACTS, ImageFacts, MAX_FACTS_JSON, TEMPLATE};
 use oci_client::client::AsLayerDescriptor;
 use oci_client::client::LayerDescriptor;
 use tempfile::NamedTempFile;
 
 use super::{Registry, RegistryError};
 use crate::digest::BlobDigest;
-use crate::layer::{ChangeKind, Limits, visit};
 use crate::layout::{Image, Layout, Named};
 use crate::manifest::{
     Blob, ImageConfig, InvalidManifest, MAX_DOCUMENT, Manifest, architecture, choose_platform,
     is_index, media,
 };
 use crate::reference::Reference;
+use crate::service::{MAX_LAST_LAYER, ServiceImage, last_layer};
 
 /// What manifests may be.
 const ACCEPTED: &[&str] = &[
@@ -27,19 +26,6 @@ const ACCEPTED: &[&str] = &[
     media::DOCKER_MANIFEST,
     media::DOCKER_INDEX,
 ];
-/// The last layer of an image of ours is never larger: 4 MiB.
-const MAX_LAST_LAYER: u64 = 4 << 20;
-
-/// What an image says about itself, read without pulling the rest.
-#[derive(Clone, Debug)]
-pub struct ServiceImage {
-    /// The digest of the image's manifest.
-    pub digest: BlobDigest,
-    /// Its facts.
-    pub facts: ImageFacts,
-    /// The bytes of its `/mse/service.json`.
-    pub template: Vec<u8>,
-}
 
 impl Registry {
     /// The digest of the image for this machine.
@@ -67,55 +53,10 @@ impl Registry {
     /// What an image of ours says about itself: its manifest and its last layer are read.
     pub async fn service(&self, reference: &Reference) -> Result<ServiceImage, RegistryError> {
         let (digest, manifest) = self.manifest(reference).await?;
-        let not_ours = || RegistryError::NotOurs(reference.to_string());
-        let last = manifest.layers.last().ok_or_else(not_ours)?;
-        if last.size > MAX_LAST_LAYER {
-            return Err(not_ours());
-        }
-        let compression = last
-            .compression()
-            .map_err(|source| RegistryError::Manifest {
-                reference: reference.to_string(),
-                source,
-            })?;
+        let not_ours = |source| RegistryError::NotOurs(reference.to_string(), source);
+        let last = last_layer(&manifest).map_err(not_ours)?;
         let layer = self.blob(reference, last, MAX_LAST_LAYER).await?;
-        let limits = Limits {
-            layer: 4 * MAX_LAST_LAYER,
-            entries: 16,
-            ..Limits::default()
-        };
-        let (mut facts, mut template) = (None, None);
-        visit(
-            layer.as_slice(),
-            compression,
-            &limits,
-            &mut |change, content| {
-                if !matches!(change.kind, ChangeKind::File { .. }) {
-                    return Ok(());
-                }
-                let place = match change.path.as_str() {
-                    FACTS => &mut facts,
-                    TEMPLATE => &mut template,
-                    _ => return Ok(()),
-                };
-                let mut bytes = Vec::new();
-                content
-                    .take(MAX_LAST_LAYER)
-                    .read_to_end(&mut bytes)
-                    .map_err(crate::layer::InvalidLayer::Read)?;
-                *place = Some(bytes);
-                Ok(())
-            },
-        )
-        .map_err(|source| RegistryError::Layer(reference.to_string(), source))?;
-        let facts = facts.ok_or_else(not_ours)?;
-        debug_assert!(MAX_FACTS_JSON as u64 <= MAX_LAST_LAYER);
-        Ok(ServiceImage {
-            digest,
-            facts: ImageFacts::from_json(&facts)
-                .map_err(|source| RegistryError::Facts(reference.to_string(), source))?,
-            template: template.ok_or_else(not_ours)?,
-        })
+        ServiceImage::of_layer(digest, last, &layer).map_err(not_ours)
     }
 
     /// Pulls the image for this machine into the layout in `folder`, which is made if it is not
