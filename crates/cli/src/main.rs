@@ -27,6 +27,7 @@ mod failure;
 mod findings;
 mod interrupt;
 mod localapp;
+mod mesh;
 mod moment;
 mod policy_file;
 mod private_file;

@@ -20,6 +20,7 @@ mod sessions;
 mod shield;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use mse_crypto::CodeKey;
 use mse_session::SessionName;
@@ -91,6 +92,8 @@ pub struct PlannedService {
     pub workload: ServiceWorkload,
     /// The measurement on the simulated TEE.
     pub measurement: Measurement,
+    /// The ports that it serves, in order.
+    pub ports: Vec<NonZeroU16>,
     /// The values of mesh variables that it has: the chart's defaults among them.
     pub values: MeshValues,
 }

@@ -1,6 +1,7 @@
 //! A service: what is measured of it, and its session.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
 use mse_crypto::Zeroizing;
 use mse_session::{
@@ -114,6 +115,7 @@ impl<'a> Compiled<'a> {
                 workload: of_image,
                 session,
                 service: program,
+                ports: ports(service, image),
                 values,
             },
             image,
@@ -296,6 +298,17 @@ fn resources(service: &MeshService) -> Resources {
             .cores
             .map_or(DEFAULT_RESOURCES.millicores, |cores| cores.get()),
     }
+}
+
+/// What it listens on, by its manifest and by the Meshfile.
+fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
+    let listens = image.template.listen.iter().map(|one| one.port);
+    let opened = service
+        .ports
+        .iter()
+        .map(|one| one.target.unwrap_or(one.port));
+    let ports: BTreeSet<_> = listens.chain(opened).collect();
+    ports.into_iter().collect()
 }
 
 /// An encrypted image has its key, and no other has one.

@@ -10,7 +10,7 @@ mod output;
 mod proposals;
 mod read;
 mod revoke;
-mod secrecy;
+pub(crate) mod secrecy;
 mod show;
 pub(crate) mod sign;
 mod source;
