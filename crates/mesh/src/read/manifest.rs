@@ -1,6 +1,6 @@
 //! A service manifest.
 
-use mse_session::EnvironmentName;
+use mse_session::{EnvironmentName, SecretName};
 use mse_yaml::{Code, Field, Fields, optional, or_default};
 
 use super::{Reader, build, header, list, parsed, path_below_root, ports, secret, texts, volume};
@@ -90,7 +90,7 @@ impl Configuration {
                     .map(|one: &SecretDefinition| &one.name);
                 let known: Vec<&str> = defined
                     .chain(&secrets.import)
-                    .map(|name| name.as_str())
+                    .map(SecretName::as_str)
                     .collect();
                 texts::check_references(r, &known);
             }

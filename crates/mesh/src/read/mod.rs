@@ -107,7 +107,8 @@ fn words<'n, T>(
     read.into_iter().collect()
 }
 
-/// A text that `T` reads, which may be absent.
+/// A text that `T` reads, which may be absent. The outer None is a fault, the inner one absence.
+#[allow(clippy::option_option)]
 fn parsed<T>(r: &mut Reader, field: Option<Field<'_>>, code: Code) -> Option<Option<T>>
 where
     T: FromStr,
@@ -117,6 +118,7 @@ where
 }
 
 /// A text on one line, which may be absent.
+#[allow(clippy::option_option)]
 fn line(r: &mut Reader, field: Option<Field<'_>>) -> Option<Option<String>> {
     optional(field, |field| field.line(r, 4096))
 }

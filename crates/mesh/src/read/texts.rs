@@ -1,7 +1,7 @@
 //! Texts with mesh variables and references to secrets.
 
 use mse_crypto::Zeroizing;
-use mse_session::{HostArguments, Piece, Reference, Template};
+use mse_session::{HostArguments, Piece, Reference, SecretName, Template};
 use mse_yaml::{Code, Field};
 
 use super::Reader;
@@ -51,7 +51,7 @@ fn read(r: &mut Reader, field: &Field<'_>, host: HostArguments) -> Option<MeshTe
     let names = parsed.template.references().filter_map(Reference::secret);
     r.used.extend(
         names
-            .map(|name| name.as_str())
+            .map(SecretName::as_str)
             .filter(|name| !name.contains(UNKNOWN))
             .map(|name| (name.to_owned(), field.spot.clone())),
     );
@@ -74,7 +74,7 @@ fn written(template: &Template) -> Zeroizing<String> {
         match piece {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Reference(reference) => text.push_str(&reference.to_string()),
-            Piece::HostArgument(number) => text.push_str(&format!("@@{number}")),
+            Piece::HostArgument(number) => text.extend(["@@", &number.to_string()]),
         }
     }
     text
