@@ -10,6 +10,7 @@ mod meshfile;
 mod policy;
 mod ports;
 mod secret;
+mod secret_rules;
 mod service;
 mod texts;
 mod tolerance;
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use mse_session::Terms;
+use mse_session::{Reference, Terms};
 use mse_yaml::{Code, Field, Fields, Report, Reporting, Spot, did_you_mean, optional, shown};
 
 pub(crate) use self::header::kind;
@@ -30,8 +31,8 @@ pub(crate) use self::meshfile::meshfile;
 #[derive(Default)]
 pub(crate) struct Reader {
     pub(crate) report: Report,
-    /// The secrets that texts refer to, and where.
-    used: Vec<(String, Spot)>,
+    /// The references to secrets, and where they stand.
+    used: Vec<(Reference, Spot)>,
 }
 
 impl Reporting for Reader {

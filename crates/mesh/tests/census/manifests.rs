@@ -30,6 +30,8 @@ fn kind(kind: &str) -> String {
     build("").replace("kind: python", &format!("kind: {kind}"))
 }
 
+// One row each.
+#[allow(clippy::too_many_lines)]
 fn supported() -> Vec<Construct> {
     let plain = |path, fixture, pointer, expected| Construct {
         path,
@@ -439,6 +441,68 @@ fn typing_errors_are_found() {
         );
         assert!(found.line.is_some() && found.column.is_some(), "{found}");
     }
+}
+
+#[test]
+fn secrets_are_checked_as_the_session_that_they_become() {
+    for (rest, path, words) in [
+        (
+            "kind: ascii, issuer: ca",
+            "secrets.global[0].issuer",
+            "has no `issuer`",
+        ),
+        (
+            "kind: x509, private_key: ca",
+            "secrets.global[0].private_key",
+            "must be `private-key`",
+        ),
+        (
+            "kind: ascii, size: 5000",
+            "secrets.global[0].size",
+            "from 1 to 4096",
+        ),
+        (
+            "kind: binary, value: xyz",
+            "secrets.global[0].value",
+            "hex digits",
+        ),
+        (
+            "kind: config-fragment",
+            "secrets.global[0]",
+            "needs `value`",
+        ),
+        (
+            "kind: x509, endpoint: client, dns: [a]",
+            "secrets.global[0].dns",
+            "not for the certificates of clients",
+        ),
+        (
+            "kind: ascii, value: '$$SCONE::k:hex$$'",
+            "secrets.global[0].value",
+            "`:hex`",
+        ),
+    ] {
+        let outcome = check(&secret(rest));
+        let found: Vec<_> = outcome.errors().collect();
+        assert_eq!(found.len(), 1, "{rest}: {found:#?}");
+        assert_eq!(found[0].path, path);
+        assert!(found[0].message.contains(words), "{}", found[0]);
+        assert_eq!(found[0].line, Some(4));
+    }
+    // What a mesh variable will be is not known, and another service may have the authority.
+    let (_, outcome) = read("", &secret("kind: binary, value: '{{x}}'"));
+    assert_eq!(outcome.diagnostics, []);
+    let (_, outcome) = read(
+        "",
+        &secret("kind: x509, issuer: elsewhere, dns: ['{{a}}.b']"),
+    );
+    assert_eq!(outcome.warnings().count(), 1);
+    let format = with(
+        "secrets: {global: [{name: p, kind: ascii}]}\nenvironment: {local: [{name: A, value: '$$SCONE::p:pem$$'}]}",
+    );
+    let outcome = check(&format);
+    let found = outcome.errors().next().unwrap();
+    assert_eq!(found.path, "environment.local[0].value");
 }
 
 #[test]
