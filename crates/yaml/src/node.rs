@@ -64,7 +64,7 @@ pub enum Content {
         text: Zeroizing<String>,
         /// Without quotes, so that `true` and `~` are no texts.
         is_plain: bool,
-        /// With a variable that has no value ([`Undefined::Left`]).
+        /// With a variable that has no value, which was reported.
         is_open: bool,
     },
     /// A list.
@@ -119,7 +119,7 @@ impl Node {
     /// `~`, `null`, or nothing at all.
     pub fn is_null(&self) -> bool {
         self.tag.is_none()
-            && matches!(&self.content, Content::Scalar { text, is_plain: true, .. }
+            && matches!(&self.content, Content::Scalar { text, is_plain: true, is_open: false }
                 if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
@@ -427,7 +427,7 @@ impl Builder<'_> {
                         Undefined::Refused => Severity::Error,
                         Undefined::Left => Severity::Warning,
                     };
-                    is_open |= severity == Severity::Warning;
+                    is_open = true;
                     self.report.push(
                         severity,
                         Code::UndefinedVariable,

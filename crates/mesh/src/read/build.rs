@@ -107,6 +107,8 @@ fn kind(r: &mut Reader, field: &Field<'_>) -> Option<Toolchain> {
     })
 }
 
+// The outer None is a fault, the inner one absence.
+#[allow(clippy::option_option)]
 fn requirements(
     r: &mut Reader,
     fields: &mut Fields<'_>,

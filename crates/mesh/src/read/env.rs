@@ -12,18 +12,21 @@ pub(super) fn groups<'n>(r: &mut Reader, field: &Field<'n>) -> Option<Vec<(EnvGr
     let mut is_whole = true;
     let mut flat_was_said = false;
     for item in field.items(r) {
-        let Some((scope, place, variables)) = group(r, &item, &mut flat_was_said) else {
+        let Some(Group {
+            scope,
+            place,
+            variables,
+        }) = group(r, &item, &mut flat_was_said)
+        else {
             is_whole = false;
             continue;
         };
-        let index = match groups.iter().position(|(group, _)| group.scope == scope) {
-            Some(index) => index,
-            None => {
-                let variables = Vec::new();
-                groups.push((EnvGroup { scope, variables }, place));
-                groups.len() - 1
-            }
-        };
+        let known = groups.iter().position(|(group, _)| group.scope == scope);
+        let index = known.unwrap_or_else(|| {
+            let variables = Vec::new();
+            groups.push((EnvGroup { scope, variables }, place));
+            groups.len() - 1
+        });
         for (variable, at) in variables {
             add(r, &mut groups[index].0, variable, &at);
         }
@@ -31,13 +34,15 @@ pub(super) fn groups<'n>(r: &mut Reader, field: &Field<'n>) -> Option<Vec<(EnvGr
     is_whole.then_some(groups)
 }
 
-type Variables<'n> = Vec<(LocalVariable, Field<'n>)>;
+/// An item of the list.
+struct Group<'n> {
+    scope: Scope,
+    /// Where the scope stands.
+    place: Field<'n>,
+    variables: Vec<(LocalVariable, Field<'n>)>,
+}
 
-fn group<'n>(
-    r: &mut Reader,
-    item: &Field<'n>,
-    flat_was_said: &mut bool,
-) -> Option<(Scope, Field<'n>, Variables<'n>)> {
+fn group<'n>(r: &mut Reader, item: &Field<'n>, flat_was_said: &mut bool) -> Option<Group<'n>> {
     let mut fields = item.map(r)?;
     let is_flat = !fields.has("env") && !fields.has("service");
     if is_flat {
@@ -51,22 +56,25 @@ fn group<'n>(
         }
         let variable = variable(r, &mut fields);
         fields.finish(r);
-        return Some((Scope::Global, item.clone(), vec![(variable?, item.clone())]));
+        return Some(Group {
+            scope: Scope::Global,
+            place: item.clone(),
+            variables: vec![(variable?, item.clone())],
+        });
     }
     let scope_field = fields.get("service");
-    let scope = match &scope_field {
-        Some(field) => field
+    let scope = if let Some(field) = &scope_field {
+        field
             .text(r)
-            .and_then(|text| field.or_report(r, Code::BadName, scope(text))),
-        None => {
-            r.report.error_with(
-                Code::MissingKey,
-                &item.spot,
-                "`service` is missing",
-                "write `service: global`, or the name of a service",
-            );
-            None
-        }
+            .and_then(|text| field.or_report(r, Code::BadName, scope(text)))
+    } else {
+        r.report.error_with(
+            Code::MissingKey,
+            &item.spot,
+            "`service` is missing",
+            "write `service: global`, or the name of a service",
+        );
+        None
     };
     let variables = list(r, fields.get("env"), |r, item| {
         let mut fields = item.map(r)?;
@@ -75,7 +83,11 @@ fn group<'n>(
         Some((variable?, item.clone()))
     });
     fields.finish(r);
-    Some((scope?, scope_field?, variables?))
+    Some(Group {
+        scope: scope?,
+        place: scope_field?,
+        variables: variables?,
+    })
 }
 
 fn variable(r: &mut Reader, fields: &mut Fields<'_>) -> Option<LocalVariable> {

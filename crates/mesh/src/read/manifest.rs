@@ -5,8 +5,7 @@ use mse_yaml::{Code, Field, Fields, optional, or_default};
 
 use super::{Reader, build, header, list, parsed, path_below_root, ports, secret, texts, volume};
 use crate::model::{
-    Environment, GlobalVariable, InjectionFile, LocalVariable, Port, SecretDefinition, Secrets,
-    ServiceManifest,
+    Environment, GlobalVariable, InjectionFile, LocalVariable, Port, Secrets, ServiceManifest,
 };
 use crate::template::ServiceTemplate;
 
@@ -83,17 +82,7 @@ impl Configuration {
         }
         let listen = list(r, fields.get("listen"), ports::port);
         match &secrets {
-            Some(secrets) => {
-                let defined = secrets
-                    .global
-                    .iter()
-                    .map(|one: &SecretDefinition| &one.name);
-                let known: Vec<&str> = defined
-                    .chain(&secrets.import)
-                    .map(|name| name.as_str())
-                    .collect();
-                texts::check_references(r, &known);
-            }
+            Some(secrets) => texts::check_references(r, secrets),
             // One fault is reported once.
             None => r.used.clear(),
         }

@@ -10,6 +10,7 @@ mod meshfile;
 mod policy;
 mod ports;
 mod secret;
+mod secret_rules;
 mod service;
 mod texts;
 mod tolerance;
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use mse_session::Terms;
+use mse_session::{Reference, Terms};
 use mse_yaml::{Code, Field, Fields, Report, Reporting, Spot, did_you_mean, optional, shown};
 
 pub(crate) use self::header::kind;
@@ -30,8 +31,8 @@ pub(crate) use self::meshfile::meshfile;
 #[derive(Default)]
 pub(crate) struct Reader {
     pub(crate) report: Report,
-    /// The secrets that texts refer to, and where.
-    used: Vec<(String, Spot)>,
+    /// The references to secrets, and where they stand.
+    used: Vec<(Reference, Spot)>,
 }
 
 impl Reporting for Reader {
@@ -107,7 +108,8 @@ fn words<'n, T>(
     read.into_iter().collect()
 }
 
-/// A text that `T` reads, which may be absent.
+/// A text that `T` reads, which may be absent. The outer None is a fault, the inner one absence.
+#[allow(clippy::option_option)]
 fn parsed<T>(r: &mut Reader, field: Option<Field<'_>>, code: Code) -> Option<Option<T>>
 where
     T: FromStr,
@@ -117,6 +119,7 @@ where
 }
 
 /// A text on one line, which may be absent.
+#[allow(clippy::option_option)]
 fn line(r: &mut Reader, field: Option<Field<'_>>) -> Option<Option<String>> {
     optional(field, |field| field.line(r, 4096))
 }

@@ -50,12 +50,11 @@ pub(super) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<Policy> {
 
 fn tolerances(r: &mut Reader, field: &Field<'_>) -> Option<Vec<Tolerance>> {
     let mut all = words(r, field, |r, item, word| {
-        let (text, terms) = match word {
-            Some(word) => (word, None),
-            None => {
-                let (word, terms) = with_terms(r, item, "what")?;
-                (word.text(r)?.trim(), terms)
-            }
+        let (text, terms) = if let Some(word) = word {
+            (word, None)
+        } else {
+            let (word, terms) = with_terms(r, item, "what")?;
+            (word.text(r)?.trim(), terms)
         };
         let known: Vec<&str> = Tolerated::ALL.iter().map(|one| one.as_str()).collect();
         let what = word_of(
@@ -128,12 +127,11 @@ fn of_list(r: &mut Reader, field: &Field<'_>, mut listed: Vec<Advisory>) -> Opti
 }
 
 fn advisory(r: &mut Reader, item: &Field<'_>, word: Option<&str>) -> Option<Advisory> {
-    let (text, terms) = match word {
-        Some(word) => (word, None),
-        None => {
-            let (word, terms) = with_terms(r, item, "id")?;
-            (word.text(r)?.trim(), terms)
-        }
+    let (text, terms) = if let Some(word) = word {
+        (word, None)
+    } else {
+        let (word, terms) = with_terms(r, item, "id")?;
+        (word.text(r)?.trim(), terms)
     };
     if text == "*" {
         let harm = "every security advisory is ignored, also those that nobody knows yet";

@@ -4,7 +4,7 @@ use mse_secrets::{KeyType, Kind};
 use mse_session::{Endpoint, SecretName};
 use mse_yaml::{Code, Field, optional, or_default};
 
-use super::{Reader, list, parsed, texts, word_of};
+use super::{Reader, list, parsed, secret_rules, texts, word_of};
 use crate::model::{SecretDefinition, SecretParameters, Secrets};
 
 pub(super) fn secrets(r: &mut Reader, field: &Field<'_>) -> Option<Secrets> {
@@ -20,7 +20,7 @@ pub(super) fn secrets(r: &mut Reader, field: &Field<'_>) -> Option<Secrets> {
         global: global?,
         import: import?,
     };
-    let spots: Vec<_> = [global_field, import_field]
+    let spots: Vec<_> = [global_field.clone(), import_field]
         .into_iter()
         .flatten()
         .flat_map(|field| field.items(r))
@@ -29,6 +29,10 @@ pub(super) fn secrets(r: &mut Reader, field: &Field<'_>) -> Option<Secrets> {
     let names = secrets.global.iter().map(|secret| secret.name.as_str());
     let names = names.chain(secrets.import.iter().map(SecretName::as_str));
     r.unique("secret", names.zip(&spots));
+    if let Some(field) = global_field {
+        let items = field.items(r);
+        secret_rules::check(r, &secrets, &items);
+    }
     Some(secrets)
 }
 

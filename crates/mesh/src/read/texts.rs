@@ -1,10 +1,14 @@
 //! Texts with mesh variables and references to secrets.
 
+use std::collections::BTreeMap;
+
 use mse_crypto::Zeroizing;
-use mse_session::{HostArguments, Piece, Reference, Template};
-use mse_yaml::{Code, Field};
+use mse_secrets::{Format, Kind};
+use mse_session::{HostArguments, Piece, Reference, SecretName, Template};
+use mse_yaml::{Code, Field, Spot, did_you_mean};
 
 use super::Reader;
+use crate::model::Secrets;
 use crate::text::{MeshPiece, MeshText};
 
 /// Stands for a value that is not known yet. It could be part of any name.
@@ -48,13 +52,12 @@ fn read(r: &mut Reader, field: &Field<'_>, host: HostArguments) -> Option<MeshTe
             format!("write `$$SCONE::{}$$`", reference.body()),
         );
     }
-    let names = parsed.template.references().filter_map(Reference::secret);
-    r.used.extend(
-        names
-            .map(|name| name.as_str())
-            .filter(|name| !name.contains(UNKNOWN))
-            .map(|name| (name.to_owned(), field.spot.clone())),
-    );
+    let known = parsed.template.references().filter(|reference| {
+        let body = reference.body();
+        !body.contains(UNKNOWN)
+    });
+    r.used
+        .extend(known.map(|reference| (reference.clone(), field.spot.clone())));
     if parsed.unterminated.is_empty() {
         return Some(text);
     }
@@ -74,21 +77,51 @@ fn written(template: &Template) -> Zeroizing<String> {
         match piece {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Reference(reference) => text.push_str(&reference.to_string()),
-            Piece::HostArgument(number) => text.push_str(&format!("@@{number}")),
+            Piece::HostArgument(number) => text.extend(["@@", &number.to_string()]),
         }
     }
     text
 }
 
-/// Warns of references to secrets that the document neither defines nor imports.
-pub(super) fn check_references(r: &mut Reader, known: &[&str]) {
-    for (name, spot) in std::mem::take(&mut r.used) {
-        if known.contains(&name.as_str()) {
+/// Checks the references against the secrets that are defined, each of its kind, and those that are
+/// imported.
+pub(super) fn check_references(r: &mut Reader, secrets: &Secrets) {
+    let defined = secrets.global.iter();
+    let mut kinds: BTreeMap<&str, Option<Kind>> = defined
+        .map(|secret| (secret.name.as_str(), Some(secret.kind)))
+        .collect();
+    kinds.extend(secrets.import.iter().map(|name| (name.as_str(), None)));
+    for (reference, spot) in std::mem::take(&mut r.used) {
+        let Some(name) = reference.secret().map(SecretName::as_str) else {
             continue;
+        };
+        match kinds.get(name) {
+            Some(Some(kind)) => check_format(r, &reference, *kind, &spot),
+            Some(None) => {}
+            None => {
+                let known: Vec<&str> = kinds.keys().copied().collect();
+                let message = format!("the secret `{name}` is neither defined nor imported here");
+                let help = did_you_mean(name, &known).unwrap_or_else(|| {
+                    "add it under `secrets.global` or `secrets.import`".to_owned()
+                });
+                r.report.warn(Code::UnresolvedName, &spot, message, help);
+            }
         }
-        let message = format!("the secret `{name}` is neither defined nor imported here");
-        let help = mse_yaml::did_you_mean(&name, known)
-            .unwrap_or_else(|| "add it under `secrets.global` or `secrets.import`".to_owned());
-        r.report.warn(Code::UnresolvedName, &spot, message, help);
+    }
+}
+
+fn check_format(r: &mut Reader, reference: &Reference, kind: Kind, spot: &Spot) {
+    if let Err(error) = reference.format(kind) {
+        let known: Vec<String> = Format::suffixes(kind)
+            .filter(|suffix| suffix.starts_with(':'))
+            .map(|suffix| format!("`{suffix}`"))
+            .collect();
+        let help = if known.is_empty() {
+            "write the name only".to_owned()
+        } else {
+            format!("write one of {}", known.join(", "))
+        };
+        r.report
+            .error_with(Code::UnknownFormat, spot, error.to_string(), help);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use mse_session::UpdatePolicy;
+use mse_session::{SecretName, UpdatePolicy};
 use serde_json::Value;
 
 use super::{Writing, text};
@@ -99,9 +99,7 @@ fn build(build: &Build) -> Writing {
     map.put("to", to.as_str());
     map.put_shown("pwd", pwd.as_ref());
     map.put("command", text(command));
-    for (key, list) in [("copy", copy)] {
-        map.put_list(key, list.iter().cloned());
-    }
+    map.put_list("copy", copy.iter().cloned());
     map.put_shown("requirements", requirements.as_ref());
     for (key, list) in [
         ("run", run),
@@ -153,7 +151,7 @@ pub(super) fn variable(variable: &LocalVariable) -> Writing {
 fn secrets(secrets: &Secrets) -> Writing {
     let mut map = Writing::default();
     map.put_list("global", secrets.global.iter().map(definition));
-    map.put_list("import", secrets.import.iter().map(|name| name.as_str()));
+    map.put_list("import", secrets.import.iter().map(SecretName::as_str));
     map
 }
 

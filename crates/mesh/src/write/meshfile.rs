@@ -1,12 +1,15 @@
 //! Meshfiles.
 
+use std::num::NonZeroU16;
+
 use mse_session::Terms;
 use serde_json::Value;
 
 use super::{Writing, manifest};
 use crate::model::{
     Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, MeshService,
-    MeshVolume, Meshfile, Pins, Policy, Probe, Repository, ServicePort, SimulatedTrust,
+    MeshVolume, Meshfile, Pins, Policy, Probe, Repository, ServiceName, ServicePort,
+    SimulatedTrust, UploadMode,
 };
 
 pub(super) fn meshfile(mesh: &Meshfile) -> Value {
@@ -69,7 +72,7 @@ fn cas(cas: &Cas) -> Writing {
     map.put_shown("cas_key", key.as_ref());
     map.put_shown("cas_encryption_key", encryption_key.as_ref());
     map.put_map("trust", self::trust(trust));
-    map.put_some("mode", mode.map(|mode| mode.as_str()));
+    map.put_some("mode", mode.map(UploadMode::as_str));
     map
 }
 
@@ -203,7 +206,7 @@ fn service(service: &MeshService) -> Writing {
         labels.put(key, value.as_str());
     }
     map.put_map("node_selector", labels);
-    map.put_list("after", after.iter().map(|name| name.as_str()));
+    map.put_list("after", after.iter().map(ServiceName::as_str));
     map.put_some("health", health.as_ref().map(probe));
     map.put_list("ports", ports.iter().map(port));
     map.put_list("volumes", volumes.iter().map(volume));
@@ -239,7 +242,7 @@ fn port(port: &ServicePort) -> Value {
     }
     let mut map = Writing::default();
     map.put("port", port.port.get());
-    map.put_some("target", port.target.map(|target| target.get()));
+    map.put_some("target", port.target.map(NonZeroU16::get));
     map.put_shown("name", port.name.as_ref());
     map.into()
 }
@@ -276,6 +279,6 @@ fn repository(repository: &Repository) -> Writing {
 fn extra_policy(policy: &ExtraPolicy) -> Writing {
     let mut map = Writing::default();
     map.put("name", policy.name.as_str());
-    map.put_some("mode", policy.mode.map(|mode| mode.as_str()));
+    map.put_some("mode", policy.mode.map(UploadMode::as_str));
     map
 }

@@ -3,6 +3,8 @@
 //! A writer of our own, for what no other knows: `$NAME` has a meaning in our documents, so
 //! dollars that would be read as one must be escaped. Whatever is not plainly harmless is quoted.
 
+use std::fmt::Write;
+
 use mse_yaml::is_left_alone;
 use serde_json::Value;
 
@@ -74,13 +76,10 @@ fn scalar(value: &Value, indent: usize, text: &mut String) {
         Value::String(value) if is_plain(value) => text.push_str(value),
         Value::String(value) if is_block(value) => {
             text.push('|');
-            let lines = match value.strip_suffix('\n') {
-                Some(lines) => lines,
-                None => {
-                    text.push('-');
-                    value
-                }
-            };
+            if !value.ends_with('\n') {
+                text.push('-');
+            }
+            let lines = value.strip_suffix('\n').unwrap_or(value);
             for line in lines.split('\n') {
                 text.push('\n');
                 if !line.is_empty() {
@@ -163,10 +162,14 @@ fn quoted(text: &str) -> String {
             '\r' => inner.push_str("\\r"),
             ' '..='~' => inner.push(character),
             other if other.is_alphanumeric() && u32::from(other) < 0xF_0000 => inner.push(other),
-            other if u32::from(other) <= 0xFFFF => {
-                inner.push_str(&format!("\\u{:04x}", u32::from(other)));
+            other => {
+                let number = u32::from(other);
+                let _ = if number <= 0xFFFF {
+                    write!(inner, "\\u{number:04x}")
+                } else {
+                    write!(inner, "\\U{number:08x}")
+                };
             }
-            other => inner.push_str(&format!("\\U{:08x}", u32::from(other))),
         }
     }
     if !is_left_alone(&inner) {
