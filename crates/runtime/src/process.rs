@@ -20,6 +20,8 @@ mod program;
 mod socket;
 mod supervisor;
 
+pub(crate) use lines::forward as forward_lines;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

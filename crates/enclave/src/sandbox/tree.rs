@@ -339,13 +339,14 @@ impl Site {
 /// A directory of the host to build on. Its content is only covered in this
 /// mount namespace.
 pub(super) fn base() -> Result<PathBuf, StageError> {
-    ["/tmp", "/run", "/mnt"]
+    // The last is in containers of services, whose images may have none of the others.
+    ["/tmp", "/run", "/mnt", "/mse"]
         .into_iter()
         // The mount table knows places by their real names.
         .find_map(|path| fs::canonicalize(path).ok().filter(|path| path.is_dir()))
         .ok_or(io::ErrorKind::NotFound)
         .map_err(io::Error::from)
-        .doing(|| "find one of the directories `/tmp`, `/run` and `/mnt`".into())
+        .doing(|| "find one of the directories `/tmp`, `/run`, `/mnt` and `/mse`".into())
 }
 
 /// Makes the directory `base` this process's root.

@@ -41,11 +41,16 @@ impl CheckedImage {
         sealed: Option<Digest>,
         unmeasured: &[String],
     ) -> Result<Self, ImageError> {
+        // The stages of the sandbox are this program, which then has only the image's libraries.
+        if !cfg!(target_feature = "crt-static") {
+            return Err(ImageError::NotStatic);
+        }
         let plan = RootPlan {
             app_uid,
             folder: folder.to_owned(),
             unmeasured: unmeasured.to_vec(),
-            max_bytes: u64::from(workload.resources.memory_mib) << 20,
+            // The rest is for what the program keeps elsewhere, and for this program.
+            max_bytes: (u64::from(workload.resources.memory_mib) << 20) / 4 * 3,
         };
         let sealed = sealed.map(|digest| Sealed {
             bundle: below(folder, SEALED),
@@ -190,6 +195,10 @@ pub(crate) enum ImageError {
         "the unprotected path `{0}` is neither in the image nor on this machine; make it, or mount it into the container"
     )]
     Unmeasured(String),
+    #[error(
+        "this mse-enclave is linked dynamically, and an image does not bring its libraries: take the one of the image, or build it with `-C target-feature=+crt-static`"
+    )]
+    NotStatic,
     #[error("its copy was used up")]
     Taken,
     #[error(transparent)]
@@ -229,7 +238,9 @@ impl ImageError {
             Self::NoKey | Self::WrongKey(_) | Self::Unmeasured(_) | Self::Path(_) => {
                 ServiceCheck::Configuration
             }
-            Self::Unsealing(_) | Self::Taken | Self::Sandbox(_) => ServiceCheck::Machine,
+            Self::Unsealing(_) | Self::NotStatic | Self::Taken | Self::Sandbox(_) => {
+                ServiceCheck::Machine
+            }
         }
     }
 }

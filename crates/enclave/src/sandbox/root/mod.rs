@@ -124,7 +124,7 @@ pub(super) enum RootError {
     #[error("`{path}` cannot be copied into the sandbox's memory: {source}")]
     Write { path: String, source: io::Error },
     #[error(
-        "`{path}` does not fit into the sandbox's memory of {} MiB, which the whole image is copied into: give the service more memory (`resources` of its workload, `MSE_MEMORY_MIB`), or make the image smaller", max_bytes >> 20
+        "`{path}` does not fit: the whole image is copied into memory, for which {} MiB of the service's are there; give the service more memory (`resources` of its workload, `MSE_MEMORY_MIB`), or make the image smaller", max_bytes >> 20
     )]
     Full { path: String, max_bytes: u64 },
     #[error("a name in `{folder}` is not UTF-8: `{name}`; rename it where the image is built")]

@@ -1,1 +1,0 @@
-//! Services in containers of Docker or Podman, by their API.
