@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -90,11 +91,27 @@ fn build(
     places.extend(private);
     places.extend(plan.volumes.iter().map(Place::of_volume));
     site.mount_all(places)?;
-    site.write_etc(&host.etc)?;
-    site.write_etc(&[("hostname", b"enclave\n".into())])?;
+    write_network_files(&site, host.etc)?;
     site.write_links(&host.links)?;
     name_user()?;
     Ok(entries(plan, &site))
+}
+
+/// Files of `/etc` that an image does not bring; they belong to the program, as all does.
+fn write_network_files(
+    site: &Site,
+    mut files: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), StageError> {
+    files.push(("hostname", b"enclave\n".into()));
+    site.write_etc(&files)?;
+    if let Maker::Root(uid) = site.maker {
+        let id = Some(uid.as_u32());
+        for (name, _) in &files {
+            let path = Path::new("/etc").join(name);
+            chown(&path, id, id).doing(|| format!("hand `{}` to the program", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives the program's user a name, if the image has files of names and knows nobody of that
