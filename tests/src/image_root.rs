@@ -15,6 +15,7 @@ use mse_workload::image::{
     SealedPart, is_measured,
 };
 use mse_workload::measurement::EnclaveDigest;
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Programs that the image has, besides `/bin/sh`.
@@ -161,6 +162,47 @@ impl ImageRoot {
         let place = self.at(FACTS.trim_start_matches('/'));
         fs::write(place, facts.canonical()).unwrap();
         facts
+    }
+
+    /// Writes it as an OCI layout of one layer into `folder`.
+    pub fn write_oci(&self, folder: &Path) {
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let put = |bytes: Vec<u8>, kind: &str| {
+            let digest = Digest::of(&bytes);
+            let size = bytes.len();
+            fs::write(blobs.join(digest.to_string()), bytes).unwrap();
+            json!({
+                "mediaType": format!("application/vnd.oci.image.{kind}"),
+                "digest": format!("sha256:{digest}"),
+                "size": size,
+            })
+        };
+        let mut layer = tar::Builder::new(Vec::new());
+        layer.follow_symlinks(false);
+        layer.append_dir_all(".", self.path()).unwrap();
+        let layer = put(layer.into_inner().unwrap(), "layer.v1.tar");
+        let configuration = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": [LAUNCHER], "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        });
+        let configuration = put(configuration.to_string().into(), "config.v1+json");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": configuration,
+            "layers": [layer],
+        });
+        let manifest = put(manifest.to_string().into(), "manifest.v1+json");
+        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        fs::write(folder.join("index.json"), index.to_string()).unwrap();
+        fs::write(
+            folder.join("oci-layout"),
+            json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+        )
+        .unwrap();
     }
 
     fn add_program(&self, program: &Path, place: &str, libraries: &mut BTreeSet<PathBuf>) {

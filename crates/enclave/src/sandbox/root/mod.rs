@@ -179,11 +179,15 @@ fn finish(
     mode: u32,
     owner: Option<AppUid>,
 ) -> Result<(), rustix::io::Errno> {
-    if let Some(owner) = owner {
-        let (user, group) = ids(owner);
-        rustix::fs::fchown(made, Some(user), Some(group))?;
+    // In this order it takes no right over files of others.
+    rustix::fs::fchmod(made, rustix::fs::Mode::from_raw_mode(mode & 0o777))?;
+    match owner {
+        Some(owner) => {
+            let (user, group) = ids(owner);
+            rustix::fs::fchown(made, Some(user), Some(group))
+        }
+        None => Ok(()),
     }
-    rustix::fs::fchmod(made, rustix::fs::Mode::from_raw_mode(mode & 0o777))
 }
 
 fn ids(owner: AppUid) -> (rustix::fs::Uid, rustix::fs::Gid) {
