@@ -39,7 +39,16 @@ impl ImageRoot {
             sealed: None,
             unmeasured: Vec::new(),
         };
-        for directory in ["bin", "etc", "tmp", "root", "usr/local/bin", "mse/bin", "srv", "run"] {
+        for directory in [
+            "bin",
+            "etc",
+            "tmp",
+            "root",
+            "usr/local/bin",
+            "mse/bin",
+            "srv",
+            "run",
+        ] {
             fs::create_dir_all(image.at(directory)).unwrap();
         }
         let mut libraries = BTreeSet::new();

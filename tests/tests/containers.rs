@@ -94,11 +94,7 @@ impl Setting {
 }
 
 impl Seen {
-    async fn until(
-        &mut self,
-        running: &mut impl Running,
-        reached: impl Fn(&Self) -> bool,
-    ) {
+    async fn until(&mut self, running: &mut impl Running, reached: impl Fn(&Self) -> bool) {
         while !reached(self) {
             let next = timeout(Duration::from_secs(60), running.next()).await;
             let next = next.unwrap_or_else(|_| panic!("nothing happened for a minute: {self:#?}"));
@@ -159,18 +155,20 @@ async fn a_service_in_a_container_is_told_what_was_released() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_stopped_ends_its_program_in_order() {
     let setting = Setting::new().await;
-    setting.machine.cas.policies().script(
-        "trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done",
-    );
+    setting
+        .machine
+        .cas
+        .policies()
+        .script("trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done");
     let spec = setting.spec().await;
     let mut running = setting.engine.runtime.launch(spec).await.unwrap();
     let mut seen = Seen::default();
     seen.until(&mut running, |seen| seen.lines.contains(&"up".to_owned()))
         .await;
     let id = running.id().to_owned();
-    let probe = setting.engine.podman(&[
-        "exec", &id, "/usr/local/bin/cat", "/mse/run/phase",
-    ]);
+    let probe = setting
+        .engine
+        .podman(&["exec", &id, "/usr/local/bin/cat", "/mse/run/phase"]);
     assert_eq!(probe, "running", "{seen:#?}");
     running.stop(Duration::from_secs(10));
     seen.to_the_end(&mut running).await;
@@ -206,16 +204,30 @@ async fn without_a_tee_nothing_is_simulated_and_leftovers_are_found() {
     seen.to_the_end(&mut running).await;
     assert_eq!(seen.how.as_deref(), Some("exit status: 64"), "{seen:#?}");
     assert!(
-        seen.log.iter().any(|line| line.contains("no attester was found")),
+        seen.log
+            .iter()
+            .any(|line| line.contains("no attester was found")),
         "{seen:#?}"
     );
     assert!(setting.machine.cas.log().is_empty());
 
     let image = setting.load().await.to_string();
     let label = format!("mse.mesh={MESH}");
-    setting.engine.podman(&["create", "--label", &label, &image]);
-    setting.engine.podman(&["create", "--label", "mse.mesh=other", &image]);
+    setting
+        .engine
+        .podman(&["create", "--label", &label, &image]);
+    setting
+        .engine
+        .podman(&["create", "--label", "mse.mesh=other", &image]);
     let removed = setting.engine.runtime.remove_leftovers(MESH).await.unwrap();
     assert_eq!(removed, 1);
-    assert_eq!(setting.engine.runtime.remove_leftovers("other").await.unwrap(), 1);
+    assert_eq!(
+        setting
+            .engine
+            .runtime
+            .remove_leftovers("other")
+            .await
+            .unwrap(),
+        1
+    );
 }

@@ -101,7 +101,15 @@ async fn a_program_sees_the_image_and_nothing_of_the_machine() {
         assert!(!lines.contains(&hidden.to_owned()), "{lines:?}");
     }
     for there in [
-        "bin", "dev", "etc", "proc", "srv", "tmp", "of the image", "s3cret", "app",
+        "bin",
+        "dev",
+        "etc",
+        "proc",
+        "srv",
+        "tmp",
+        "of the image",
+        "s3cret",
+        "app",
         "<PASSWORD=s3cret>",
     ] {
         assert!(lines.contains(&there.to_owned()), "{there}: {lines:?}");
@@ -210,7 +218,10 @@ async fn files_are_injected_anywhere_and_in_place_of_the_image_s_own() {
 async fn a_changed_image_is_refused_before_the_cas_is_asked() {
     type Lie = fn(&ImageRoot);
     let lies: [(Lie, &str); 6] = [
-        (|i| i.write("srv/data.txt", "of the imagE"), "not the measured"),
+        (
+            |i| i.write("srv/data.txt", "of the imagE"),
+            "not the measured",
+        ),
         (|i| i.write("srv/more.txt", ""), "not the measured"),
         (
             |i| fs::remove_file(i.at("srv/data.txt")).unwrap(),
@@ -257,7 +268,10 @@ async fn the_encrypted_part_lies_over_the_root_and_its_key_is_not_for_the_progra
     let mut image = ImageRoot::new();
     let key = CodeKey::generate();
     image.seal(
-        &[("python/app.py", "print('s3cret code')"), ("srv/model", "weights")],
+        &[
+            ("python/app.py", "print('s3cret code')"),
+            ("srv/model", "weights"),
+        ],
         &key,
     );
     let setting = Setting::new(image).await;
@@ -328,7 +342,9 @@ async fn unmeasured_paths_are_the_host_s_read_only_and_reported() {
     image.leave_unmeasured(&["/etc/ssl/certs", "/plain"]);
     let setting = Setting::new(image).await;
     let before = setting.image.root_digest();
-    setting.image.write("plain/notes.txt", "changed by the host");
+    setting
+        .image
+        .write("plain/notes.txt", "changed by the host");
     assert_eq!(setting.image.root_digest(), before);
     let lines = setting
         .lines(

@@ -12,9 +12,7 @@ use mse_workload::bundle::{UnsealError, Unsealed, unseal};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use crate::sandbox::{
-    Area, FileMode, InvalidPath, PrivateFilesWriter, PrivatePath, SandboxError,
-};
+use crate::sandbox::{Area, FileMode, InvalidPath, PrivateFilesWriter, PrivatePath, SandboxError};
 
 /// Decrypts on a thread of its own and sends file by file into the sandbox's area of code. What is
 /// returned has to be compared before anything runs.

@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use mse_enclave::sandbox::{
-    AppCommand, AppDirs, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream, PrivateDir,
-    PrivatePath, ProcessLimits, RootBase, ReadOnlyBind, Sandbox, SandboxError, SandboxExit, SandboxHandle,
-    SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State, Step, TreePlan,
+    AppCommand, AppDirs, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream,
+    PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, Sandbox, SandboxError,
+    SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State,
+    Step, TreePlan,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -94,9 +94,7 @@ impl Environment {
 struct Given(BTreeMap<String, String>);
 
 impl Given {
-    fn of(
-        variables: impl Iterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, EnvironmentError> {
+    fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, EnvironmentError> {
         let mut given = BTreeMap::new();
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {

@@ -58,7 +58,10 @@ pub(crate) fn probe(image: &Image) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("the service was not launched: `{}`: {error}", path.display());
+            eprintln!(
+                "the service was not launched: `{}`: {error}",
+                path.display()
+            );
             ExitCode::FAILURE
         }
     }

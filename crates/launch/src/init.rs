@@ -43,6 +43,13 @@ pub(crate) fn accompany() -> ExitCode {
     }
 }
 
+/// What the first process blocks for itself, its child inherits.
+pub(crate) fn unblock_signals() {
+    if let Err(error) = SigSet::all().thread_unblock() {
+        eprintln!("warning: signals stay blocked: {error}");
+    }
+}
+
 fn attend(child: &Child, signals: &SigSet) -> ExitCode {
     let pid = Pid::from_raw(child.id().cast_signed());
     loop {

@@ -49,7 +49,11 @@ fn main() -> ExitCode {
     let image = Image::of_container();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] if init::is_first() => init::accompany(),
-        [] | [init::SERVICE] => launch(&image),
+        [] => launch(&image),
+        [init::SERVICE] => {
+            init::unblock_signals();
+            launch(&image)
+        }
         ["healthz"] => health::probe(&image),
         ["--version"] => {
             println!("mse-launch {}", env!("CARGO_PKG_VERSION"));

@@ -52,13 +52,10 @@ async fn launch(image: &Image, environment: Environment) -> Result<RunningEnclav
     let evidence = Evidence::find(environment.tee, &image.platform()).await?;
     let folder = image.run_folder();
     std::fs::create_dir_all(&folder).map_err(|source| RunError::Folder { folder, source })?;
-    let runtime = ProcessRuntime::in_place(
-        &image.run_folder(),
-        &image.enclave(),
-        evidence.quoting,
-    )?
-    .with_guard(Guard::OwnProgram)
-    .with_attester(evidence.attester);
+    let runtime =
+        ProcessRuntime::in_place(&image.run_folder(), &image.enclave(), evidence.quoting)?
+            .with_guard(Guard::OwnProgram)
+            .with_attester(evidence.attester);
     let spec = ServiceSpec {
         workload,
         tree: image.root().to_owned(),

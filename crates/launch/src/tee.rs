@@ -60,6 +60,8 @@ pub(crate) enum TeeError {
         "`MSE_TEE` is `simulated`, and there is no simulated platform at `{folder}`: {reason}; mount its folder there"
     )]
     Platform { folder: PathBuf, reason: String },
-    #[error("{0}; `MSE_TEE=simulated` simulates one, which protects nothing from the machine's owner")]
+    #[error(
+        "{0}; `MSE_TEE=simulated` simulates one, which protects nothing from the machine's owner"
+    )]
     NoTee(#[from] ChoiceError),
 }

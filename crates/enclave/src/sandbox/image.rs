@@ -133,7 +133,10 @@ fn name_user() -> Result<(), StageError> {
         if knows(&known, INSIDE_ID) {
             continue;
         }
-        let mut open = fs::OpenOptions::new().append(true).open(file).doing(action)?;
+        let mut open = fs::OpenOptions::new()
+            .append(true)
+            .open(file)
+            .doing(action)?;
         if !known.is_empty() && !known.ends_with(b"\n") {
             open.write_all(b"\n").doing(action)?;
         }

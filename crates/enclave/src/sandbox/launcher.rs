@@ -22,8 +22,8 @@ use super::logs::{self, LogLine, LogStream};
 use super::plan::{InvalidPath, InvalidPlan, PrivatePath, SandboxPlan};
 use super::released::Notice;
 use super::report::{SandboxExit, SandboxReport};
-use super::volumes::Up;
 use super::root::CopiedRoot;
+use super::volumes::Up;
 use super::wire::{self, Event, FrameReader, Kind, Launch, WireError};
 
 /// Lines of the app's output that wait for their reader before the app does.

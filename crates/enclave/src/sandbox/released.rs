@@ -195,7 +195,8 @@ pub(super) fn link_into_image(plan: &TreePlan) -> Result<(), StageError> {
             removed => removed.doing(action).map_err(|error| {
                 let is_folder = error.os_error() == Some(Errno::EISDIR as i32);
                 error.with_fix(is_folder.then(|| {
-                    "the image has a folder there: have the session inject the file elsewhere".into()
+                    "the image has a folder there: have the session inject the file elsewhere"
+                        .into()
                 }))
             })?,
         }

@@ -58,10 +58,7 @@ impl CheckedImage {
         });
         let checking = check_sealed(sealed.as_ref());
         let sandbox = Sandbox::new();
-        let (copy, ()) = tokio::try_join!(
-            async { Ok(sandbox.with_root(&plan).await?) },
-            checking
-        )?;
+        let (copy, ()) = tokio::try_join!(async { Ok(sandbox.with_root(&plan).await?) }, checking)?;
         let copied = copy.copied();
         tracing::info!(
             entries = copied.entries,

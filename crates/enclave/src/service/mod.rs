@@ -178,7 +178,9 @@ impl<'a> Prepared<'a> {
         let lease = first_release(&cas, &attester, launch).await?;
         let program = Program::of(&lease.configuration, &workload.base, launch)?;
         let volumes = VolumeOrder::list(&lease.configuration.volumes, &launch.volumes)?;
-        let hidden = volumes.iter().find(|volume| source.has_below(volume.place()));
+        let hidden = volumes
+            .iter()
+            .find(|volume| source.has_below(volume.place()));
         if let Some(volume) = hidden {
             return Err(ServiceError::VolumeOverTree(volume.place().clone()));
         }

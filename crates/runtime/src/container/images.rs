@@ -147,7 +147,9 @@ pub enum ImageError {
         source: ApiError,
     },
     /// It took it, and does not say under which name.
-    #[error("the container engine does not say that it loaded the image `{path}`; it said `{said}`")]
+    #[error(
+        "the container engine does not say that it loaded the image `{path}`; it said `{said}`"
+    )]
     NotLoaded {
         /// Which.
         path: PathBuf,

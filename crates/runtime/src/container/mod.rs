@@ -80,7 +80,9 @@ impl ContainerRuntime {
     }
 
     async fn create(&self, spec: ContainerSpec) -> Result<String, ContainerError> {
-        let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        let options = CreateContainerOptionsBuilder::new()
+            .name(&spec.name)
+            .build();
         let body = spec.into_body(self.kind);
         let created = self
             .api

@@ -89,9 +89,11 @@ impl ContainerSpec {
         if let ContainerTee::Simulated(folder) = &self.tee {
             binds.push(format!("{}:{PLATFORM}:ro", folder.display()));
         }
-        binds.extend(self.volumes.iter().map(|(name, folder)| {
-            format!("{}:{VOLUMES}/{name}:rw", folder.display())
-        }));
+        binds.extend(
+            self.volumes
+                .iter()
+                .map(|(name, folder)| format!("{}:{VOLUMES}/{name}:rw", folder.display())),
+        );
         let ports = self.ports.iter().map(|port| {
             let binding = PortBinding {
                 host_ip: Some(LOOPBACK.to_owned()),
@@ -103,7 +105,6 @@ impl ContainerSpec {
             memory: Some((i64::from(self.resources.memory_mib) << 20) + OVERHEAD),
             nano_cpus: Some(i64::from(self.resources.millicores) * 1_000_000),
             pids_limit: Some(PROCESSES),
-            readonly_rootfs: Some(true),
             tmpfs: Some(HashMap::from([(RUN.to_owned(), "rw,mode=0700".to_owned())])),
             binds: Some(binds),
             port_bindings: Some(ports.collect()),
@@ -152,7 +153,15 @@ impl ContainerSpec {
 
 /// What the sandbox in the container is made with. The program in it has none of that;
 /// `docs/services.md` says what each is for.
-const RIGHTS: &[&str] = &["SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "CHOWN", "DAC_OVERRIDE"];
+const RIGHTS: &[&str] = &[
+    "SYS_ADMIN",
+    "SETUID",
+    "SETGID",
+    "SETPCAP",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "KILL",
+];
 
 fn confinement(engine: EngineKind) -> HostConfig {
     let security = ["seccomp=unconfined", "apparmor=unconfined"].map(str::to_owned);
@@ -163,11 +172,14 @@ fn confinement(engine: EngineKind) -> HostConfig {
         ..HostConfig::default()
     };
     match engine {
+        // Its own API mounts memory over `/tmp`, `/run` and `/var/tmp` if the root is to be read-only,
+        // and hides what is measured there.
         EngineKind::Podman => {
             let security = host.security_opt.get_or_insert_default();
             security.push("unmask=ALL".to_owned());
         }
         EngineKind::Docker => {
+            host.readonly_rootfs = Some(true);
             host.masked_paths = Some(Vec::new());
             host.readonly_paths = Some(Vec::new());
         }
@@ -210,14 +222,17 @@ mod tests {
     fn a_container_is_told_and_given_what_its_spec_says() {
         let body = spec().into_body(EngineKind::Podman);
         let env = body.env.unwrap();
-        for line in ["MSE_SESSION=team/shop", "MSE_ARG_2=b", "MSE_ENV_ZONE=z1", "MSE_TEE=simulated"]
-        {
+        for line in [
+            "MSE_SESSION=team/shop",
+            "MSE_ARG_2=b",
+            "MSE_ENV_ZONE=z1",
+            "MSE_TEE=simulated",
+        ] {
             assert!(env.contains(&line.to_owned()), "{env:?}");
         }
         let host = body.host_config.unwrap();
         assert_eq!(host.memory, Some(320 << 20));
         assert_eq!(host.nano_cpus, Some(500_000_000));
-        assert_eq!(host.readonly_rootfs, Some(true));
         assert_eq!(
             host.binds.unwrap(),
             [

@@ -128,16 +128,17 @@ fn work(
 
 fn copy(job: &Job, owner: Option<AppUid>, buffer: &mut [u8]) -> Result<CopiedFile, RootError> {
     let Job {
-        from, to, name, path, ..
+        from,
+        to,
+        name,
+        path,
+        ..
     } = job;
     // Should a pipe be there by now, opening it must not wait for its other end.
-    let flags = OFlags::RDONLY
-        | OFlags::NOFOLLOW
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, name, flags, Mode::empty())
-        .map_err(RootError::read(path))?;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let source =
+        rustix::fs::openat(from, name, flags, Mode::empty()).map_err(RootError::read(path))?;
     let stat = rustix::fs::fstat(&source).map_err(RootError::read(path))?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind != FileType::RegularFile {
@@ -146,8 +147,7 @@ fn copy(job: &Job, owner: Option<AppUid>, buffer: &mut [u8]) -> Result<CopiedFil
             kind: shown_kind(kind),
         });
     }
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(RootError::write(path))?;
     let (mut source, mut target) = (into_file(source), into_file(target));

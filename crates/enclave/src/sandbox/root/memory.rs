@@ -34,8 +34,8 @@ impl RootMemory {
             Maker::Root(uid) => Some(uid),
             Maker::User => None,
         };
-        let copied = copy_into(to, plan, owner)
-            .map_err(|error: RootError| error.within(plan.max_bytes))?;
+        let copied =
+            copy_into(to, plan, owner).map_err(|error: RootError| error.within(plan.max_bytes))?;
         Ok((memory, copied))
     }
 

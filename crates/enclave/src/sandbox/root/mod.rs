@@ -64,11 +64,7 @@ pub struct CopiedRoot {
 }
 
 /// Copies what `plan` names into the folder `to`, and hands it to `owner` if there is one.
-fn copy_into(
-    to: OwnedFd,
-    plan: &RootPlan,
-    owner: Option<AppUid>,
-) -> Result<CopiedRoot, RootError> {
+fn copy_into(to: OwnedFd, plan: &RootPlan, owner: Option<AppUid>) -> Result<CopiedRoot, RootError> {
     let from = open_folder(plan)?;
     let (found, other_mounts, files) = Copiers::run(owner, |copiers| {
         let mut walk = Walk::new(&plan.unmeasured, owner, copiers);
@@ -174,11 +170,7 @@ impl RootError {
 }
 
 /// Sets mode and owner of something that was just made.
-fn finish(
-    made: &impl AsFd,
-    mode: u32,
-    owner: Option<AppUid>,
-) -> Result<(), rustix::io::Errno> {
+fn finish(made: &impl AsFd, mode: u32, owner: Option<AppUid>) -> Result<(), rustix::io::Errno> {
     // In this order it takes no right over files of others.
     rustix::fs::fchmod(made, rustix::fs::Mode::from_raw_mode(mode & 0o777))?;
     match owner {
@@ -192,10 +184,7 @@ fn finish(
 
 fn ids(owner: AppUid) -> (rustix::fs::Uid, rustix::fs::Gid) {
     let id = owner.as_u32();
-    (
-        rustix::fs::Uid::from_raw(id),
-        rustix::fs::Gid::from_raw(id),
-    )
+    (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id))
 }
 
 /// A folder's descriptor for the file that is opened below it.

@@ -11,7 +11,14 @@ use super::*;
 fn image() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
-    for folder in ["usr/bin", "etc/ssl", "etc-more", "proc", "mse/bin", "run/secrets"] {
+    for folder in [
+        "usr/bin",
+        "etc/ssl",
+        "etc-more",
+        "proc",
+        "mse/bin",
+        "run/secrets",
+    ] {
         fs::create_dir_all(at(folder)).unwrap();
     }
     write(&at("usr/bin/tool"), b"\x7fELF", 0o755);
@@ -66,7 +73,12 @@ fn digest_by_paths(root: &Path, unmeasured: &[String]) -> Digest {
     let mut named: Vec<(String, std::path::PathBuf)> = paths
         .into_iter()
         .map(|path| {
-            let below = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let below = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             (format!("/{below}"), path)
         })
         .filter(|(name, _)| mse_workload::image::is_measured(name, unmeasured))
@@ -119,17 +131,28 @@ fn what_the_image_leaves_unprotected_is_neither_hashed_nor_copied() {
     assert!(!copy.path().join("etc/ssl").exists());
     fs::remove_file(image.path().join("etc/ssl/ca")).unwrap();
     write(&image.path().join("etc/ssl/ca"), b"another", 0o644);
-    assert_eq!(copied(image.path(), &["/etc/ssl"]).1.unwrap().digest, honest);
+    assert_eq!(
+        copied(image.path(), &["/etc/ssl"]).1.unwrap().digest,
+        honest
+    );
 }
 
 #[test]
 fn every_lie_has_another_digest() {
     let honest = digest_of(image().path());
     let lies: [(&str, fn(&Path)); 9] = [
-        ("a byte", |root| write(&root.join("usr/bin/tool"), b"\x7fELG", 0o755)),
-        ("a file more", |root| write(&root.join("usr/bin/more"), b"", 0o755)),
-        ("a file less", |root| fs::remove_file(root.join("etc/ssl/ca")).unwrap()),
-        ("a folder more", |root| fs::create_dir(root.join("usr/lib")).unwrap()),
+        ("a byte", |root| {
+            write(&root.join("usr/bin/tool"), b"\x7fELG", 0o755)
+        }),
+        ("a file more", |root| {
+            write(&root.join("usr/bin/more"), b"", 0o755)
+        }),
+        ("a file less", |root| {
+            fs::remove_file(root.join("etc/ssl/ca")).unwrap()
+        }),
+        ("a folder more", |root| {
+            fs::create_dir(root.join("usr/lib")).unwrap()
+        }),
         ("a mode", |root| {
             let mode = fs::Permissions::from_mode(0o777);
             fs::set_permissions(root.join("etc/passwd"), mode).unwrap();
@@ -206,7 +229,10 @@ fn names_and_depths_that_no_image_has_are_refused() {
         "{error}"
     );
     let missing = copied(Path::new("/nowhere/at/all"), &[]).1.unwrap_err();
-    assert!(missing.to_string().contains("`/nowhere/at/all`"), "{missing}");
+    assert!(
+        missing.to_string().contains("`/nowhere/at/all`"),
+        "{missing}"
+    );
 }
 
 /// More files than copiers can be behind with, and more folders than may be open at once.
