@@ -79,7 +79,7 @@ impl ContainerRuntime {
             source,
         };
         let digest = reference.split_once('@').map(|(_, digest)| digest);
-        if !digest.is_some_and(|digest| ImageId::read(digest).is_ok()) {
+        if digest.is_none_or(|digest| ImageId::read(digest).is_err()) {
             return Err(ImageError::NoDigest(reference.to_owned()));
         }
         let options = CreateImageOptionsBuilder::new()

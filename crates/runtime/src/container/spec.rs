@@ -157,34 +157,34 @@ const RIGHTS: &[&str] = &[
     "SYS_ADMIN",
     "SETUID",
     "SETGID",
-    "SETPCAP",
     "CHOWN",
     "DAC_OVERRIDE",
     "KILL",
 ];
 
 fn confinement(engine: EngineKind) -> HostConfig {
-    let security = ["seccomp=unconfined", "apparmor=unconfined"].map(str::to_owned);
-    let mut host = HostConfig {
+    let host = HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(RIGHTS.iter().map(ToString::to_string).collect()),
-        security_opt: Some(security.into()),
         ..HostConfig::default()
     };
+    let security = |options: &[&str]| Some(options.iter().map(ToString::to_string).collect());
     match engine {
-        // Its own API mounts memory over `/tmp`, `/run` and `/var/tmp` if the root is to be read-only,
-        // and hides what is measured there.
-        EngineKind::Podman => {
-            let security = host.security_opt.get_or_insert_default();
-            security.push("unmask=ALL".to_owned());
-        }
-        EngineKind::Docker => {
-            host.readonly_rootfs = Some(true);
-            host.masked_paths = Some(Vec::new());
-            host.readonly_paths = Some(Vec::new());
-        }
+        // Its own API mounts memory over `/tmp`, `/run` and `/var/tmp` if the root is to be
+        // read-only, and hides what is measured there.
+        EngineKind::Podman => HostConfig {
+            security_opt: security(&["unmask=ALL", "apparmor=unconfined"]),
+            ..host
+        },
+        // Its filter refuses `pivot_root` whatever rights there are.
+        EngineKind::Docker => HostConfig {
+            security_opt: security(&["seccomp=unconfined", "apparmor=unconfined"]),
+            readonly_rootfs: Some(true),
+            masked_paths: Some(Vec::new()),
+            readonly_paths: Some(Vec::new()),
+            ..host
+        },
     }
-    host
 }
 
 #[cfg(test)]
