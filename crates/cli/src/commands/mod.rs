@@ -15,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod manifest;
 pub(crate) mod measure;
+pub(crate) mod mesh;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! service manifest ─▶ recipe ─▶ (mse-image) ─▶ store ─▶ registry
-//! Meshfile ─▶ images (store, registry) ─▶ (mse-mesh) ─▶ cas (attested) ─▶ upload ─▶ target
+//! Meshfile ─▶ images (store, registry) ─▶ (mse-mesh) ─▶ cas (attested) ─▶ upload ─▶ target ─▶ run
 //! ```
 
 mod cas;
@@ -12,6 +12,7 @@ mod keys;
 mod programs;
 mod recipe;
 mod registry;
+pub(crate) mod run;
 mod store;
 mod target;
 mod upload;
@@ -24,5 +25,5 @@ pub(crate) use programs::ImagePrograms;
 pub(crate) use recipe::{Recipe, spec_of};
 pub(crate) use registry::RegistryArgs;
 pub(crate) use store::{ImageStore, reference as reference_of};
-pub(crate) use target::{RunCas, RunHealth, RunPlan, RunService, TargetDir};
+pub(crate) use target::{RunCas, RunPlan, TargetDir};
 pub(crate) use upload::{Change, Changes};

@@ -1,5 +1,6 @@
 //! How registries are reached.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +28,18 @@ pub(crate) struct RegistryArgs {
 }
 
 impl RegistryArgs {
+    /// The same, for another command line.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        if let Some(file) = &self.registry_ca {
+            words.extend(["--registry-ca".into(), file.clone().into()]);
+        }
+        if self.plain_http {
+            words.push("--plain-http".into());
+        }
+        words
+    }
+
     pub(crate) fn open(&self) -> Result<Arc<Registry>, Failure> {
         let extra_authorities = match &self.registry_ca {
             Some(file) => Some(

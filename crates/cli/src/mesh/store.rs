@@ -31,9 +31,17 @@ impl ImageStore {
         self.0.join("layouts").join(&name[..40])
     }
 
-    /// The image that is called so, if it is here.
+    /// The image that is called so, if it is here: a name with a digest is the image that was
+    /// pulled by it, or the one under the bare name, if it has that digest.
     pub(crate) fn get(&self, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
-        let place = self.place(reference);
+        let pinned = self.at(&self.place(reference), reference)?;
+        match (pinned, bare(reference)) {
+            (None, Some(bare)) => self.at(&self.place(&bare), reference),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn at(&self, place: &Path, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
         if !place.exists() {
             return Ok(None);
         }
@@ -42,7 +50,7 @@ impl ImageStore {
                 format!("remove `{}`, and build or pull it again", place.display()),
             )
         };
-        let layout = Layout::open(&place).map_err(|error| broken(&error))?;
+        let layout = Layout::open(place).map_err(|error| broken(&error))?;
         let image = layout.image(None).map_err(|error| broken(&error))?;
         match reference.digest() {
             Some(wanted) if wanted != image.digest => Ok(None),
@@ -50,8 +58,31 @@ impl ImageStore {
         }
     }
 
-    /// The folder with the files of an image, its own part among them.
-    pub(crate) fn unpacked(&self, layout: &Layout, image: &Image) -> Result<PathBuf, Failure> {
+    /// The folder with the files of an image that is here, its own part among them.
+    pub(crate) async fn unpacked_image(&self, reference: &Reference) -> Result<PathBuf, Failure> {
+        let store = Self(self.0.clone());
+        let (layout, image) = self.required(reference)?;
+        tokio::task::spawn_blocking(move || store.unpacked(&layout, &image))
+            .await
+            .map_err(|error| Failure::other(error.to_string()))?
+    }
+
+    /// The layout of an image that is here.
+    pub(crate) fn layout_of(&self, reference: &Reference) -> Result<PathBuf, Failure> {
+        Ok(self.required(reference)?.0.path().to_owned())
+    }
+
+    fn required(&self, reference: &Reference) -> Result<(Layout, Image), Failure> {
+        self.get(reference)?.ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("the image `{reference}` is not on this machine"),
+            )
+            .with_hint("build it again with `mse apply`")
+        })
+    }
+
+    fn unpacked(&self, layout: &Layout, image: &Image) -> Result<PathBuf, Failure> {
         let folder = self.folder_of(image.digest);
         if folder.is_dir() {
             return Ok(folder);
@@ -78,6 +109,13 @@ impl ImageStore {
     fn folder_of(&self, digest: BlobDigest) -> PathBuf {
         self.0.join("unpacked").join(digest.0.to_string())
     }
+}
+
+/// The same name without its digest, if it has one.
+fn bare(reference: &Reference) -> Option<Reference> {
+    reference.digest()?;
+    let text = reference.to_string();
+    text.split_once('@')?.0.parse().ok()
 }
 
 /// A reference as the image tools read it.

@@ -70,6 +70,9 @@ pub(crate) struct RunService {
     /// The ports that it serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<NonZeroU16>,
+    /// Its encrypted volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) volumes: Vec<String>,
 }
 
 /// A sign of health.
@@ -121,6 +124,7 @@ impl RunService {
                 },
             }),
             ports: planned.ports.clone(),
+            volumes: planned.volumes.iter().map(ToString::to_string).collect(),
         }
     }
 }

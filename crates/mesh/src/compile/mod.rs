@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use mse_crypto::CodeKey;
-use mse_session::SessionName;
+use mse_session::{SessionName, VolumeName};
 use mse_workload::image::ImageFacts;
 use mse_workload::{CasKey, Measurement, Resources, ServiceWorkload};
 
@@ -94,6 +94,8 @@ pub struct PlannedService {
     pub measurement: Measurement,
     /// The ports that it serves, in order.
     pub ports: Vec<NonZeroU16>,
+    /// Its encrypted volumes.
+    pub volumes: Vec<VolumeName>,
     /// The values of mesh variables that it has: the chart's defaults among them.
     pub values: MeshValues,
 }

@@ -116,6 +116,11 @@ impl<'a> Compiled<'a> {
                 session,
                 service: program,
                 ports: ports(service, image),
+                volumes: template
+                    .volumes
+                    .iter()
+                    .map(|one| one.name.clone())
+                    .collect(),
                 values,
             },
             image,
