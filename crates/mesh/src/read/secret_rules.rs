@@ -69,7 +69,7 @@ fn place(path: &str) -> Option<(usize, &str)> {
 /// References and names that two have are looked at for the manifest as a whole.
 fn is_reported_elsewhere(fault: &Diagnostic) -> bool {
     let is_reference = matches!(fault.code, Code::UnresolvedName | Code::UnknownFormat)
-        && (fault.path.ends_with(".value") || fault.path.ends_with(".application_secret"));
+        && place(&fault.path).is_some_and(|(_, key)| matches!(key, "value" | "application_secret"));
     is_reference || fault.code == Code::DuplicateName
 }
 
