@@ -7,7 +7,7 @@
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
 
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mse_crypto::hpke::PublicKey;
 use mse_mesh::compile::PlannedService;
@@ -185,10 +185,6 @@ impl TargetDir {
             .with_hint("`mse apply -f MESH.yaml` makes it anew"));
         }
         Ok(plan)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     fn put(&self, folder: &str, file: &str, text: &str) -> Result<(), Failure> {

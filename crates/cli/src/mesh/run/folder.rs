@@ -17,8 +17,11 @@ const MAX_STATE: u64 = 4 * 1024 * 1024;
 pub(crate) struct RunFolder(PathBuf);
 
 impl RunFolder {
-    pub(crate) fn of(target: &Path) -> Self {
-        Self(target.join("run"))
+    /// An absolute path: enclaves work in folders of their own.
+    pub(crate) fn of(target: &Path) -> Result<Self, Failure> {
+        std::path::absolute(target.join("run"))
+            .map(Self)
+            .map_err(|error| Failure::file("find", target, &error))
     }
 
     pub(crate) fn create(&self) -> Result<(), Failure> {
