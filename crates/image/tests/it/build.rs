@@ -16,7 +16,8 @@ use mse_image::{
 };
 use mse_workload::bundle::{FileMode, FileSink, SourceSalt, unseal};
 
-use crate::fixture::{Scene, tiny_base};
+use crate::fixture::Scene;
+use crate::tiny::tiny_base;
 
 fn recording() -> (Progress, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));

@@ -4,3 +4,4 @@ mod build;
 mod fixture;
 mod registry;
 mod server;
+mod tiny;
