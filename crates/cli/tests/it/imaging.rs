@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use base64::Engine as _;
 use mse_crypto::CodeKey;
 use mse_image::registry::Login;
-use mse_image::{Base, Built, Cancel, ImageSpec, Programs, Progress, Site, build};
+use mse_image::{Base, Built, Cancel, ImageSpec, Layout, Programs, Progress, Site, build};
 
 use crate::image_base::tiny_base;
 use crate::image_server::{Guard, Server};
@@ -91,16 +91,13 @@ async fn an_image_is_inspected_verified_and_unpacked() {
     let again = user.mse(&["image", "unpack", "web", "root"]);
     again.failed_with(10, "`root` is not empty");
 
-    let blobs = fs::read_dir(user.path("web/blobs/sha256")).unwrap();
-    let largest = blobs
-        .map(|entry| entry.unwrap().path())
-        .max_by_key(|path| fs::metadata(path).unwrap().len())
-        .unwrap();
     // The cache has the same file: the layout's own is changed.
-    let mut bytes = fs::read(&largest).unwrap();
+    let layout = Layout::open(&user.path("web")).unwrap();
+    let layer = layout.blob_path(layout.image(None).unwrap().manifest.layers[1].digest);
+    let mut bytes = fs::read(&layer).unwrap();
     bytes[30] ^= 1;
-    fs::remove_file(&largest).unwrap();
-    fs::write(&largest, bytes).unwrap();
+    fs::remove_file(&layer).unwrap();
+    fs::write(&layer, bytes).unwrap();
     user.mse(&["image", "verify", "web"])
         .failed_with(1, "has other bytes");
     user.mse(&["image", "inspect", "root"])

@@ -5,3 +5,4 @@ mod fixture;
 mod registry;
 mod server;
 mod tiny;
+mod unpack;
