@@ -430,3 +430,26 @@ async fn services_come_from_debians_packages() {
         "{names:?}"
     );
 }
+
+#[tokio::test]
+async fn java_runs_and_knows_the_authorities_of_the_world() {
+    let scene = Scene::new();
+    let mut spec = scene.spec(Base::Kind(Kind::Java));
+    spec.pwd = "/java".into();
+    let built = scene.build(spec, Progress::silent()).await;
+    let (layout, image) = load(&built.layout);
+    let root = scene.path("root");
+    unpack(&layout, &image, Part::WithoutOwn, &root).unwrap();
+    let version = printed(&root, "/java", &["java", "-version"]);
+    assert!(version.starts_with("openjdk version"), "{version}");
+    let list = ["keytool", "-list", "-cacerts", "-storepass", "changeit"];
+    let listed = printed(&root, "/java", &list);
+    let entries = listed.matches("trustedCertEntry").count();
+    let bundle = fs::read_to_string(root.join("etc/ssl/certs/ca-certificates.crt")).unwrap();
+    assert_eq!(
+        entries,
+        bundle.matches("BEGIN CERTIFICATE").count(),
+        "{listed}"
+    );
+    assert!(entries > 50);
+}

@@ -108,7 +108,8 @@ fn hostile() -> impl Strategy<Value = Hostile> {
         tar::EntryType::Symlink,
         tar::EntryType::Link,
     ]);
-    let mode = prop::sample::select(vec![0o755u32, 0o644, 0o700, 0o4755]);
+    // Whoever runs this must be able to read what was unpacked.
+    let mode = prop::sample::select(vec![0o755u32, 0o711, 0o700, 0o4755]);
     (kind, path, target, mode).prop_map(|(kind, path, target, mode)| Hostile {
         kind,
         path,
