@@ -432,14 +432,19 @@ async fn services_come_from_debians_packages() {
 }
 
 #[tokio::test]
-async fn java_runs_and_knows_the_authorities_of_the_world() {
+async fn java_is_compiled_runs_and_knows_the_authorities_of_the_world() {
     let scene = Scene::new();
+    let source =
+        |text: &str| format!("class Hello {{ public static void main(String[] a) {{ {text} }} }}");
+    scene.file("src/Hello.java", source("System.out.println(\"hello\");"));
     let mut spec = scene.spec(Base::Kind(Kind::Java));
     spec.pwd = "/java".into();
-    let built = scene.build(spec, Progress::silent()).await;
+    spec.copy = vec!["src".into()];
+    let built = scene.build(spec.clone(), Progress::silent()).await;
     let (layout, image) = load(&built.layout);
     let root = scene.path("root");
     unpack(&layout, &image, Part::WithoutOwn, &root).unwrap();
+    assert_eq!(printed(&root, "/java", &["java", "Hello"]), "hello\n");
     let version = printed(&root, "/java", &["java", "-version"]);
     assert!(version.starts_with("openjdk version"), "{version}");
     let list = ["keytool", "-list", "-cacerts", "-storepass", "changeit"];
@@ -452,4 +457,9 @@ async fn java_runs_and_knows_the_authorities_of_the_world() {
         "{listed}"
     );
     assert!(entries > 50);
+
+    scene.file("src/Hello.java", source("nonsense"));
+    let error = refused(&scene, spec).await;
+    assert!(matches!(error, BuildError::Compile(_)), "{error}");
+    assert!(error.to_string().contains("not a statement"), "{error}");
 }

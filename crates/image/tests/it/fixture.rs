@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use mse_image::{Base, Built, Cancel, ImageSpec, Layout, Programs, Progress, Site, build};
+use mse_image::{Base, Built, Cancel, ImageSpec, Programs, Progress, Site, build};
 use tempfile::TempDir;
 
 /// One test's folder.

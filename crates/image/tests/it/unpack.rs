@@ -201,8 +201,8 @@ fn what_belongs_to_no_image_is_refused() {
 #[test]
 fn bombs_are_given_up() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    for _ in 0..64 {
-        gzip.write_all(&[0; 64 * 1024]).unwrap();
+    for _ in 0..512 {
+        gzip.write_all(&[0; 8 * 1024]).unwrap();
     }
     let bomb = gzip.finish().unwrap();
     let limits = Limits {
@@ -259,7 +259,7 @@ fn a_layer_that_is_another_than_the_configuration_says_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let one = archive(&[entry(tar::EntryType::Regular, "a")]);
     let two = archive(&[entry(tar::EntryType::Regular, "b")]);
-    let (layout, mut image) = image(&dir.path().join("layout"), &[one.clone()]);
+    let (layout, mut image) = image(&dir.path().join("layout"), std::slice::from_ref(&one));
     image.config.diff_ids[0] = BlobDigest::of(&two);
     assert!(matches!(
         file_system(&layout, &image),
