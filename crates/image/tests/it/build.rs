@@ -101,8 +101,8 @@ async fn a_python_service_is_built_runs_and_is_the_same_anywhere() {
     assert_eq!(again.digest, built.digest);
     assert_eq!(started(&events), ["facts"]);
 
-    // Changed code installs nothing anew.
-    scene.file("code/api.py", "print('changed')\n");
+    // Changed code installs nothing anew. It is code that no earlier test had.
+    scene.file("code/api.py", format!("print({:?})\n", scene.path("")));
     let (progress, events) = recording();
     let changed = scene.build(spec, progress).await;
     assert_ne!(changed.facts.root, built.facts.root);
