@@ -11,6 +11,11 @@ mod evidence;
 mod files;
 mod forecasting;
 mod help;
+#[path = "../../../image/tests/it/tiny.rs"]
+mod image_base;
+#[path = "../../../image/tests/it/server.rs"]
+mod image_server;
+mod imaging;
 mod listing;
 mod localtesting;
 mod logging_in;
