@@ -61,7 +61,7 @@ async fn launch(image: &Image, environment: Environment) -> Result<RunningEnclav
         tree: image.root().to_owned(),
         cas: environment.cas,
         arguments: environment.arguments,
-        environment: environment.environment,
+        environment: environment.variables,
         one_time_password: None,
         access_token: None,
         volumes: image.volumes()?,

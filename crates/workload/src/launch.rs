@@ -113,7 +113,7 @@ pub struct Launch {
 pub struct ServiceLaunch {
     /// The JSON of a [`crate::ServiceWorkload`], exactly the bytes that were measured.
     pub workload: String,
-    /// The folder with the program's tree.
+    /// The folder with the program's tree, or that is the root directory of its image.
     pub tree: PathBuf,
     /// `host:port` of the CAS. Which CAS it must be, the workload says.
     pub cas: String,

@@ -32,7 +32,7 @@ pub(super) fn make(
             namespaces::enter_mounts()?;
             Vec::new()
         }
-        Maker::User => namespaces::enter(maker)?,
+        Maker::User => namespaces::enter_user(maker)?,
     };
     let made = copy(frames, root, maker).and_then(|(memory, plan)| {
         if let RootBase::Machine(_) = plan.base {
@@ -48,8 +48,9 @@ pub(super) fn make(
     if let Maker::Root(uid) = maker {
         stage1::hand_over(&plan)?;
         namespaces::become_app_user(uid)?;
-        entries = namespaces::enter(maker)?;
+        entries = namespaces::enter_user(maker)?;
     }
+    entries.extend(namespaces::enter_rest()?);
     entries.extend(built);
     Ok((plan, entries))
 }
