@@ -21,7 +21,7 @@ use crate::app_socket::{AppSocket, AppSocketError};
 use crate::health::{self, Health};
 use crate::output;
 use crate::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
+    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan, Network,
     PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
     SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned,
     TreePlan,
@@ -285,6 +285,7 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
         }),
         released: Vec::new(),
         volumes: Vec::new(),
+        network: Network::Host,
     };
     let command = |args: &[&str]| -> Result<AppCommand, AppError> {
         let serve = format!("{SECRETS}/{SERVE_FILE}");

@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use mse_enclave::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream, PrivateDir,
-    PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox, SandboxError, SandboxExit, SandboxHandle,
-    SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State, Step, TreePlan,
+    AppCommand, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream, Network,
+    PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox, SandboxError, SandboxExit,
+    SandboxHandle, SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State, Step,
+    TreePlan,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -893,6 +894,7 @@ fn plan(serve: AppCommand) -> SandboxPlan {
             socket_dir: None,
             released: Vec::new(),
             volumes: Vec::new(),
+            network: Network::Host,
         },
         launch: LaunchPlan {
             prepare: Vec::new(),

@@ -84,8 +84,7 @@ impl Client {
                     "a connection broke"
                 }
             };
-            self.complaints
-                .warn(what, &self.rule.destination, error);
+            self.complaints.warn(what, &self.rule.destination, error);
         }
     }
 

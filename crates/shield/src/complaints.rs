@@ -26,7 +26,9 @@ struct Window {
 #[derive(PartialEq, Eq, Debug)]
 enum Verdict {
     /// It is written; so many before it were not.
-    Write { unwritten: u32 },
+    Write {
+        unwritten: u32,
+    },
     Drop,
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -83,7 +83,7 @@ fn bind(port: u16) -> io::Result<TcpListener> {
 /// A policy in force. Dropping it ends all connections.
 pub struct Shield {
     policy: Policy,
-    material: Material,
+    material: Mutex<Material>,
     /// In the policy's order, also those that refuse everything.
     servers: Vec<Arc<Server>>,
     clients: Vec<Arc<Client>>,
@@ -115,7 +115,7 @@ impl Shield {
         }
         let shield = Self {
             policy,
-            material,
+            material: Mutex::new(material),
             servers,
             clients,
             ending: Ending::new(),
@@ -129,11 +129,8 @@ impl Shield {
         let servers = std::iter::zip(&self.policy.servers, &self.servers)
             .filter(|(rule, _)| rule.guard != Guard::Refused);
         for ((_, server), listener) in servers.zip(listeners.outside) {
-            let serving = Arc::clone(server).serve(
-                listener,
-                Arc::clone(inside),
-                self.ending.clone(),
-            );
+            let serving =
+                Arc::clone(server).serve(listener, Arc::clone(inside), self.ending.clone());
             self.ending.spawn(serving);
         }
         let clients = std::iter::zip(&self.policy.clients, &self.clients)
@@ -158,15 +155,16 @@ impl Shield {
     ///
     /// The rules are others, or keys or certificates cannot be used: those from before stay in
     /// force, all of them.
-    pub fn renew(&mut self, policy: &Policy, files: &Files<'_>) -> Result<Renewed, RenewError> {
+    pub fn renew(&self, policy: &Policy, files: &Files<'_>) -> Result<Renewed, RenewError> {
         if !self.policy.has_rules_of(policy) {
             return Err(RenewError::OtherRules);
         }
         let material = Material::load(policy, files)?;
+        let mut in_force = self.material.lock().unwrap_or_else(PoisonError::into_inner);
         let mut servers = Vec::new();
         for (index, next) in material.servers.iter().enumerate() {
             if let Some(next) = next
-                && self.material.servers[index].as_ref() != Some(next)
+                && in_force.servers[index].as_ref() != Some(next)
             {
                 servers.push((index, server::config(next)?));
             }
@@ -174,7 +172,7 @@ impl Shield {
         let mut clients = Vec::new();
         for (index, next) in material.clients.iter().enumerate() {
             if let Some(next) = next
-                && self.material.clients[index].as_ref() != Some(next)
+                && in_force.clients[index].as_ref() != Some(next)
             {
                 clients.push((index, client::config(next)?));
             }
@@ -188,7 +186,7 @@ impl Shield {
         for (index, config) in clients {
             self.clients[index].replace(config);
         }
-        self.material = material;
+        *in_force = material;
         Ok(renewed)
     }
 
@@ -206,14 +204,15 @@ impl Shield {
 
     /// Says what is protected and what is not, a line each.
     fn announce(&self) {
+        let material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
         for remark in &self.policy.remarks {
             tracing::warn!("network shield: {remark}");
         }
-        for (rule, material) in std::iter::zip(&self.policy.servers, &self.material.servers) {
+        for (rule, material) in std::iter::zip(&self.policy.servers, &material.servers) {
             let clients = material.as_ref().map(|material| material.clients.as_ref());
             announce_server(rule, clients);
         }
-        for (rule, material) in std::iter::zip(&self.policy.clients, &self.material.clients) {
+        for (rule, material) in std::iter::zip(&self.policy.clients, &material.clients) {
             let tls = material
                 .as_ref()
                 .map(|material| (&material.authorities, material.identity.is_some()));

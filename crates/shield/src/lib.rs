@@ -19,11 +19,11 @@ mod client;
 mod complaints;
 mod counters;
 mod engine;
+mod layout;
 pub mod material;
 pub mod policy;
 mod relay;
 mod server;
-mod layout;
 mod sessions;
 
 pub use engine::{Inside, Listeners, RenewError, Renewed, Shield, StartError};

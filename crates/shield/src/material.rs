@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use crate::policy::{ClientTls, Guard, Policy, ServerTls, Source, SourceText, ClientAuth};
+use crate::policy::{ClientAuth, ClientTls, Guard, Policy, ServerTls, Source, SourceText};
 
 /// The content of a released file, by its path.
 pub type Files<'a> = dyn Fn(&str) -> Option<Zeroizing<Vec<u8>>> + Sync + 'a;

@@ -145,7 +145,9 @@ pub(crate) fn config(material: &ServerMaterial) -> Result<ServerConfig, rustls::
         }
         None => builder.with_no_client_auth(),
     };
-    Ok(builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
-        material.identity.certified(),
-    ))))
+    Ok(
+        builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+            material.identity.certified(),
+        ))),
+    )
 }

@@ -1,5 +1,5 @@
 //! Stage 1: makes the namespaces and the root directory, unpacks the private
-//! files, and starts the init. Single-threaded.
+//! files, and starts the init. Single-threaded until then.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,6 +15,7 @@ use nix::unistd::{self, Gid, Pid, Uid, fchown, getppid};
 
 use super::failure::{Doing, StageError};
 use super::namespaces::{self, Maker};
+use super::network::{self, Supply};
 use super::plan::TreePlan;
 use super::report::ExitCause;
 use super::wire::{self, Event, FrameReader, Kind};
@@ -38,14 +39,15 @@ pub(super) fn main(parent: Option<&str>) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let init = match prepare(&mut channel, parent).and_then(|()| start_init()) {
-        Ok(init) => init,
+    let prepared = prepare(&mut channel, parent).and_then(|supply| Ok((supply, start_init()?)));
+    let (supply, init) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return fail(&mut channel, error),
     };
     // From here the channel belongs to the init alone, so that mse-enclave sees
     // its end at once.
     drop(channel);
-    match accompany(init) {
+    match accompany(init, supply) {
         Ok(status) => ExitCode::from(ExitCause::from(status).shell_code()),
         Err(error) => {
             eprintln!("{error}");
@@ -72,7 +74,7 @@ pub(super) fn fail(channel: &mut UnixStream, error: StageError) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
+fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, StageError> {
     die_with(parent)?;
     unistd::setsid().doing(|| "leave the terminal".into())?;
     umask(Mode::from_bits_truncate(0o022));
@@ -103,10 +105,15 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
             })?);
         }
     }
+    let (network, made) = network::make(&plan.network)?;
+    entries.extend(made);
     // The kernel forgets this whenever a process changes its user.
     die_with(parent)?;
 
     volumes::hand_up(frames.channel(), &plan)?;
+    let supply = network
+        .map(|network| network.hand_up(frames.channel()))
+        .transpose()?;
     files::unpack(&mut frames, &plan)?;
     released::enact_first(&plan)?;
     entries.extend(tree::seal(&plan)?);
@@ -115,7 +122,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
         Kind::Event,
         &wire::encode(&Event::Built { entries })?,
     )?;
-    Ok(())
+    Ok(supply)
 }
 
 /// Has the kernel kill this process when `parent` ends, and finds out whether it
@@ -170,7 +177,7 @@ fn start_init() -> Result<Child, StageError> {
 }
 
 /// Passes on requests to stop until the init ends.
-fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
+fn accompany(mut init: Child, supply: Option<Supply>) -> Result<ExitStatus, StageError> {
     let null = std::fs::File::open("/dev/null").doing(|| "open `/dev/null`".into())?;
     unistd::dup2_stdin(&null).doing(|| "leave the channel to the init".into())?;
 
@@ -179,6 +186,10 @@ fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
         signals.add(signal);
     }
     signals.thread_block().doing(|| "receive signals".into())?;
+    // A thread that started earlier would take the signals, and the process end by them.
+    if let Some(supply) = supply {
+        supply.start()?;
+    }
     let pid = Pid::from_raw(init.id().cast_signed());
     loop {
         if let Some(status) = init

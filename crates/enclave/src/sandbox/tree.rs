@@ -70,6 +70,7 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
         }
     }
     site.write_etc(&host.etc, plan.home.target.as_path())?;
+    site.write_own_etc(&plan.network.etc_files())?;
     site.write_released(plan)?;
     site.write_links(&host.links)?;
     let base = site.base;
@@ -268,6 +269,19 @@ impl Site {
             .chain(own)
         {
             let path = self.at(&Path::new("/etc").join(name));
+            fs::write(&path, content)
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
+                .doing(|| format!("write `/etc/{name}` of the sandbox"))?;
+        }
+        Ok(())
+    }
+
+    /// Files of `/etc` that replace the host's.
+    fn write_own_etc(&self, files: &[(&'static str, String)]) -> Result<(), StageError> {
+        for (name, content) in files {
+            let path = self.at(&Path::new("/etc").join(name));
+            // What was there may be read-only, or a link.
+            let _ = fs::remove_file(&path);
             fs::write(&path, content)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
                 .doing(|| format!("write `/etc/{name}` of the sandbox"))?;

@@ -12,6 +12,7 @@
 mod cas;
 mod configuration;
 mod renewal;
+mod shield;
 mod tree;
 mod volumes;
 
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use self::cas::{Cas, CasError, Lease, Standing};
 use self::configuration::{ConfigurationError, Program};
 use self::renewal::{Backoff, EndOfLease, Renewal};
+use self::shield::Shielding;
 use self::tree::{CheckedTree, TreeError};
 use self::volumes::{Keeper, Keeping, Order as VolumeOrder, OrderError, Record, VolumeError};
 use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
@@ -37,6 +39,7 @@ use crate::sandbox::{
     PrivateFilesWriter, ProcessLimits, ReleasedFiles, Sandbox, SandboxError, SandboxExit,
     SandboxHandle, SandboxPath, SandboxPlan, Spawned, TreePlan,
 };
+use mse_shield::StartError;
 use mse_tee::attester::{Attester, AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Order};
 
@@ -213,7 +216,7 @@ impl<'a> Prepared<'a> {
             standing: Arc::new(Standing::of(&self.lease)),
         };
         let standing = Arc::clone(&record.standing);
-        let (released, mut keeping) = tokio::select! {
+        let (released, mut keeping, shielding) = tokio::select! {
             started = self.start(host, &handle, files, record) => started?,
             end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
         };
@@ -225,6 +228,7 @@ impl<'a> Prepared<'a> {
             host: self.launch,
             program: self.program,
             released,
+            shielding: &shielding,
         };
         let mut patience = LAST_COMMIT;
         let ended = tokio::select! {
@@ -252,6 +256,7 @@ impl<'a> Prepared<'a> {
             }
         };
         // No process of the program is left.
+        shielding.finish().await;
         match (ended, keeping.finish(patience).await) {
             (Ok(_), Err(error)) => Err(error.into()),
             (ended, _) => ended,
@@ -265,7 +270,7 @@ impl<'a> Prepared<'a> {
         handle: &SandboxHandle,
         mut files: PrivateFilesWriter,
         record: Record,
-    ) -> Result<(ReleasedFiles, Keeping), ServiceError> {
+    ) -> Result<(ReleasedFiles, Keeping, Shielding), ServiceError> {
         let volumes = std::mem::take(&mut self.volumes);
         let directories = if volumes.is_empty() {
             Arc::default()
@@ -277,11 +282,12 @@ impl<'a> Prepared<'a> {
         for file in self.program.files.iter() {
             files.release(file.place, file.mode, file.content).await?;
         }
+        let shielding = Shielding::start(&self.program, handle).await?;
         let released = files.finish().await?;
         host.confinement(output::confinement(handle.report().await?));
         handle.serving().await?;
         let keeping = keeper.start(released.pauses());
-        Ok((released, keeping))
+        Ok((released, keeping, shielding))
     }
 
     /// In bytes.
@@ -321,6 +327,7 @@ impl<'a> Prepared<'a> {
                         max_bytes: memory,
                     })
                     .collect(),
+                network: shield::network(program),
             },
             launch: LaunchPlan {
                 prepare: Vec::new(),
@@ -408,6 +415,8 @@ pub(crate) enum ServiceError {
     VolumeOverTree(SandboxPath),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error("the network shield: {0}")]
+    Shield(#[from] StartError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
@@ -418,9 +427,10 @@ impl ServiceError {
     fn check(&self) -> ServiceCheck {
         match self {
             Self::Workload(_) => ServiceCheck::Launch,
-            Self::Tree(TreeError::Sandbox(_)) | Self::Attester(_) | Self::Sandbox(_) => {
-                ServiceCheck::Machine
-            }
+            Self::Tree(TreeError::Sandbox(_))
+            | Self::Attester(_)
+            | Self::Sandbox(_)
+            | Self::Shield(StartError::Port { .. }) => ServiceCheck::Machine,
             Self::Tree(_) => ServiceCheck::Tree,
             Self::Cas(error) => error.check(),
             Self::NoAnswer(_) => ServiceCheck::CasReachable,
@@ -428,6 +438,7 @@ impl ServiceError {
             | Self::Plan(_)
             | Self::Path(_)
             | Self::Volumes(_)
+            | Self::Shield(_)
             | Self::VolumeOverTree(_) => ServiceCheck::Configuration,
             Self::Volume(error) => error.check(),
             Self::EndOfLease(EndOfLease::Refused(_)) => ServiceCheck::Revocation,

@@ -82,7 +82,11 @@ impl Policy {
     fn check_once(&self) -> Result<(), PolicyError> {
         for (index, rule) in self.servers.iter().enumerate() {
             if let Some(first) = self.servers[..index].iter().find(|r| r.port == rule.port) {
-                return Err(same_twice(&rule.name, format!("TCP:{}", rule.port), &first.name));
+                return Err(same_twice(
+                    &rule.name,
+                    format!("TCP:{}", rule.port),
+                    &first.name,
+                ));
             }
         }
         for (index, rule) in self.clients.iter().enumerate() {

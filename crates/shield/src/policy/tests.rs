@@ -41,7 +41,10 @@ const SERVER: [(&str, &str); 5] = [
     ("", "protected"),
     ("_SERVER_1", "protected"),
     ("_SERVER_1_PORT", "TCP:6379"),
-    ("_SERVER_1_IDENTITY", "file:/tls/redis.key,file:/tls/redis.pem"),
+    (
+        "_SERVER_1_IDENTITY",
+        "file:/tls/redis.key,file:/tls/redis.pem",
+    ),
     ("_SERVER_1_CLIENT_AUTH", "file:/tls/ca.pem"),
 ];
 
@@ -70,7 +73,11 @@ fn with<'a>(
 
 #[test]
 fn an_environment_without_a_shield_is_left_alone() {
-    let variables = [("PATH", "/bin"), ("MSE_NETWORK_SHIELDED", "x"), ("SHIELD", "")];
+    let variables = [
+        ("PATH", "/bin"),
+        ("MSE_NETWORK_SHIELDED", "x"),
+        ("SHIELD", ""),
+    ];
     let mut given = environment(&variables);
     assert!(matches!(Policy::take(&mut given), Ok(None)));
     assert!(given == environment(&variables));
@@ -101,7 +108,10 @@ fn a_server_rule_is_read() {
     };
     let files = SourceText::Files(vec!["/tls/redis.key".into(), "/tls/redis.pem".into()]);
     assert!(tls.identity.text == files);
-    assert_eq!(tls.identity.variable, "MSE_NETWORK_SHIELD_SERVER_1_IDENTITY");
+    assert_eq!(
+        tls.identity.variable,
+        "MSE_NETWORK_SHIELD_SERVER_1_IDENTITY"
+    );
     assert!(matches!(&tls.clients, ClientAuth::Authorities(_)));
 
     let anybody = with(&SERVER, &[("_SERVER_1_CLIENT_AUTH", Some("disabled"))]);
@@ -154,11 +164,20 @@ fn the_other_dialect_is_read_as_it_is_written() {
         ("SCONE_NETWORK_SHIELD_SERVER_TCP_IDENTITY", "PEM\nPEM\"\n"),
         ("SCONE_NETWORK_SHIELD_SERVER_TCP_CLIENT_AUTH", "PEM"),
         ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION", "protected"),
-        ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_DESTINATION", "TCP:localhost:3307"),
-        ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_DESTINATION_IP", "*"),
+        (
+            "SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_DESTINATION",
+            "TCP:localhost:3307",
+        ),
+        (
+            "SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_DESTINATION_IP",
+            "*",
+        ),
         ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_IDENTITY", "PEM"),
         ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_SERVER_AUTH", "PEM"),
-        ("SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_SERVER_DNS_NAME", "mysqld"),
+        (
+            "SCONE_NETWORK_SHIELD_CLIENT_REPLICATION_SERVER_DNS_NAME",
+            "mysqld",
+        ),
     ]);
     let policy = Policy::take(&mut given).unwrap().unwrap();
     assert_eq!((policy.servers.len(), policy.clients.len()), (1, 1));
@@ -180,7 +199,10 @@ fn rules_may_be_in_the_clear_or_refuse_everything() {
     .unwrap();
     assert!(policy.servers[0].guard == Guard::Unprotected);
     assert!(policy.servers[1].guard == Guard::Refused);
-    assert_eq!(policy.clients[0].destination.to_string(), "[2001:db8::1]:443");
+    assert_eq!(
+        policy.clients[0].destination.to_string(),
+        "[2001:db8::1]:443"
+    );
     assert!(policy.clients[0].address.is_some());
 }
 
@@ -236,7 +258,9 @@ fn each_fault_names_its_variable_and_what_would_be_right() {
     ];
     for (base, changes, variable, expected) in faults {
         let message = refusal(&with(base, changes));
-        let variable = variable.strip_prefix("MSE_NETWORK_SHIELD").unwrap_or(variable);
+        let variable = variable
+            .strip_prefix("MSE_NETWORK_SHIELD")
+            .unwrap_or(variable);
         let begin = format!("`MSE_NETWORK_SHIELD{variable}`: ");
         assert!(message.starts_with(&begin), "{begin} {message}");
         assert!(message.contains(expected), "{expected}: {message}");
@@ -284,7 +308,13 @@ fn each_name_has_a_loopback_address_of_its_own_for_all_of_its_ports() {
     let listen: Vec<String> = layout.listen.iter().map(ToString::to_string).collect();
     assert_eq!(
         listen,
-        ["127.77.0.1:1", "127.77.0.2:2", "127.77.0.1:3", "10.1.2.3:4", "127.0.0.1:5"]
+        [
+            "127.77.0.1:1",
+            "127.77.0.2:2",
+            "127.77.0.1:3",
+            "10.1.2.3:4",
+            "127.0.0.1:5"
+        ]
     );
     let hosts: Vec<String> = layout
         .hosts

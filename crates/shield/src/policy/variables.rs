@@ -124,7 +124,8 @@ impl Settings {
                     return Err(fault(Fault::Unknown));
                 };
                 let (label, part) = split(kind, parts).ok_or_else(|| fault(Fault::Unknown))?;
-                let name = setting.variable[..stem + rest.len() - kind.len() + label.len()].to_owned();
+                let name =
+                    setting.variable[..stem + rest.len() - kind.len() + label.len()].to_owned();
                 if !rules.contains_key(label) && rules.len() >= MAX_RULES {
                     return Err(fault(Fault::TooManyRules(MAX_RULES)));
                 }
@@ -172,8 +173,7 @@ impl Rule {
     }
 
     pub(crate) fn needed(&self, part: &str) -> Result<&str, PolicyError> {
-        self.text(part)?.ok_or_else(|| {
-            PolicyError::new(&self.name, Fault::Missing(self.variable(part)))
-        })
+        self.text(part)?
+            .ok_or_else(|| PolicyError::new(&self.name, Fault::Missing(self.variable(part))))
     }
 }
