@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::{self, Client};
 use crate::layout::open_clients;
-use crate::material::{Authorities, Files, Material, MaterialError};
+use crate::material::{ClientMaterial, Files, Material, MaterialError, ServerMaterial};
 use crate::policy::{ClientRule, Guard, Policy, ServerRule};
 use crate::server::{self, Server};
 use crate::sessions::FORGET;
@@ -100,7 +100,7 @@ impl Shield {
         policy: Policy,
         files: &Files<'_>,
         listeners: Listeners,
-        inside: Arc<I>,
+        inside: I,
     ) -> Result<Self, StartError> {
         let material = Material::load(&policy, files)?;
         let servers = std::iter::zip(&policy.servers, &material.servers)
@@ -121,7 +121,7 @@ impl Shield {
             ending: Ending::new(),
         };
         shield.announce();
-        shield.serve(listeners, &inside);
+        shield.serve(listeners, &Arc::new(inside));
         Ok(shield)
     }
 
@@ -143,8 +143,12 @@ impl Shield {
         let closed = self.ending.closed.clone();
         self.ending.spawn(async move {
             while timeout(FORGET, closed.cancelled()).await.is_err() {
-                servers.iter().for_each(|server| server.forget_sessions());
-                clients.iter().for_each(|client| client.forget_sessions());
+                for server in &servers {
+                    server.forget_sessions();
+                }
+                for client in &clients {
+                    client.forget_sessions();
+                }
             }
         });
     }
@@ -209,14 +213,10 @@ impl Shield {
             tracing::warn!("network shield: {remark}");
         }
         for (rule, material) in std::iter::zip(&self.policy.servers, &material.servers) {
-            let clients = material.as_ref().map(|material| material.clients.as_ref());
-            announce_server(rule, clients);
+            announce_server(rule, material.as_ref());
         }
         for (rule, material) in std::iter::zip(&self.policy.clients, &material.clients) {
-            let tls = material
-                .as_ref()
-                .map(|material| (&material.authorities, material.identity.is_some()));
-            announce_client(rule, tls);
+            announce_client(rule, material.as_ref());
         }
         tracing::info!(
             "network shield: the program has a network of its own; whatever no rule names has no way in or out"
@@ -224,11 +224,12 @@ impl Shield {
     }
 }
 
-fn announce_server(rule: &ServerRule, tls: Option<Option<&Authorities>>) {
+fn announce_server(rule: &ServerRule, material: Option<&ServerMaterial>) {
     let (name, port) = (&rule.name, rule.port);
-    match (&rule.guard, tls) {
+    let authorities = material.and_then(|material| material.clients.as_ref());
+    match (&rule.guard, authorities) {
         (Guard::Refused, _) => tracing::info!("refused {port}: nothing listens ({name})"),
-        (Guard::Protected(_), Some(Some(authorities))) => {
+        (Guard::Protected(_), Some(authorities)) => {
             tracing::info!("protected {port}: mutual TLS, clients of CA {authorities} ({name})");
         }
         (Guard::Protected(_), _) => tracing::warn!(
@@ -240,8 +241,9 @@ fn announce_server(rule: &ServerRule, tls: Option<Option<&Authorities>>) {
     }
 }
 
-fn announce_client(rule: &ClientRule, tls: Option<(&Authorities, bool)>) {
+fn announce_client(rule: &ClientRule, material: Option<&ClientMaterial>) {
     let (name, to) = (&rule.name, &rule.destination);
+    let tls = material.map(|tls| (&tls.authorities, tls.identity.is_some()));
     match (&rule.guard, tls) {
         (Guard::Refused, _) => tracing::info!("refused to {to}: no connection ({name})"),
         (Guard::Protected(_), Some((authorities, true))) => {

@@ -14,7 +14,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -150,45 +150,61 @@ impl Made {
         descriptors.extend(self.listeners.iter().map(AsFd::as_fd));
         let mut frame = Vec::new();
         wire::write_frame(&mut frame, Kind::Event, &wire::encode(&Event::Network)?)?;
-        let sent = send_with(channel, &frame, &descriptors).doing(action)?;
+        let sent = send_with(&*channel, &frame, &descriptors).doing(action)?;
         channel.write_all(&frame[sent..]).doing(action)?;
         Ok(Supply(ours))
     }
 }
 
-/// Makes sockets in the app's network for `mse-enclave`.
+/// What `mse-enclave` asks for sockets in the app's network with.
 pub(super) struct Supply(UnixStream);
 
-impl Supply {
-    /// Serves until `mse-enclave` ends, on a thread of its own.
-    pub(super) fn start(self) -> Result<(), StageError> {
-        std::thread::Builder::new()
-            .name("sockets".into())
-            .spawn(move || self.serve())
-            .map(drop)
-            .doing(|| "start the supply of sockets".into())
+/// Makes sockets for `mse-enclave`, as long as it asks.
+pub(super) struct Supplying(Option<tokio::net::UnixStream>);
+
+impl Supplying {
+    pub(super) fn new(supply: Option<Supply>) -> Result<Self, StageError> {
+        let stream = supply
+            .map(|Supply(stream)| {
+                stream.set_nonblocking(true)?;
+                tokio::net::UnixStream::from_std(stream)
+            })
+            .transpose()
+            .doing(|| "supply sockets".into())?;
+        Ok(Self(stream))
     }
 
-    /// One byte asks for that many. The answer is one byte, and with it come as many as could be
-    /// made.
-    fn serve(mut self) {
-        let mut wanted = [0];
-        while let Ok(()) = self.0.read_exact(&mut wanted) {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let make = || socket(AddressFamily::Inet, SockType::Stream, flags, None);
-            let made: Vec<OwnedFd> = (0..wanted[0].min(BATCH))
-                .map_while(|_| make().ok())
-                .collect();
-            let descriptors: Vec<_> = made.iter().map(AsFd::as_fd).collect();
-            if !matches!(send_with(&self.0, &wanted, &descriptors), Ok(1)) {
-                return;
+    /// Answers the next request; never returns when there is nobody to ask.
+    pub(super) async fn next(&mut self) {
+        if let Some(stream) = &self.0 {
+            let answered = stream.readable().await.and_then(|()| answer(stream));
+            match answered {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.0 = None,
             }
         }
+        std::future::pending().await
     }
 }
 
+/// One byte asks for that many. The answer is one byte, and with it come as many as could be made.
+fn answer(stream: &tokio::net::UnixStream) -> io::Result<()> {
+    let mut wanted = [0];
+    if stream.try_read(&mut wanted)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let make = || socket(AddressFamily::Inet, SockType::Stream, flags, None);
+    let made: Vec<OwnedFd> = (0..wanted[0].min(BATCH))
+        .map_while(|_| make().ok())
+        .collect();
+    let descriptors: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+    send_with(stream, &wanted, &descriptors).map(drop)
+}
+
 fn send_with(
-    channel: &UnixStream,
+    channel: impl AsFd,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
@@ -393,7 +409,12 @@ mod tests {
     #[tokio::test]
     async fn sockets_come_in_batches_and_connect() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        Supply(theirs).start().unwrap();
+        let mut supplying = Supplying::new(Some(Supply(theirs))).unwrap();
+        tokio::spawn(async move {
+            loop {
+                supplying.next().await;
+            }
+        });
         let sockets = InsideSockets::new(ours).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

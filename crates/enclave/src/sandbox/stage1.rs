@@ -1,5 +1,5 @@
 //! Stage 1: makes the namespaces and the root directory, unpacks the private
-//! files, and starts the init. Single-threaded until then.
+//! files, and starts the init. Single-threaded.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,13 +9,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{self, Gid, Pid, Uid, fchown, getppid};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::failure::{Doing, StageError};
 use super::namespaces::{self, Maker};
-use super::network::{self, Supply};
+use super::network::{self, Supply, Supplying};
 use super::plan::TreePlan;
 use super::report::ExitCause;
 use super::wire::{self, Event, FrameReader, Kind};
@@ -176,20 +177,25 @@ fn start_init() -> Result<Child, StageError> {
         .doing(|| "start the sandbox's init".into())
 }
 
-/// Passes on requests to stop until the init ends.
+/// Passes on requests to stop, and supplies sockets, until the init ends. Still one thread: the
+/// kernel allows no second one to who has made a pid namespace.
 fn accompany(mut init: Child, supply: Option<Supply>) -> Result<ExitStatus, StageError> {
     let null = std::fs::File::open("/dev/null").doing(|| "open `/dev/null`".into())?;
     unistd::dup2_stdin(&null).doing(|| "leave the channel to the init".into())?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .doing(|| "start the event loop of stage 1".into())?
+        .block_on(attend(&mut init, supply))
+}
 
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, KILL_ALL, Signal::SIGCHLD] {
-        signals.add(signal);
-    }
-    signals.thread_block().doing(|| "receive signals".into())?;
-    // A thread that started earlier would take the signals, and the process end by them.
-    if let Some(supply) = supply {
-        supply.start()?;
-    }
+async fn attend(init: &mut Child, supply: Option<Supply>) -> Result<ExitStatus, StageError> {
+    let listen = |kind| unix::signal(kind).doing(|| "receive signals".into());
+    let mut children = listen(SignalKind::child())?;
+    let mut stop = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut kill_all = listen(SignalKind::from_raw(KILL_ALL as i32))?;
+    let mut supply = Supplying::new(supply)?;
     let pid = Pid::from_raw(init.id().cast_signed());
     loop {
         if let Some(status) = init
@@ -198,12 +204,17 @@ fn accompany(mut init: Child, supply: Option<Supply>) -> Result<ExitStatus, Stag
         {
             return Ok(status);
         }
-        match signals.wait().doing(|| "receive signals".into())? {
-            Signal::SIGCHLD => {}
-            // Not reaped yet, so the id is still the init's. Killing it here, and
-            // not this process, lets this process see the last one end.
-            KILL_ALL => kill(pid, Signal::SIGKILL).doing(|| "kill the sandbox".into())?,
-            _ => kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?,
+        let signal = tokio::select! {
+            _ = children.recv() => None,
+            _ = stop.recv() => Some(Signal::SIGTERM),
+            _ = interrupt.recv() => Some(Signal::SIGTERM),
+            // Not reaped yet, so the id is still the init's. Killing it here, and not this process,
+            // lets this process see the last one end.
+            _ = kill_all.recv() => Some(Signal::SIGKILL),
+            () = supply.next() => None,
+        };
+        if let Some(signal) = signal {
+            kill(pid, signal).doing(|| "pass on the request to stop".into())?;
         }
     }
 }

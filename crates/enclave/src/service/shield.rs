@@ -2,7 +2,6 @@
 //! the sandbox has a network of its own, and `mse-shield` stands in between.
 
 use std::io;
-use std::sync::Arc;
 
 use mse_shield::policy::Mode;
 use mse_shield::{Inside, Layout, Listeners, Policy, Shield};
@@ -66,7 +65,7 @@ impl Shielding {
             policy.clone(),
             &|path| program.files.content(path),
             listeners,
-            Arc::new(OwnLoopback(network.sockets)),
+            OwnLoopback(network.sockets),
         )?;
         Ok(Self(Some(shield)))
     }
@@ -83,7 +82,7 @@ impl Shielding {
                     ),
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!("network shield: what it had stays in force: {error}")
+                        tracing::warn!("network shield: what it had stays in force: {error}");
                     }
                 }
             }

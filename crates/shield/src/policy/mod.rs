@@ -54,7 +54,7 @@ impl Policy {
         environment: &mut BTreeMap<String, Zeroizing<String>>,
     ) -> Result<Option<Self>, PolicyError> {
         let settings = variables::Settings::take(environment)?;
-        settings.map(rules::policy).transpose()
+        settings.as_ref().map(rules::policy).transpose()
     }
 
     /// Whether the program gets a network of its own, in which the shield is the only way out.

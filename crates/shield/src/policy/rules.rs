@@ -21,7 +21,7 @@ const DISABLED: &str = "disabled";
 /// Begins the path of a released file.
 const FILE: &str = "file:";
 
-pub(super) fn policy(settings: Settings) -> Result<Policy, PolicyError> {
+pub(super) fn policy(settings: &Settings) -> Result<Policy, PolicyError> {
     let mode = match &settings.main {
         Some(setting) => mode(setting)?,
         None => Mode::Unprotected,

@@ -74,8 +74,8 @@ pub async fn try_shield(variables: &Variables, inside: Loopback) -> Result<Side,
     } else {
         listeners.outside.push(listener);
     }
-    let shield = Shield::start(policy, &|_| None, listeners, Arc::new(inside))
-        .map_err(|error| error.to_string())?;
+    let shield =
+        Shield::start(policy, &|_| None, listeners, inside).map_err(|error| error.to_string())?;
     Ok(Side {
         shield,
         port,
