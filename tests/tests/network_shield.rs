@@ -386,6 +386,82 @@ async fn a_shielded_program_has_no_other_way_out() {
     assert!(warned, "{service:#?}");
 }
 
+/// Asks each of `$SERVERS`, host and port with a blank in between.
+const ASK_ALL: &str = r#"
+import os, socket
+for server in os.environ["SERVERS"].split(","):
+    host, port = server.split(" ")
+    with socket.create_connection((host, port)) as connection, connection.makefile("rw") as lines:
+        lines.write("abc\n")
+        lines.flush()
+        print(host, lines.readline(), end="", flush=True)
+"#;
+
+/// Answers each line with its reverse, on the host.
+async fn reversing_host() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut line = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    line.insert(0, byte);
+                    if byte == b'\n' {
+                        line.rotate_left(1);
+                        let _ = stream.write_all(&line).await;
+                        line.clear();
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_are_found_by_name_and_by_address() {
+    let machine = machine().await;
+    let port = reversing_host().await;
+    let hosts = ["192.0.2.7", "[2001:db8::7]", "cache", "localhost"];
+    let servers = hosts.map(|host| format!("{} {port}", host.trim_matches(['[', ']'])));
+    let mut shield = vec![("", "protected".to_owned())];
+    #[rustfmt::skip]
+    let names = [
+        ["_CLIENT_0", "_CLIENT_0_DESTINATION", "_CLIENT_0_DESTINATION_IP"],
+        ["_CLIENT_1", "_CLIENT_1_DESTINATION", "_CLIENT_1_DESTINATION_IP"],
+        ["_CLIENT_2", "_CLIENT_2_DESTINATION", "_CLIENT_2_DESTINATION_IP"],
+        ["_CLIENT_3", "_CLIENT_3_DESTINATION", "_CLIENT_3_DESTINATION_IP"],
+    ];
+    for (host, [rule, destination, address]) in std::iter::zip(hosts, names) {
+        shield.push((rule, "unprotected".into()));
+        shield.push((destination, format!("TCP:{host}:{port}")));
+        shield.push((address, "127.0.0.1".into()));
+    }
+    release(
+        &machine,
+        ASK_ALL,
+        &[("SERVERS", servers.join(","))],
+        &shield,
+    );
+    let service = machine.run().await;
+    assert_eq!(
+        service.lines,
+        [
+            "192.0.2.7 cba",
+            "2001:db8::7 cba",
+            "cache cba",
+            "localhost cba"
+        ],
+        "{service:#?}"
+    );
+    let warnings = service
+        .log
+        .iter()
+        .filter(|line| line.contains("WARN UNPROTECTED to"));
+    assert_eq!(warnings.count(), 4, "{service:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_certificates_reach_new_connections_and_disturb_nobody() {
     let ca = Authority::new();

@@ -184,7 +184,7 @@ impl Supplying {
                 Err(_) => self.0 = None,
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -418,7 +418,7 @@ mod tests {
         let sockets = InsideSockets::new(ours).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        for _ in 0..usize::from(BATCH) + 1 {
+        for _ in 0..=usize::from(BATCH) {
             let stream = sockets.connect(port).await.unwrap();
             let (_, peer) = listener.accept().unwrap();
             assert_eq!(stream.local_addr().unwrap(), peer);

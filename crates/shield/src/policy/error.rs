@@ -1,5 +1,8 @@
 //! What is wrong with a policy. No value of a variable that may hold a key is repeated.
 
+/// So much of a name is shown.
+const LONGEST_NAME: usize = 120;
+
 /// A fault of one variable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{variable}`: {fault}")]
@@ -11,9 +14,11 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    pub(crate) fn new(variable: impl Into<String>, fault: Fault) -> Self {
+    pub(crate) fn new(variable: impl AsRef<str>, fault: Fault) -> Self {
+        // A name may be anything, too.
+        let name = variable.as_ref().chars().take(LONGEST_NAME);
         Self {
-            variable: variable.into(),
+            variable: name.collect::<String>().escape_debug().to_string(),
             fault,
         }
     }

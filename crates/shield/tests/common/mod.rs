@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 /// The program listens at this port, whichever the policy names.
-pub struct Loopback(pub u16);
+pub(crate) struct Loopback(pub(crate) u16);
 
 impl Inside for Loopback {
     async fn connect(&self, _: u16) -> io::Result<TcpStream> {
@@ -27,40 +27,40 @@ impl Inside for Loopback {
 }
 
 /// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// A shield, and the port to reach it by: outside that of a server rule, inside that of a client's.
-pub struct Side {
+pub(crate) struct Side {
     shield: Shield,
-    pub port: u16,
+    pub(crate) port: u16,
     last: Mutex<String>,
 }
 
 impl Side {
-    pub fn renew(&self, variables: &Variables) -> Result<Renewed, RenewError> {
+    pub(crate) fn renew(&self, variables: &Variables) -> Result<Renewed, RenewError> {
         let renewed = self.shield.renew(&variables.policy().unwrap(), &|_| None)?;
         *self.last.lock().unwrap() = variables.identity();
         Ok(renewed)
     }
 
     /// The identity that it was renewed with.
-    pub fn last_identity(&self) -> String {
+    pub(crate) fn last_identity(&self) -> String {
         self.last.lock().unwrap().clone()
     }
 
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.shield.finish().await;
     }
 }
 
-pub async fn shield(variables: &Variables, inside: Loopback) -> Side {
+pub(crate) async fn shield(variables: &Variables, inside: Loopback) -> Side {
     try_shield(variables, inside).await.unwrap()
 }
 
-pub async fn try_shield(variables: &Variables, inside: Loopback) -> Result<Side, String> {
+pub(crate) async fn try_shield(variables: &Variables, inside: Loopback) -> Result<Side, String> {
     let policy = variables.policy().map_err(|error| error.to_string())?;
     // Listeners of any port: those in the policy could be taken meanwhile.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,7 +84,7 @@ pub async fn try_shield(variables: &Variables, inside: Loopback) -> Result<Side,
 }
 
 /// An environment, without `MSE_NETWORK_SHIELD` in front of each name.
-pub struct Variables(Vec<(&'static str, String)>);
+pub(crate) struct Variables(Vec<(&'static str, String)>);
 
 impl Variables {
     fn policy(&self) -> Result<Policy, mse_shield::PolicyError> {
@@ -105,7 +105,7 @@ impl Variables {
     }
 }
 
-pub fn server_policy(identity: &str, authorities: &str) -> Variables {
+pub(crate) fn server_policy(identity: &str, authorities: &str) -> Variables {
     Variables(vec![
         ("", "protected".into()),
         ("_SERVER_1", "protected".into()),
@@ -115,7 +115,7 @@ pub fn server_policy(identity: &str, authorities: &str) -> Variables {
     ])
 }
 
-pub fn client_policy(name: &str, port: u16, identity: &str, authorities: &str) -> Variables {
+pub(crate) fn client_policy(name: &str, port: u16, identity: &str, authorities: &str) -> Variables {
     Variables(vec![
         ("", "protected".into()),
         ("_CLIENT_1", "protected".into()),
@@ -127,10 +127,10 @@ pub fn client_policy(name: &str, port: u16, identity: &str, authorities: &str) -
 }
 
 /// Issues certificates; what it gives is key and certificate in PEM.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -141,27 +141,27 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub fn server(&self, name: &str) -> String {
+    pub(crate) fn server(&self, name: &str) -> String {
         self.issue(params(name, ExtendedKeyUsagePurpose::ServerAuth))
     }
 
-    pub fn expired_server(&self, name: &str) -> String {
+    pub(crate) fn expired_server(&self, name: &str) -> String {
         self.issue(expired(params(name, ExtendedKeyUsagePurpose::ServerAuth)))
     }
 
-    pub fn client(&self) -> String {
+    pub(crate) fn client(&self) -> String {
         self.client_named("client.example")
     }
 
-    pub fn client_named(&self, name: &str) -> String {
+    pub(crate) fn client_named(&self, name: &str) -> String {
         self.issue(params(name, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
-    pub fn expired_client(&self) -> String {
+    pub(crate) fn expired_client(&self) -> String {
         self.issue(expired(params(
             "client.example",
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -169,7 +169,7 @@ impl Authority {
     }
 
     /// Of a server that has a common name only.
-    pub fn nameless(&self) -> String {
+    pub(crate) fn nameless(&self) -> String {
         self.issue(CertificateParams::default())
     }
 
@@ -181,7 +181,7 @@ impl Authority {
     }
 
     /// A client that trusts this authority.
-    pub fn config(&self, identity: Option<String>) -> ClientConfig {
+    pub(crate) fn config(&self, identity: Option<String>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -200,7 +200,7 @@ impl Authority {
         }
     }
 
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         port: u16,
         identity: Option<String>,
