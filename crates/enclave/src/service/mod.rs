@@ -256,8 +256,8 @@ impl<'a> Prepared<'a> {
             }
         };
         // No process of the program is left.
-        shielding.finish().await;
-        match (ended, keeping.finish(patience).await) {
+        let (kept, ()) = tokio::join!(keeping.finish(patience), shielding.finish());
+        match (ended, kept) {
             (Ok(_), Err(error)) => Err(error.into()),
             (ended, _) => ended,
         }

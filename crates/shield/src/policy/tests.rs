@@ -215,10 +215,15 @@ fn without_rules_the_main_variable_says_it_all() {
     assert!(read(&plain).unwrap().mode == Mode::Unprotected);
 }
 
+/// A policy that is right.
+type Base = &'static [(&'static str, &'static str)];
+/// What makes it wrong.
+type Changes = &'static [(&'static str, Option<&'static str>)];
+
 #[test]
 fn each_fault_names_its_variable_and_what_would_be_right() {
     #[rustfmt::skip]
-    let faults: &[(&[(&str, &str)], &[(&str, Option<&str>)], &str, &str)] = &[
+    let faults: &[(Base, Changes, &str, &str)] = &[
         (&SERVER, &[("", Some("on"))], "MSE_NETWORK_SHIELD", "`on` is not one of `disabled`, `unprotected`, `protected`"),
         (&SERVER, &[("", None)], "_SERVER_1", "`MSE_NETWORK_SHIELD` is `protected`"),
         (&SERVER, &[("", Some("unprotected"))], "_SERVER_1", "only if"),
