@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncBufRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::buffers::Ahead;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::engine::{CONNECTING, Ending, HANDSHAKE, MAX_CONNECTIONS, accept, tune};
@@ -93,10 +94,14 @@ impl Client {
         let stream = in_time(reached).map_err(ClientError::Unreachable)?;
         tune(&stream);
         let Some((tls, name)) = &self.tls else {
-            return self.pass_on(BufReader::new(stream), program).await;
+            return self.pass_on(Ahead::new(stream), program).await;
         };
         let connector = TlsConnector::from(tls.current());
-        let connected = timeout(HANDSHAKE, connector.connect(name.clone(), stream)).await;
+        let connected = timeout(
+            HANDSHAKE,
+            connector.connect(name.clone(), Ahead::new(stream)),
+        )
+        .await;
         let stream = in_time(connected).map_err(ClientError::Handshake)?;
         if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
             self.counters.resumed.add(1);

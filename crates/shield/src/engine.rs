@@ -186,9 +186,11 @@ impl Shield {
         };
         for (index, config) in servers {
             self.servers[index].replace(config);
+            announce_server(&policy.servers[index], material.servers[index].as_ref());
         }
         for (index, config) in clients {
             self.clients[index].replace(config);
+            announce_client(&policy.clients[index], material.clients[index].as_ref());
         }
         *in_force = material;
         Ok(renewed)

@@ -15,6 +15,7 @@
 //!
 //! A policy without TLS is none: what a rule leaves unprotected is said in the log, by its name.
 
+mod buffers;
 mod client;
 mod complaints;
 mod counters;

@@ -4,24 +4,18 @@
 //! `close_notify`. A connection that ends without it was cut, by whoever is in between, and must not
 //! look like one that is complete: the program gets a reset.
 //!
-//! Inwards nothing is copied: the decrypted bytes are written from where rustls has them. Outwards
-//! there is one buffer, which a connection has only while bytes are on their way.
+//! Both directions collect what there is, up to four TLS records, before they write it.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::buffers::{Found, Held};
 use crate::counters::Counters;
-
-/// How much is read from the program at once: four TLS records.
-const BUFFER: usize = 64 * 1024;
-/// So many buffers are kept for the next connections that need one.
-const SPARE: usize = 64;
 
 /// Returns when both directions have ended, or one of them broke.
 pub(crate) async fn relay<S>(
@@ -32,7 +26,10 @@ pub(crate) async fn relay<S>(
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
 {
-    let mut inwards = Inwards(Direction::Open);
+    let mut inwards = Inwards {
+        direction: Direction::Open,
+        held: None,
+    };
     let mut outwards = Outwards {
         direction: Direction::Open,
         held: None,
@@ -56,7 +53,10 @@ enum Direction {
 }
 
 /// From the network to the program.
-struct Inwards(Direction);
+struct Inwards {
+    direction: Direction,
+    held: Option<Held>,
+}
 
 impl Inwards {
     fn poll<S: AsyncBufRead + Unpin>(
@@ -67,26 +67,49 @@ impl Inwards {
         counters: &Counters,
     ) -> Poll<io::Result<()>> {
         loop {
-            match self.0 {
+            match self.direction {
                 Direction::Open => {
-                    let bytes = ready!(Pin::new(&mut *outer).poll_fill_buf(context))?;
-                    if bytes.is_empty() {
-                        self.0 = Direction::Ending;
+                    let filled = self.fill(context, outer)?;
+                    let Some(held) = &mut self.held else {
+                        ready!(filled);
+                        self.direction = Direction::Ending;
                         continue;
-                    }
-                    let written = ready!(Pin::new(&mut *inside).poll_write(context, bytes))?;
+                    };
+                    let written = ready!(Pin::new(&mut *inside).poll_write(context, held.bytes()))?;
                     if written == 0 {
                         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                     }
-                    Pin::new(&mut *outer).consume(written);
                     counters.inwards.add(written as u64);
+                    held.consume(written);
+                    if held.is_empty() {
+                        self.held = None;
+                    }
                 }
                 Direction::Ending => {
                     ready!(Pin::new(&mut *inside).poll_shutdown(context))?;
-                    self.0 = Direction::Ended;
+                    self.direction = Direction::Ended;
                 }
                 Direction::Ended => return Poll::Ready(Ok(())),
             }
+        }
+    }
+
+    /// Collects what there is. Ready when the end was read, or there is no more room.
+    fn fill<S: AsyncBufRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        outer: &mut S,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let bytes = ready!(Pin::new(&mut *outer).poll_fill_buf(context))?;
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let taken = self.held.get_or_insert_with(Held::empty).take(bytes);
+            if taken == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            Pin::new(&mut *outer).consume(taken);
         }
     }
 }
@@ -95,13 +118,6 @@ impl Inwards {
 struct Outwards {
     direction: Direction,
     held: Option<Held>,
-}
-
-/// Bytes that were read and are not written yet.
-struct Held {
-    buffer: Box<[u8]>,
-    from: usize,
-    to: usize,
 }
 
 impl Outwards {
@@ -121,17 +137,20 @@ impl Outwards {
                             ready!(Pin::new(&mut *outer).poll_flush(context))?;
                             return Poll::Pending;
                         }
-                        self.read(inside)?;
+                        match Held::read(inside)? {
+                            Found::Bytes(held) => self.held = Some(held),
+                            Found::Nothing => {}
+                            Found::End => self.direction = Direction::Ending,
+                        }
                         continue;
                     };
-                    let bytes = &held.buffer[held.from..held.to];
-                    let written = ready!(Pin::new(&mut *outer).poll_write(context, bytes))?;
+                    let written = ready!(Pin::new(&mut *outer).poll_write(context, held.bytes()))?;
                     if written == 0 {
                         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                     }
                     counters.outwards.add(written as u64);
-                    held.from += written;
-                    if held.from == held.to {
+                    held.consume(written);
+                    if held.is_empty() {
                         self.held = None;
                     }
                 }
@@ -141,41 +160,6 @@ impl Outwards {
                 }
                 Direction::Ended => return Poll::Ready(Ok(())),
             }
-        }
-    }
-
-    /// Reads what there is.
-    fn read(&mut self, inside: &TcpStream) -> io::Result<()> {
-        let mut held = Held {
-            buffer: take_buffer(),
-            from: 0,
-            to: 0,
-        };
-        match inside.try_read(&mut held.buffer) {
-            Ok(0) => self.direction = Direction::Ending,
-            Ok(read) => {
-                held.to = read;
-                self.held = Some(held);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-static SPARES: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
-
-fn take_buffer() -> Box<[u8]> {
-    let spare = SPARES.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    spare.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARE {
-            spares.push(std::mem::take(&mut self.buffer));
         }
     }
 }

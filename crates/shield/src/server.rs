@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::io::{AsyncBufRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::buffers::Ahead;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::engine::{
@@ -82,9 +83,9 @@ impl Server {
         tune(&stream);
         let Some(tls) = &self.tls else {
             drop(handshake);
-            return self.pass_on(BufReader::new(stream), peer, inside).await;
+            return self.pass_on(Ahead::new(stream), peer, inside).await;
         };
-        let accepted = TlsAcceptor::from(tls.current()).accept(stream);
+        let accepted = TlsAcceptor::from(tls.current()).accept(Ahead::new(stream));
         let stream = match timeout(HANDSHAKE, accepted).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.refuse(peer, &error),
