@@ -19,10 +19,11 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, listen, recv, send, socket,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -101,15 +102,18 @@ pub(super) struct Made {
 
 /// Makes the network: the work of stage 1, once it has a user namespace with every right over it.
 pub(super) fn make(network: &Network) -> Result<(Option<Made>, Vec<SandboxEntry>), StageError> {
-    const NAME: &str = "own network";
     let Network::Own(network) = network else {
-        let entry = SandboxEntry::not_applied(
-            NAME,
-            "the app has the host's network; a network shield gives it one of its own",
-        );
-        return Ok((None, vec![entry]));
+        return Ok((None, Vec::new()));
     };
+    let hosts = namespace()?;
     unshare(CloneFlags::CLONE_NEWNET).doing(|| "make a network namespace".into())?;
+    // A call that returned without error is not trusted to have done its work.
+    if namespace()? == hosts {
+        return Err(StageError::Unconfined {
+            measure: "the own network",
+            detail: "the process is still in the host's".into(),
+        });
+    }
     let route = Route::open()?;
     route.loopback_up()?;
     for address in &network.addresses {
@@ -120,16 +124,8 @@ pub(super) fn make(network: &Network) -> Result<(Option<Made>, Vec<SandboxEntry>
     let listeners = network
         .listen
         .iter()
-        .map(|address| {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        })
-        .zip(&network.listen)
-        .map(|(made, address): (io::Result<_>, _)| {
-            made.doing(|| format!("listen on {address} in the app's network"))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|address| bind(*address).doing(|| format!("listen on {address} in the app's network")))
+        .collect::<Result<_, _>>()?;
     let low_ports = match low_ports {
         Ok(()) => "ports below 1024 included",
         Err(_) => "ports from 1024 on",
@@ -137,8 +133,21 @@ pub(super) fn make(network: &Network) -> Result<(Option<Made>, Vec<SandboxEntry>
     let detail = format!("loopback only; {low_ports}; every other packet goes nowhere");
     Ok((
         Some(Made { listeners }),
-        vec![SandboxEntry::applied(NAME, detail)],
+        vec![SandboxEntry::applied("own network", detail)],
     ))
+}
+
+/// The kernel's name of the network that this process is in.
+fn namespace() -> Result<PathBuf, StageError> {
+    fs::read_link("/proc/self/ns/net").doing(|| "find out which network this is".into())
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // More than the standard library asks for.
+    listen(&listener, Backlog::new(1024)?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 impl Made {
