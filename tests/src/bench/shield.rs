@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use mse_shield::{Inside, Listeners, Policy, Shield};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
 };
 use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
@@ -278,7 +278,8 @@ impl Way {
                 .arg("shield")
                 .arg(&path)
                 .args([listen.to_string(), to.to_string()])
-                .stdin(Stdio::piped());
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null());
             processes.push(Running::start(&mut command)?);
         }
         Self::ready(port, processes)
@@ -307,8 +308,10 @@ impl Way {
                     files.authority.display(),
                 ),
             )?;
+            let mut command = Command::new("stunnel");
+            command.arg(&path).stderr(Stdio::null());
             processes.push(
-                Running::start(Command::new("stunnel").arg(&path)).context(
+                Running::start(&mut command).context(
                     "`stunnel` is what the shield is compared with; ./x bench installs it",
                 )?,
             );
@@ -351,10 +354,15 @@ impl Files {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Bench CA");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let issue = |name: &str, purpose| -> anyhow::Result<String> {
             let mut params = CertificateParams::new(vec![name.to_owned()])?;
             params.extended_key_usages = vec![purpose];
+            // OpenSSL takes a certificate whose issuer has its own name for self-signed.
+            params.distinguished_name.push(DnType::CommonName, name);
             let key = KeyPair::generate()?;
             let certificate = params.signed_by(&key, &authority)?;
             Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
