@@ -3,7 +3,9 @@
 pub mod bench;
 pub mod cas;
 pub mod cas_program;
+pub mod containers;
 pub mod enclave;
+pub mod image_root;
 pub mod namespaces;
 pub mod operator;
 pub mod platform;

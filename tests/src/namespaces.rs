@@ -1,5 +1,6 @@
 //! Network namespaces for tests: machines with addresses of their own on one bridge.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -27,7 +28,7 @@ impl Network {
         }
         network.names.push(first.clone());
         done(&["link", "add", &network.bridge, "type", "bridge"]);
-        let own = format!("{}.254/24", network.prefix);
+        let own = format!("{}/24", network.gateway());
         done(&["addr", "add", &own, "dev", &network.bridge]);
         done(&["link", "set", &network.bridge, "up"]);
         for (number, name) in (1..).zip(network.names_of(count)) {
@@ -66,6 +67,18 @@ impl Network {
         format!("{}.{number}", self.prefix)
     }
 
+    /// This machine's own address.
+    pub fn gateway(&self) -> String {
+        format!("{}.254", self.prefix)
+    }
+
+    /// One more address for a machine, from 1; `last` is its last number.
+    pub fn add_address(&self, number: u8, last: u8) {
+        let address = format!("{}.{last}/24", self.prefix);
+        let name = self.name(number);
+        done(&["-n", name, "addr", "add", &address, "dev", "eth0"]);
+    }
+
     /// The namespace of a machine, from 1.
     pub fn name(&self, number: u8) -> &str {
         &self.names[usize::from(number) - 1]
@@ -73,11 +86,22 @@ impl Network {
 
     /// A program that runs on a machine.
     pub fn command(&self, number: u8, program: &Path) -> Command {
-        let mut command = Command::new("ip");
+        let [ip, words @ ..] = self.wrapped(number, program);
+        let mut command = Command::new(ip);
+        command.args(words);
         command
-            .args(["netns", "exec", self.name(number)])
-            .arg(program);
-        command
+    }
+
+    /// The words of a command that runs a program on a machine.
+    pub fn wrapped(&self, number: u8, program: &Path) -> [OsString; 5] {
+        let name = self.name(number);
+        [
+            "ip".into(),
+            "netns".into(),
+            "exec".into(),
+            name.into(),
+            program.into(),
+        ]
     }
 
     /// What machine `from` sends to machine `to` is lost from now on, in silence.

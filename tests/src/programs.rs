@@ -19,6 +19,21 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The statically linked program `name`, as images have it. `./x test` builds them first; by hand,
+/// `./x static` does.
+pub fn static_program(name: &str) -> PathBuf {
+    let path = target().join(STATIC_TARGET).join("debug").join(name);
+    assert!(
+        path.exists(),
+        "`{}` is missing: run `./x static` first (./x test does)",
+        path.display()
+    );
+    path
+}
+
+/// With a target of its own, flags of the linker are not those of build scripts.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

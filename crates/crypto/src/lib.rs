@@ -17,6 +17,7 @@
 //! end up in a log line by accident.
 
 pub mod digest;
+pub mod ecdsa;
 pub mod hpke;
 pub mod mac;
 pub mod password;

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::hmac;
 use poly1305::Poly1305;
 use poly1305::universal_hash::{KeyInit as _, UniversalHash};
 use salsa20::XSalsa20;
@@ -59,6 +60,25 @@ impl CodeKey {
         let mut hasher = Hasher::with_domain("mse-code-key-v1");
         hasher.update(self.0.as_ref());
         hasher.finish()
+    }
+
+    /// The nonce of the file at `path` whose content has the SHA-256 `plaintext`: the first 24
+    /// bytes of HMAC-SHA256 under `HMAC-SHA256(key, "mse-file-nonce-v1")` over the length of the
+    /// path (8 bytes, big-endian), the path, and the digest.
+    ///
+    /// Two files have one nonce only if path and content are the same, and then their ciphertext
+    /// may be. Who compares two bundles of one key learns which files did not change.
+    pub fn derived_nonce(&self, path: &str, plaintext: &Digest) -> Nonce {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_ref());
+        let subkey = hmac::sign(&key, b"mse-file-nonce-v1");
+        let subkey = hmac::Key::new(hmac::HMAC_SHA256, subkey.as_ref());
+        let mut context = hmac::Context::with_key(&subkey);
+        context.update(&(path.len() as u64).to_be_bytes());
+        context.update(path.as_bytes());
+        context.update(&plaintext.0);
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&context.sign().as_ref()[..NONCE_LEN]);
+        Nonce(nonce)
     }
 
     /// 64 hex digits, wiped when dropped.

@@ -1,31 +1,26 @@
 //! The owner's app: decrypted into the sandbox's private memory, started, watched, stopped.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream;
-use mse_crypto::{Digest, Zeroizing};
+use mse_crypto::Digest;
 use mse_ratls::ProvisioningPayload;
-use mse_workload::bundle::{FileMode as CodeMode, FileSink, UnsealError, Unsealed, unseal};
+use mse_workload::bundle::{FileMode as CodeMode, Unsealed};
 use mse_workload::launch::{Confinement, Launch, Python};
 use mse_workload::{Workload, image_digest};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tokio_util::io::StreamReader;
 
 use crate::app_socket::{AppSocket, AppSocketError};
 use crate::health::{self, Health};
 use crate::output;
 use crate::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan, Network,
-    PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox,
-    SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned,
-    TreePlan,
+    AppCommand, AppDirs, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
+    Network, PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase,
+    Sandbox, SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir,
+    Spawned, TreePlan,
 };
+use crate::unsealing::{self, UnsealIntoError};
 
 /// Where the code lies in the sandbox.
 const CODE: &str = "/app";
@@ -166,81 +161,18 @@ fn check_image(python: &Python, workload: &Workload) -> Result<(), AppError> {
     }
 }
 
-/// Decrypts on a thread of its own and sends file by file into the sandbox.
+/// Decrypts the code into the sandbox.
 async fn decrypt_into(
     files: &mut PrivateFilesWriter,
     bundle: &Path,
     payload: &ProvisioningPayload,
 ) -> Result<Unsealed, AppError> {
-    let (sender, mut pieces) = mpsc::channel(8);
-    let (bundle, key, salt) = (
-        bundle.to_owned(),
-        payload.code_key.clone(),
-        payload.source_salt.clone(),
-    );
-    let unsealing = tokio::task::spawn_blocking(move || {
-        let file = File::open(bundle).map_err(UnsealError::Read)?;
-        unseal(
-            io::BufReader::new(file),
-            &key,
-            &salt,
-            &mut PieceSink(sender),
-        )
+    let (key, salt) = (payload.code_key.clone(), payload.source_salt.clone());
+    let unsealed = unsealing::unseal_into(files, bundle, key, salt, |mode| match mode {
+        CodeMode::Plain => FileMode::READABLE,
+        CodeMode::Executable => FileMode::EXECUTABLE,
     });
-    while let Some(piece) = pieces.recv().await {
-        let Piece::Begin { path, mode } = piece else {
-            continue;
-        };
-        let path = PrivatePath::try_from(path)?;
-        let mode = match mode {
-            CodeMode::Plain => FileMode::READABLE,
-            CodeMode::Executable => FileMode::EXECUTABLE,
-        };
-        let content = stream::unfold(&mut pieces, |pieces| async {
-            match pieces.recv().await {
-                Some(Piece::Bytes(bytes)) => Some((Ok::<_, io::Error>(bytes), pieces)),
-                _ => None,
-            }
-        });
-        let content = StreamReader::new(Box::pin(content));
-        files.put(Area::Code, &path, mode, content).await?;
-    }
-    Ok(unsealing.await.map_err(|_| AppError::Changed)??)
-}
-
-enum Piece {
-    Begin { path: String, mode: CodeMode },
-    Bytes(Bytes),
-    End,
-}
-
-struct PieceSink(mpsc::Sender<Piece>);
-
-impl PieceSink {
-    fn send(&self, piece: Piece) -> io::Result<()> {
-        self.0
-            .blocking_send(piece)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl FileSink for PieceSink {
-    fn begin(&mut self, path: &str, mode: CodeMode, _: u64) -> io::Result<()> {
-        self.send(Piece::Begin {
-            path: path.to_owned(),
-            mode,
-        })
-    }
-
-    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.send(Piece::Bytes(Bytes::from_owner(Zeroizing::new(
-            piece.to_vec(),
-        ))))
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.send(Piece::End)
-    }
+    Ok(unsealed.await?)
 }
 
 fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
@@ -262,18 +194,20 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
             Some(uid) => uid.try_into()?,
             None => AppUid::nth(0),
         },
-        code: PrivateDir {
-            target: CODE.try_into()?,
-            max_bytes: memory,
-        },
-        code_access: CodeAccess::ReadOnly,
+        base: RootBase::Machine(AppDirs {
+            code: PrivateDir {
+                target: CODE.try_into()?,
+                max_bytes: memory,
+            },
+            code_access: CodeAccess::ReadOnly,
+            home: PrivateDir {
+                target: HOME.try_into()?,
+                max_bytes: memory,
+            },
+        }),
         secrets: PrivateDir {
             target: SECRETS.try_into()?,
             max_bytes: 4 << 20,
-        },
-        home: PrivateDir {
-            target: HOME.try_into()?,
-            max_bytes: memory,
         },
         // As large a part of memory as the system we replace allowed a file there.
         tmp_bytes: memory / 4,
@@ -344,7 +278,7 @@ pub(crate) enum AppError {
     #[error(transparent)]
     Plan(#[from] InvalidPlan),
     #[error(transparent)]
-    Unseal(#[from] UnsealError),
+    Unseal(#[from] UnsealIntoError),
     #[error(transparent)]
     Socket(#[from] AppSocketError),
     #[error("the platform's runtime has the image digest `{0}` and not the measured one")]

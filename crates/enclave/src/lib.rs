@@ -21,6 +21,7 @@ mod output;
 mod provisioning;
 pub mod sandbox;
 mod service;
+mod unsealing;
 
 use std::process::ExitCode;
 

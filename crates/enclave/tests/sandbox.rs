@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use mse_enclave::sandbox::{
-    AppCommand, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream, Network,
-    PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, Sandbox, SandboxError, SandboxExit,
-    SandboxHandle, SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State, Step,
-    TreePlan,
+    AppCommand, AppDirs, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream,
+    Network, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, Sandbox, SandboxError,
+    SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State,
+    Step, TreePlan,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -69,7 +69,7 @@ async fn only_the_app_s_own_directories_can_be_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn code_can_be_made_writable_by_the_plan() {
     let mut plan = shell("echo x >/app/new && cat /app/new");
-    plan.tree.code_access = CodeAccess::ReadWrite;
+    own(&mut plan).code_access = CodeAccess::ReadWrite;
     let seen = run(&plan).await;
     assert_eq!(seen.stdout, ["x"], "{:?}", seen.stderr);
     assert!(
@@ -600,7 +600,7 @@ async fn private_directories_hold_no_more_than_planned() {
     plan.tree.tmp_bytes = 2 * MIB;
     assert_eq!(run(&plan).await.stdout, [(2 * MIB).to_string()]);
 
-    plan.tree.code.max_bytes = MIB;
+    own(&mut plan).code.max_bytes = MIB;
     let Spawned {
         handle,
         mut files,
@@ -711,12 +711,12 @@ async fn what_cannot_be_bound_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_covers_the_system_is_refused() {
     let mut plan = shell("echo ran");
-    plan.tree.home.target = path("/usr");
+    own(&mut plan).home.target = path("/usr");
     assert!(matches!(
         sandbox().spawn(&plan).await,
         Err(SandboxError::InvalidPlan(_))
     ));
-    plan.tree.home.target = path("/app");
+    own(&mut plan).home.target = path("/app");
     assert!(matches!(
         sandbox().spawn(&plan).await,
         Err(SandboxError::InvalidPlan(_))
@@ -884,10 +884,12 @@ fn plan(serve: AppCommand) -> SandboxPlan {
         tree: TreePlan {
             // Of its own for each test: the limit of processes is per user.
             app_uid: AppUid::nth(std::process::id()),
-            code: private("/app", 64 * MIB),
-            code_access: CodeAccess::ReadOnly,
+            base: RootBase::Machine(AppDirs {
+                code: private("/app", 64 * MIB),
+                code_access: CodeAccess::ReadOnly,
+                home: private("/root", 16 * MIB),
+            }),
             secrets: private("/root/.cache/mse", MIB),
-            home: private("/root", 16 * MIB),
             tmp_bytes: 16 * MIB,
             shm_bytes: 16 * MIB,
             read_only: Vec::new(),
@@ -904,6 +906,13 @@ fn plan(serve: AppCommand) -> SandboxPlan {
                 processes: 256,
             },
         },
+    }
+}
+
+fn own(plan: &mut SandboxPlan) -> &mut AppDirs {
+    match &mut plan.tree.base {
+        RootBase::Machine(own) => own,
+        RootBase::Image => panic!("the plan is for a machine"),
     }
 }
 

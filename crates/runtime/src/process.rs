@@ -20,7 +20,10 @@ mod program;
 mod socket;
 mod supervisor;
 
+pub(crate) use lines::forward as forward_lines;
+
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -47,9 +50,10 @@ use supervisor::Order;
 /// Launches enclaves on this machine. Cloning it is cheap.
 #[derive(Clone)]
 pub struct ProcessRuntime {
-    platform: Arc<Platform>,
+    quoting: Quoting,
     program: Program,
     guard: Guard,
+    attester: Option<&'static str>,
     instances: PathBuf,
     slots: Slots,
 }
@@ -68,13 +72,35 @@ impl ProcessRuntime {
         let instances = data.join("instances");
         orphans::end(&programs, &instances);
         instance::sweep(&instances)?;
-        Ok(Self {
-            platform,
-            program: Program::install(enclave, &programs)?,
+        let program = Program::install(enclave, &programs)?;
+        Ok(Self::with(Quoting::Simulated(platform), program, instances))
+    }
+
+    /// Starts the program `enclave` from where it is, for a launcher in a container: nothing of an
+    /// earlier run is there, and nobody replaces the program of an image. `data` is for the folders
+    /// of enclaves.
+    pub fn in_place(data: &Path, enclave: &Path, quoting: Quoting) -> Result<Self, RuntimeError> {
+        let instances = data.join("instances");
+        instance::sweep(&instances)?;
+        Ok(Self::with(quoting, Program::at(enclave)?, instances))
+    }
+
+    fn with(quoting: Quoting, program: Program, instances: PathBuf) -> Self {
+        Self {
+            quoting,
+            program,
             guard: Guard::None,
+            attester: None,
             instances,
             slots: Slots::default(),
-        })
+        }
+    }
+
+    /// Tells enclaves which attester to take, by its name.
+    #[must_use]
+    pub fn with_attester(self, attester: &'static str) -> Self {
+        let attester = Some(attester);
+        Self { attester, ..self }
     }
 
     /// Starts enclaves through `guard` from now on. With [`Guard::OwnProgram`] the caller's `main`
@@ -144,7 +170,7 @@ impl ProcessRuntime {
             limits,
             instance,
             measurement,
-            platform: Arc::clone(&self.platform),
+            quoting: self.quoting.clone(),
         })
         .map_err(LaunchError::Socket)
     }
@@ -170,11 +196,21 @@ impl ProcessRuntime {
         if let Some(configuration) = std::env::var_os("SOFTHSM2_CONF") {
             command.env("SOFTHSM2_CONF", configuration);
         }
-        if let Some(attester) = std::env::var_os("MSE_ENCLAVE_ATTESTER") {
+        let of_environment = std::env::var_os("MSE_ENCLAVE_ATTESTER");
+        if let Some(attester) = self.attester.map(OsString::from).or(of_environment) {
             command.env("MSE_ATTESTER", attester);
         }
         command.spawn()
     }
+}
+
+/// Who answers enclaves that ask their launcher for a quote.
+#[derive(Clone)]
+pub enum Quoting {
+    /// The simulated platform, which signs what was measured.
+    Simulated(Arc<Platform>),
+    /// Nobody: the machine has a TEE of its own.
+    None,
 }
 
 /// What to launch.
@@ -301,7 +337,7 @@ pub struct RunningEnclave {
 }
 
 impl RunningEnclave {
-    /// What the launcher measured.
+    /// What the launcher measured, as the simulated platform has it.
     pub fn measurement(&self) -> Measurement {
         self.measurement
     }

@@ -1,16 +1,20 @@
 //! The way in: from a text to a session, or to what is wrong with it.
 
-use mse_crypto::Zeroizing;
-use serde::Serialize;
+use mse_yaml::{
+    Diagnostic, Faults, Field, Language, MeshVariables, Node, Report, Severity, Variables,
+};
 use serde_json::Value;
 
-use crate::diagnostic::{Diagnostic, Report, Severity};
 use crate::model::{
     AccessPolicy, Acl, AttestationEntry, AttestationSettings, Operation, Security, Session,
 };
-use crate::read::{self, Field, Reader};
-use crate::variables::Variables;
-use crate::yaml::{self, Content, Entry, Node};
+use crate::read::{self, Reader};
+
+const LANGUAGE: Language = Language {
+    document: "a session",
+    tags: &["cas", "akv"],
+    mesh_variables: MeshVariables::Refused,
+};
 
 /// How strict the check is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,20 +62,6 @@ impl Outcome {
     }
 }
 
-/// Everything that was found in something that has at least one error. `Display` gives one line
-/// for each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(transparent)]
-#[error("{}", self.lines())]
-pub struct Faults(pub Vec<Diagnostic>);
-
-impl Faults {
-    fn lines(&self) -> String {
-        let lines: Vec<String> = self.0.iter().map(Diagnostic::to_string).collect();
-        lines.join("\n")
-    }
-}
-
 /// Checks the text of a session. It never panics, and takes no more than time and memory in
 /// proportion to the text, of which 1 MiB is read at most.
 ///
@@ -79,7 +69,7 @@ impl Faults {
 /// but the text: that other sessions exist and give what is imported is for the CAS.
 pub fn check_text(text: &str, variables: &Variables, compatibility: Compatibility) -> Outcome {
     let mut report = Report::default();
-    let node = yaml::parse(text, variables, &mut report);
+    let node = mse_yaml::parse(text, &LANGUAGE, variables, &mut report);
     let mut r = Reader::new(report, compatibility);
     let session = node.and_then(|node| read::session(&mut r, &node));
     outcome(session, r.report)
@@ -140,7 +130,7 @@ fn from_fragment<T>(
     compatibility: Compatibility,
     read: impl FnOnce(&mut Reader, &Field<'_>) -> Option<T>,
 ) -> Result<T, Faults> {
-    let node = node_of(value);
+    let node = Node::from_json(value);
     let mut r = Reader::new(Report::default(), compatibility);
     r.declared.is_fragment = true;
     let read = read(&mut r, &Field::root(&node));
@@ -149,34 +139,4 @@ fn from_fragment<T>(
     }
     r.report.ensure_error();
     Err(Faults(r.report.finish()))
-}
-
-/// serde_json has bounded the depth of the value.
-fn node_of(value: &Value) -> Node {
-    let scalar = |text: String, is_plain| Content::Scalar {
-        text: Zeroizing::new(text),
-        is_plain,
-    };
-    let content = match value {
-        Value::Null => scalar(String::new(), true),
-        Value::Bool(value) => scalar(value.to_string(), true),
-        Value::Number(value) => scalar(value.to_string(), true),
-        Value::String(value) => scalar(value.clone(), false),
-        Value::Array(items) => Content::List(items.iter().map(node_of).collect()),
-        Value::Object(entries) => Content::Map(
-            entries
-                .iter()
-                .map(|(key, value)| Entry {
-                    key: key.clone(),
-                    at: None,
-                    value: node_of(value),
-                })
-                .collect(),
-        ),
-    };
-    Node {
-        at: None,
-        content,
-        tag: None,
-    }
 }

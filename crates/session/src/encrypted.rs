@@ -124,7 +124,7 @@ pub enum EncryptedSessionError {
 mod tests {
     use super::*;
     use crate::check::{Compatibility, check_text};
-    use crate::variables::Variables;
+    use mse_yaml::Variables;
 
     fn signed() -> SignedSession {
         let text = "{name: a, version: 0.3.12, secrets: [{name: s, kind: ascii, value: canary}]}";

@@ -34,14 +34,14 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`check`] | the way in: [`check_text`], and the sections that config-fragments hold |
-//! | [`variables`] | `$NAME`, replaced inside scalars only |
-//! | [`yaml`] | the part of YAML that is read, with the place of every node |
 //! | [`read`] | from nodes to the model, one file for each section |
 //! | [`model`] | what a session says: values that cannot be ill-formed |
 //! | [`mod@reference`], [`template`] | `$$SCONE::name:format$$` in texts |
 //! | [`canonical`] | canonical form and hash |
 //! | [`signed`], [`encrypted`] | what travels through git and Kubernetes |
-//! | [`diagnostic`] | faults and warnings |
+//!
+//! What is not special about sessions is in `mse_yaml`: the part of YAML that is read, places,
+//! variables, diagnostics.
 //!
 //! The language is described in `docs/session.md`, and what of SCONE's it has in
 //! `docs/compatibility.md`.
@@ -49,22 +49,18 @@
 mod base58;
 mod canonical;
 mod check;
-mod diagnostic;
 mod encrypted;
 mod model;
 mod read;
 mod reference;
 mod signed;
 mod template;
-mod variables;
-mod yaml;
 
-pub use crate::check::{Compatibility, Faults, Outcome, check_text};
-pub use crate::diagnostic::{Code, Diagnostic, Severity};
+pub use mse_yaml::{Code, Diagnostic, Faults, MAX_BYTES, Severity, Variables};
+
+pub use crate::check::{Compatibility, Outcome, check_text};
 pub use crate::encrypted::{EncryptedSession, EncryptedSessionError};
 pub use crate::model::*;
 pub use crate::reference::{Edition, Escape, Reference, Target};
 pub use crate::signed::{SignedSession, SignedSessionError, VerifiedSession};
 pub use crate::template::{HostArguments, InvalidReference, Parsed, Piece, RenderError, Template};
-pub use crate::variables::Variables;
-pub use crate::yaml::MAX_BYTES;

@@ -100,7 +100,7 @@ impl Reference {
     }
 
     /// Name and form, as between the dollars.
-    pub(crate) fn body(&self) -> String {
+    pub fn body(&self) -> String {
         match &self.target {
             Target::Secret(name) => format!("{name}{}{}", self.edition.suffix(), self.suffix),
             Target::SoftwareIdentity => SOFTWARE_IDENTITY.to_owned(),

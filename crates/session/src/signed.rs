@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use mse_crypto::Zeroizing;
 use mse_crypto::signing::{BadSignature, SigningKey, VerifyingKey};
+use mse_yaml::{Diagnostic, Faults, Variables};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Compatibility, Faults, check_text};
-use crate::diagnostic::Diagnostic;
+use crate::check::{Compatibility, check_text};
 use crate::model::{Session, SessionHash};
-use crate::variables::Variables;
 
 /// The domain of signatures over sessions.
 const DOMAIN: &str = "mse-session-signature-v1";
@@ -121,7 +120,7 @@ impl SignedSession {
             .map(|Signature { signer, signature }| {
                 let key =
                     VerifyingKey::from_pem(signer).map_err(|_| SignedSessionError::NoKey {
-                        signer: crate::diagnostic::shown(signer),
+                        signer: mse_yaml::shown(signer),
                     })?;
                 let signature = hex::decode(signature).map_err(|_| bad(&key, BadSignature))?;
                 Ok((key, signature))
@@ -144,7 +143,7 @@ impl SignedSession {
         let mut signers = BTreeSet::new();
         for Signature { signer, signature } in &self.signatures {
             let key = VerifyingKey::from_pem(signer).map_err(|_| SignedSessionError::NoKey {
-                signer: crate::diagnostic::shown(signer),
+                signer: mse_yaml::shown(signer),
             })?;
             let signature = hex::decode(signature).map_err(|_| bad(&key, BadSignature))?;
             key.verify(DOMAIN, &hash.0, &signature)

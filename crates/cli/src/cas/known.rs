@@ -90,6 +90,21 @@ pub(crate) struct KnownCas {
 }
 
 impl KnownCas {
+    /// One that has just been attested over this connection.
+    pub(crate) fn attested(
+        scene: &Scene<'_>,
+        name: CasName,
+        pin: CasPin,
+        client: CasClient,
+    ) -> Self {
+        Self {
+            seen: Seen::of(&scene.conf, &name, &pin),
+            name,
+            pin,
+            client,
+        }
+    }
+
     /// Shows with all that follows that the user has this signing key: who is known to a session by
     /// it sees what there is to approve.
     pub(crate) fn show_signer(&mut self, key: &SigningKey) {

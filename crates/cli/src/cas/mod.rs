@@ -13,9 +13,9 @@ use mse_ratls::cas::client::{CasClient, CasError, connect_pinned};
 use serde_json::json;
 
 use crate::cli::Scene;
-use crate::commands::session::findings;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings;
 
 pub(crate) use client_key::ClientKey;
 pub(crate) use known::{CasChoice, KnownCas, Span};

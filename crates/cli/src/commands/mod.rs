@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, what it does, its result.
 
+pub(crate) mod apply;
 pub(crate) mod cas;
 pub(crate) mod collateral;
 pub(crate) mod completions;
@@ -12,7 +13,9 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod measure;
+pub(crate) mod mesh;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod scaffold;
@@ -74,7 +77,7 @@ impl Scene<'_> {
 
     /// Collateral as the user asked for it, else from the platform of `context`, else from the one
     /// where the user is logged in.
-    async fn collaterals(
+    pub(crate) async fn collaterals(
         &self,
         file: Option<&Path>,
         pccs: Option<&ServerUrl>,

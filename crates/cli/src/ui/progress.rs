@@ -39,6 +39,12 @@ impl Step {
         self.spinner.set_message(format!("{} ({note})", self.what));
     }
 
+    /// As [`Self::note`], for other threads.
+    pub(crate) fn teller(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let (spinner, what) = (self.spinner.clone(), self.what.clone());
+        move |note| spinner.set_message(format!("{what} ({note})"))
+    }
+
     /// It is done; `outcome` says how it went, as in "the app runs".
     pub(crate) fn done(self, outcome: &str) {
         finish(&self.spinner, self.form, outcome, self.began.elapsed());

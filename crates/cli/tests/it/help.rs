@@ -30,6 +30,7 @@ fn every_command_has_a_help_with_an_example() {
         "policy",
         "collateral",
         "session",
+        "manifest",
         "secret",
         "completions",
         "man",

@@ -14,6 +14,7 @@ mod help;
 mod listing;
 mod localtesting;
 mod logging_in;
+mod manifests;
 mod measuring;
 mod policies;
 mod proxying;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::root::RootError;
 use super::wire::{Event, WireError};
 
 /// What a stage reports before it ends without having run the app.
@@ -20,7 +21,11 @@ pub(super) enum StageError {
         measure: &'static str,
         detail: String,
     },
-    #[error("`{0}` was sent twice")]
+    #[error("the plan is for an image, and there is no copy of one")]
+    NoRoot,
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error("`{0}` is there already, or was sent twice")]
     DuplicateFile(String),
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -52,11 +57,11 @@ impl StageError {
 
     pub(super) fn into_event(self) -> Event {
         let message = self.to_string();
-        let fix = match self {
-            Self::Os { fix, .. } => fix,
-            _ => None,
-        };
-        Event::Failed { message, fix }
+        match self {
+            Self::Root(_) => Event::NotRooted { message },
+            Self::Os { fix, .. } => Event::Failed { message, fix },
+            _ => Event::Failed { message, fix: None },
+        }
     }
 }
 

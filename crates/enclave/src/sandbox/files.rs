@@ -128,7 +128,7 @@ pub(super) fn unpack<R: Read>(
             Kind::File => {
                 let header: FileHeader = frame.json()?;
                 let root = match header.area {
-                    Area::Code => plan.code.target.as_path(),
+                    Area::Code => plan.code_root(),
                     Area::Secrets => plan.secrets.target.as_path(),
                 };
                 unpack_file(frames, root, &header)?;
@@ -207,7 +207,7 @@ fn with_size_advice(error: StageError) -> StageError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{AppUid, CodeAccess, PrivateDir, SandboxPath};
+    use super::super::plan::{AppDirs, AppUid, CodeAccess, PrivateDir, RootBase, SandboxPath};
     use super::*;
 
     #[test]
@@ -304,10 +304,12 @@ mod tests {
         };
         let plan = TreePlan {
             app_uid: AppUid::nth(0),
-            code: private("code"),
-            code_access: CodeAccess::ReadOnly,
+            base: RootBase::Machine(AppDirs {
+                code: private("code"),
+                code_access: CodeAccess::ReadOnly,
+                home: private("home"),
+            }),
             secrets: private("secrets"),
-            home: private("home"),
             tmp_bytes: 1 << 20,
             shm_bytes: 1 << 20,
             read_only: Vec::new(),

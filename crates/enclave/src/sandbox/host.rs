@@ -12,7 +12,7 @@ use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::failure::{Doing, StageError};
-use super::plan::TreePlan;
+use super::plan::{RootBase, TreePlan};
 
 /// The system's programs and libraries: directories, or links into `/usr`.
 const SYSTEM_DIRS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -24,6 +24,8 @@ const ETC_FILES: &[&str] = &[
     "gai.conf", "host.conf", "hosts", "ld.so.cache", "localtime", "mime.types", "nsswitch.conf",
     "protocols", "resolv.conf", "services", "timezone",
 ];
+/// What of it an image does not bring, because it is the network's.
+const NETWORK_FILES: &[&str] = &["hosts", "resolv.conf"];
 const MAX_ETC_FILE: u64 = 4 * 1024 * 1024;
 
 /// Public certificates (never `/etc/ssl` itself: it has a `private`), and the
@@ -70,27 +72,17 @@ pub(super) enum Access {
 impl Host {
     /// Opens all sources. The caller has its own mount namespace by now.
     pub(super) fn open(plan: &TreePlan) -> Result<Self, StageError> {
+        let etc = match plan.base {
+            RootBase::Machine(_) => ETC_FILES,
+            RootBase::Image => NETWORK_FILES,
+        };
         let mut host = Self {
             links: Vec::new(),
-            etc: etc_files()?,
+            etc: etc_files(etc)?,
             trees: Vec::new(),
         };
-        for name in SYSTEM_DIRS {
-            let path = Path::new("/").join(name);
-            match fs::symlink_metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).doing(|| format!("look at `{}`", path.display())),
-                Ok(meta) if meta.is_symlink() => {
-                    let to = fs::read_link(&path).doing(|| format!("read `{}`", path.display()))?;
-                    host.links.push((path, to));
-                }
-                Ok(_) => host.add(&path, &path, Access::ReadOnly)?,
-            }
-        }
-        for path in ETC_DIRS.iter().map(|dir| Path::new("/").join(dir)) {
-            if path.is_dir() {
-                host.add(&path, &path, Access::ReadOnly)?;
-            }
+        if let RootBase::Machine(_) = plan.base {
+            host.add_system()?;
         }
         for device in DEVICES {
             let path = Path::new("/dev").join(device);
@@ -104,6 +96,28 @@ impl Host {
             host.add(&dir.source, dir.target.as_path(), Access::ReadWrite)?;
         }
         Ok(host)
+    }
+
+    /// Programs, libraries and public certificates.
+    fn add_system(&mut self) -> Result<(), StageError> {
+        for name in SYSTEM_DIRS {
+            let path = Path::new("/").join(name);
+            match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing(|| format!("look at `{}`", path.display())),
+                Ok(meta) if meta.is_symlink() => {
+                    let to = fs::read_link(&path).doing(|| format!("read `{}`", path.display()))?;
+                    self.links.push((path, to));
+                }
+                Ok(_) => self.add(&path, &path, Access::ReadOnly)?,
+            }
+        }
+        for path in ETC_DIRS.iter().map(|dir| Path::new("/").join(dir)) {
+            if path.is_dir() {
+                self.add(&path, &path, Access::ReadOnly)?;
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, source: &Path, target: &Path, access: Access) -> Result<(), StageError> {
@@ -136,9 +150,9 @@ impl Host {
     }
 }
 
-fn etc_files() -> Result<Vec<(&'static str, Vec<u8>)>, StageError> {
+fn etc_files(names: &[&'static str]) -> Result<Vec<(&'static str, Vec<u8>)>, StageError> {
     let mut files = Vec::new();
-    for name in ETC_FILES {
+    for name in names {
         let path = Path::new("/etc").join(name);
         let file = match fs::File::open(&path) {
             Ok(file) => file,

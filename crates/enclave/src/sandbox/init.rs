@@ -1,14 +1,17 @@
 //! The first process of the sandbox's pid namespace: gives up what the app must
 //! not have, runs the plan's commands, reaps, passes on requests to stop.
 
+use std::fs;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
@@ -75,7 +78,9 @@ fn run(launch: Launch, channel: &UnixStream) -> Result<ExitCause, StageError> {
             write_half.forget();
             let (sender, updates) = mpsc::channel(1);
             tokio::spawn(released::receive(channel_end, launch.released, sender));
-            Init::new(updates)?.run_all(&launch.plan, channel).await
+            Init::new(updates)?
+                .run_all(&launch.plan, &launch.search, channel)
+                .await
         })
 }
 
@@ -105,16 +110,17 @@ impl Init {
     async fn run_all(
         mut self,
         plan: &LaunchPlan,
+        search: &[PathBuf],
         channel: &UnixStream,
     ) -> Result<ExitCause, StageError> {
         for (index, command) in plan.prepare.iter().enumerate() {
             let step = Step::Prepare(index);
-            let cause = self.wait(start(step, command)?, channel).await?;
+            let cause = self.wait(start(step, command, search)?, channel).await?;
             if cause != ExitCause::Code(0) || self.stopping {
                 return end(channel, step, cause);
             }
         }
-        let server = start(Step::Serve, &plan.serve)?;
+        let server = start(Step::Serve, &plan.serve, search)?;
         send(channel, &Event::Serving)?;
         let cause = self.wait(server, channel).await?;
         end(channel, Step::Serve, cause)
@@ -146,17 +152,37 @@ impl Init {
     }
 }
 
-fn start(step: Step, command: &AppCommand) -> Result<Pid, StageError> {
-    Command::new(&command.program)
+fn start(step: Step, command: &AppCommand, search: &[PathBuf]) -> Result<Pid, StageError> {
+    let program = &command.program;
+    let doing = || format!("start `{program}` ({step})");
+    let directory = command.cwd.as_path();
+    fs::metadata(directory).doing(|| {
+        let directory = directory.display();
+        format!("start `{program}` ({step}) in the working directory `{directory}`")
+    })?;
+    Command::new(looked_up(command, search).unwrap_or_else(|| program.into()))
+        .arg0(program)
         .args(&command.args)
         .env_clear()
         .envs(&command.env)
-        .current_dir(command.cwd.as_path())
+        .current_dir(directory)
         // Not the init's own standard input, which is the channel.
         .stdin(Stdio::null())
         .spawn()
         .map(|child| Pid::from_raw(child.id().cast_signed()))
-        .doing(|| format!("start `{}` ({step})", command.program))
+        .doing(doing)
+}
+
+/// The program in the first folder of `search` that has it, if it has no path and its environment
+/// names no folders.
+fn looked_up(command: &AppCommand, search: &[PathBuf]) -> Option<PathBuf> {
+    if command.program.contains('/') || command.env.contains_key("PATH") {
+        return None;
+    }
+    search
+        .iter()
+        .map(|folder| folder.join(&command.program))
+        .find(|file| access(file, AccessFlags::X_OK).is_ok() && file.is_file())
 }
 
 /// Reaps whatever ended, and says how `awaited` did if it was among them.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::net::unix::OwnedReadHalf;
+use serde::Serialize;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process as tokio_process;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -22,8 +23,9 @@ use super::network::InsideNetwork;
 use super::plan::{InvalidPath, InvalidPlan, PrivatePath, SandboxPlan};
 use super::released::Notice;
 use super::report::{SandboxExit, SandboxReport};
+use super::root::CopiedRoot;
 use super::volumes::Up;
-use super::wire::{Event, FrameReader, Launch};
+use super::wire::{self, Event, FrameReader, Kind, Launch, WireError};
 
 /// Lines of the app's output that wait for their reader before the app does.
 const LOG_BACKLOG: usize = 256;
@@ -52,6 +54,11 @@ impl Sandbox {
     /// Call it within a tokio runtime.
     pub async fn spawn(&self, plan: &SandboxPlan) -> Result<Spawned, SandboxError> {
         plan.validate()?;
+        self.begin().await?.plan(plan).await
+    }
+
+    /// Starts stage 1, which then waits for its orders.
+    pub(super) async fn begin(&self) -> Result<Begun, SandboxError> {
         let (ours, theirs) = UnixStream::pair().map_err(SandboxError::Spawn)?;
         let stage1 = self.start_stage1(theirs.into()).await?;
 
@@ -73,28 +80,13 @@ impl Sandbox {
             tokio_process::ChildStderr::from_std(stage1.stderr).map_err(SandboxError::Spawn)?;
         tokio::spawn(logs::forward(stdout, LogStream::Stdout, lines.clone()));
         tokio::spawn(logs::forward(stderr, LogStream::Stderr, lines));
-
-        let launch = Launch {
-            plan: plan.launch.clone(),
-            writable: plan.tree.writable(),
-            sockets: plan.tree.sockets(),
-            released: plan
-                .tree
-                .has_released()
-                .then(|| plan.tree.secrets.target.as_path().to_owned()),
-        };
-        let files =
-            PrivateFilesWriter::begin(channel, &plan.tree, &launch, progress.clone()).await?;
-        let handle = SandboxHandle {
+        Ok(Begun {
             pid: stage1.pid,
             pidfd,
+            channel,
             progress,
-            _kill_on_drop: kill_on_drop,
-        };
-        Ok(Spawned {
-            handle,
-            files,
             logs,
+            kill_on_drop,
         })
     }
 
@@ -155,6 +147,59 @@ impl Sandbox {
 impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A stage 1 that waits for its orders. Dropping it ends it.
+pub(super) struct Begun {
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
+    channel: OwnedWriteHalf,
+    pub(super) progress: Progress,
+    logs: mpsc::Receiver<LogLine>,
+    kill_on_drop: KillOnDrop,
+}
+
+impl Begun {
+    /// Sends an order.
+    pub(super) async fn send(
+        &mut self,
+        kind: Kind,
+        order: &impl Serialize,
+    ) -> Result<(), SandboxError> {
+        let order = wire::encode(order).map_err(|error| SandboxError::Plan(error.to_string()))?;
+        match wire::send_frame(&mut self.channel, kind, &order).await {
+            Ok(()) => Ok(()),
+            Err(WireError::Closed) => Err(self.progress.why_it_ended().await),
+            Err(error) => Err(SandboxError::Channel(error.to_string())),
+        }
+    }
+
+    /// Sends a plan that was validated; files are the next.
+    pub(super) async fn plan(self, plan: &SandboxPlan) -> Result<Spawned, SandboxError> {
+        let launch = Launch {
+            plan: plan.launch.clone(),
+            search: plan.tree.search(),
+            writable: plan.tree.writable(),
+            sockets: plan.tree.sockets(),
+            released: plan
+                .tree
+                .has_released()
+                .then(|| plan.tree.secrets.target.as_path().to_owned()),
+        };
+        let progress = self.progress;
+        let files =
+            PrivateFilesWriter::begin(self.channel, &plan.tree, &launch, progress.clone()).await?;
+        Ok(Spawned {
+            handle: SandboxHandle {
+                pid: self.pid,
+                pidfd: self.pidfd,
+                progress,
+                _kill_on_drop: self.kill_on_drop,
+            },
+            files,
+            logs: self.logs,
+        })
     }
 }
 
@@ -287,6 +332,9 @@ pub enum SandboxError {
         /// What would help, if that is known.
         fix: Option<String>,
     },
+    /// The image's root file system cannot be copied.
+    #[error("{0}")]
+    Root(String),
     /// It ended before it got that far.
     #[error("the sandbox ended too early: {0}")]
     Ended(SandboxExit),
@@ -305,9 +353,9 @@ impl fmt::Display for Fix<'_> {
 
 impl From<Failure> for SandboxError {
     fn from(failure: Failure) -> Self {
-        Self::Refused {
-            message: failure.message,
-            fix: failure.fix,
+        match failure {
+            Failure::Stage { message, fix } => Self::Refused { message, fix },
+            Failure::Root { message } => Self::Root(message),
         }
     }
 }
@@ -320,6 +368,15 @@ impl Progress {
     /// The error behind a channel that the sandbox closed.
     pub(super) async fn why_it_ended(&self) -> SandboxError {
         self.until(|_| false).await.error()
+    }
+
+    /// What the sandbox has copied of an image.
+    pub(super) async fn rooted(&self) -> Result<CopiedRoot, SandboxError> {
+        let status = self.until(|status| status.rooted.is_some()).await;
+        match status.rooted {
+            Some(copied) => Ok(copied),
+            None => Err(status.error()),
+        }
     }
 
     /// What became of the replacement of this number, counted from 1.
@@ -366,6 +423,7 @@ impl Progress {
 
 #[derive(Clone)]
 struct Status {
+    rooted: Option<CopiedRoot>,
     report: SandboxReport,
     confined: bool,
     serving: bool,
@@ -383,6 +441,7 @@ struct Status {
 impl Default for Status {
     fn default() -> Self {
         Self {
+            rooted: None,
             report: SandboxReport::default(),
             confined: false,
             serving: false,
@@ -429,15 +488,22 @@ impl Status {
             Event::Replaced { notice } => self.replaced(Ok(notice)),
             Event::NotReplaced { message } => self.replaced(Err(message)),
             Event::Exited { step, cause } => self.exit = SandboxExit::Command { step, cause },
-            Event::Failed { message, fix } => self.failure = Some(Failure { message, fix }),
+            Event::Rooted(copied) => self.rooted = Some(copied),
+            Event::NotRooted { message } => self.failure = Some(Failure::Root { message }),
+            Event::Failed { message, fix } => self.failure = Some(Failure::Stage { message, fix }),
         }
     }
 }
 
 #[derive(Clone)]
-struct Failure {
-    message: String,
-    fix: Option<String>,
+enum Failure {
+    Stage {
+        message: String,
+        fix: Option<String>,
+    },
+    Root {
+        message: String,
+    },
 }
 
 struct Stage1 {

@@ -21,6 +21,9 @@
 //! therefore cannot forge an event. If `mse-enclave` dies, the kernel kills
 //! stage 1, and with it the init, and with it everything in the pid namespace.
 //!
+//! The root directory of a service that runs an image is a copy of the image's ([`RootedSandbox`]):
+//! then nothing of the machine's programs is there, and everything in it is the app's own.
+//!
 //! What cannot be done without is done or the app does not run
 //! ([`SandboxError::Refused`]); what is good to have is reported either way in
 //! the [`SandboxReport`].
@@ -29,6 +32,7 @@ mod confine;
 mod failure;
 mod files;
 mod host;
+mod image;
 mod init;
 mod landlock;
 mod launcher;
@@ -38,6 +42,7 @@ mod network;
 mod plan;
 mod released;
 mod report;
+mod root;
 mod seccomp;
 mod stage1;
 mod tree;
@@ -51,12 +56,13 @@ pub use launcher::{Sandbox, SandboxError, SandboxHandle, Spawned};
 pub use logs::{LogLine, LogStream, MAX_LOG_LINE};
 pub use network::{InsideNetwork, InsideSockets, MAX_LISTENERS, Network, OwnNetwork};
 pub use plan::{
-    AppCommand, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
-    MAX_VOLUMES, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, SandboxPath, SandboxPlan,
-    SocketDir, StartDir, TreePlan,
+    AppCommand, AppDirs, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
+    MAX_VOLUMES, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, SandboxPath,
+    SandboxPlan, SocketDir, StartDir, TreePlan,
 };
 pub use released::{Notice, ReleasedFile, ReleasedFiles};
 pub use report::{ExitCause, SandboxEntry, SandboxExit, SandboxReport, State, Step};
+pub use root::{CopiedRoot, RootPlan, RootedSandbox};
 pub use volumes::Pauses;
 
 /// The hidden subcommand that builds the namespaces and the root directory.

@@ -1,7 +1,8 @@
 //! Who the sandbox is on the host, and the namespaces that it gets.
 
-use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability};
@@ -52,6 +53,35 @@ impl Maker {
         }
     }
 }
+
+/// Makes a mount namespace with root's rights.
+pub(super) fn enter_mounts() -> Result<(), StageError> {
+    unshare(CloneFlags::CLONE_NEWNS)
+        .doing(|| "make a mount namespace".into())
+        .map_err(|error| error.with_fix(advice()))
+}
+
+/// Returns when this process has one thread: user namespaces are made for no other, and a thread
+/// that was joined is there a little longer.
+pub(super) fn await_single_thread() -> Result<(), StageError> {
+    let begun = Instant::now();
+    loop {
+        let threads = fs::read_dir("/proc/self/task")
+            .doing(|| "count the threads of the sandbox's first process".into())?
+            .count();
+        if threads == 1 {
+            return Ok(());
+        }
+        if begun.elapsed() > LAST_THREAD {
+            return Err(io::Error::from(io::ErrorKind::TimedOut))
+                .doing(|| "see the threads that copied the image end".into());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// How long that is waited for.
+const LAST_THREAD: Duration = Duration::from_secs(5);
 
 /// Gives up root for `uid`, but for the right to make namespaces: several
 /// distributions refuse user namespaces to who has no rights at all.
@@ -136,8 +166,8 @@ pub(super) fn keep_rights_of_init() -> Result<(), StageError> {
     clippy::needless_pass_by_value,
     reason = "the shape that `map_err` calls"
 )]
-pub(super) fn caps_error(error: CapsError) -> std::io::Error {
-    std::io::Error::other(error.to_string())
+pub(super) fn caps_error(error: CapsError) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 fn map_ids(uid: Uid, gid: Gid) -> Result<(), StageError> {

@@ -68,26 +68,37 @@ pub struct OwnNetwork {
 }
 
 impl Network {
-    /// Files of `/etc` that are others than the host's.
-    pub(super) fn etc_files(&self) -> Vec<(&'static str, String)> {
-        let Self::Own(network) = self else {
-            return Vec::new();
-        };
+    /// Files of `/etc` for this network, made from those of the host.
+    pub(super) fn adapt(&self, mut files: Vec<(&'static str, Vec<u8>)>) -> EtcFiles {
+        if let Self::Own(network) = self {
+            let own = network.etc_files();
+            files.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
+            files.extend(own);
+        }
+        files
+    }
+}
+
+/// Files of `/etc`, by name.
+type EtcFiles = Vec<(&'static str, Vec<u8>)>;
+
+impl OwnNetwork {
+    fn etc_files(&self) -> EtcFiles {
         let mut hosts = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 enclave\n".to_owned();
-        for (name, address) in &network.hosts {
+        for (name, address) in &self.hosts {
             // Writing to a text does not fail.
             let _ = writeln!(hosts, "{address} {name}");
         }
         vec![
-            ("hosts", hosts),
+            ("hosts", hosts.into_bytes()),
             (
                 "resolv.conf",
-                "# there is no name server in this network\n".to_owned(),
+                b"# there is no name server in this network\n".into(),
             ),
             (
                 "nsswitch.conf",
-                "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"
-                    .to_owned(),
+                b"passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"
+                    .into(),
             ),
         ]
     }
@@ -401,18 +412,30 @@ impl Spare {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn names_are_those_of_the_plan_and_nobody_is_asked_for_more() {
-        assert!(Network::Host.etc_files().is_empty());
+        let of_host = || vec![("hosts", b"x\n".to_vec()), ("localtime", b"y".to_vec())];
+        assert_eq!(Network::Host.adapt(of_host()), of_host());
         let network = Network::Own(OwnNetwork {
             hosts: vec![("db".into(), Ipv4Addr::new(127, 77, 0, 1).into())],
             ..OwnNetwork::default()
         });
-        let files = network.etc_files();
-        assert!(files[0].1.ends_with("\n127.77.0.1 db\n"), "{files:?}");
-        assert!(files[2].1.contains("hosts: files\n"));
+        let files: BTreeMap<_, _> = network
+            .adapt(of_host())
+            .into_iter()
+            .map(|(name, content)| (name, String::from_utf8(content).unwrap()))
+            .collect();
+        let names: Vec<_> = files.keys().copied().collect();
+        assert_eq!(
+            names,
+            ["hosts", "localtime", "nsswitch.conf", "resolv.conf"]
+        );
+        assert!(files["hosts"].ends_with("\n127.77.0.1 db\n"), "{files:?}");
+        assert!(files["nsswitch.conf"].contains("hosts: files\n"));
     }
 
     #[tokio::test]

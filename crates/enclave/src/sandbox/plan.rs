@@ -60,26 +60,33 @@ const READ_ONLY: &[&str] = &[
     "/etc/alternatives",
 ];
 
+/// Where engines look for the program of a container whose image has no `PATH`.
+const IMAGE_SEARCH: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
 /// The root directory that the app sees. Sizes are in bytes and are limits, not
 /// reservations: memory is taken as files are written.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TreePlan {
     /// The user of the host as whom the app runs if `mse-enclave` is root.
     pub app_uid: AppUid,
-    /// Where the owner's code is unpacked (`/app`).
-    pub code: PrivateDir,
-    /// Whether the app may change its code directory.
-    pub code_access: CodeAccess,
+    /// What it is made of.
+    pub base: RootBase,
     /// Where secrets are unpacked; always read-only for the app.
     pub secrets: PrivateDir,
-    /// The app's home: empty, private and writable.
-    pub home: PrivateDir,
     /// Size of `/tmp`.
     pub tmp_bytes: u64,
     /// Size of `/dev/shm`.
     pub shm_bytes: u64,
     /// Directories or files of the host that the app may read, beyond the
-    /// system's programs and libraries: the Python environment, for example.
+    /// system's programs and libraries: the Python environment, for example, or what of an image
+    /// is not measured.
     pub read_only: Vec<ReadOnlyBind>,
     /// The directory through which the app's socket is reached.
     pub socket_dir: Option<SocketDir>,
@@ -95,6 +102,28 @@ pub struct TreePlan {
     pub network: Network,
 }
 
+/// What a root directory is made of.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootBase {
+    /// The machine's programs and libraries, read-only, and directories of the app's own.
+    Machine(AppDirs),
+    /// The copy of an image's root file system that the sandbox has already
+    /// ([`super::RootedSandbox`]). All of it is the app's own.
+    Image,
+}
+
+/// Where the app's own files are on the programs and libraries of a machine.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AppDirs {
+    /// Where the owner's code is unpacked (`/app`).
+    pub code: PrivateDir,
+    /// Whether the app may change its code directory.
+    pub code_access: CodeAccess,
+    /// The app's home: empty, private and writable.
+    pub home: PrivateDir,
+}
+
 /// A sandbox has at most this many volumes.
 pub const MAX_VOLUMES: usize = 16;
 
@@ -105,13 +134,15 @@ pub(super) const RELEASED: &str = "current";
 impl TreePlan {
     /// Directories that the app may write to.
     pub(super) fn writable(&self) -> Vec<PathBuf> {
-        let mut writable = vec![
-            self.home.target.0.clone(),
-            PathBuf::from("/tmp"),
-            PathBuf::from("/dev/shm"),
-        ];
-        if self.code_access == CodeAccess::ReadWrite {
-            writable.push(self.code.target.0.clone());
+        let mut writable = vec![PathBuf::from("/tmp"), PathBuf::from("/dev/shm")];
+        match &self.base {
+            RootBase::Machine(own) => {
+                writable.push(own.home.target.0.clone());
+                if own.code_access == CodeAccess::ReadWrite {
+                    writable.push(own.code.target.0.clone());
+                }
+            }
+            RootBase::Image => writable.push(PathBuf::from("/")),
         }
         if self.has_released() {
             writable.push(self.secrets.target.0.clone());
@@ -123,6 +154,22 @@ impl TreePlan {
     /// Whether released files can be replaced.
     pub(super) fn has_released(&self) -> bool {
         !self.released.is_empty()
+    }
+
+    /// Where private files of the area of code go.
+    pub(super) fn code_root(&self) -> &Path {
+        self.base
+            .own_dirs()
+            .map_or(Path::new("/"), |own| own.code.target.as_path())
+    }
+
+    /// Where a program without a path is looked up if its environment has no `PATH`; empty for
+    /// the system's own places.
+    pub(super) fn search(&self) -> Vec<PathBuf> {
+        match self.base {
+            RootBase::Machine(_) => Vec::new(),
+            RootBase::Image => IMAGE_SEARCH.iter().map(PathBuf::from).collect(),
+        }
     }
 
     /// The links to make: place, and what it points to.
@@ -166,7 +213,7 @@ impl TreePlan {
             .chain(binds)
             .chain(sockets)
             .map(SandboxPath::as_path)
-            .chain(READ_ONLY.iter().map(Path::new))
+            .chain(self.base.closed().iter().map(Path::new))
             .collect();
         for (at, volume) in self.volumes.iter().enumerate() {
             let path = volume.target.as_path();
@@ -192,23 +239,21 @@ impl TreePlan {
             let twice = self.released.iter().find(|place| !seen.insert(*place));
             return twice.map_or(Ok(()), |place| Err(InvalidPlan::SameTarget(place.clone())));
         }
-        let own = [&self.code.target, &self.secrets.target];
+        let code = self.base.own_dirs().map(|own| &own.code.target);
         let volumes = self.volumes.iter().map(|volume| &volume.target);
         let binds = self.read_only.iter().map(|bind| &bind.target);
         let sockets = self.socket_dir.iter().map(|dir| &dir.target);
-        let closed: Vec<&Path> = own
+        let closed: Vec<&Path> = [&self.secrets.target]
             .into_iter()
+            .chain(code)
             .chain(volumes)
             .chain(binds)
             .chain(sockets)
             .map(SandboxPath::as_path)
-            .chain(RESERVED.iter().chain(READ_ONLY).map(Path::new))
+            .chain(RESERVED.iter().chain(self.base.closed()).map(Path::new))
             .collect();
-        let kept: Vec<&Path> = SYSTEM
-            .iter()
-            .map(Path::new)
-            .chain([self.home.target.as_path()])
-            .collect();
+        let home = self.base.own_dirs().map(|own| own.home.target.as_path());
+        let kept: Vec<&Path> = SYSTEM.iter().map(Path::new).chain(home).collect();
         for place in &self.released {
             let path = place.as_path();
             if closed.iter().any(|closed| path.starts_with(closed))
@@ -234,11 +279,30 @@ impl TreePlan {
     }
 
     fn targets(&self) -> impl Iterator<Item = &SandboxPath> {
-        [&self.code.target, &self.secrets.target, &self.home.target]
-            .into_iter()
+        let own = self.base.own_dirs().into_iter();
+        own.flat_map(|own| [&own.code.target, &own.home.target])
+            .chain([&self.secrets.target])
             .chain(self.read_only.iter().map(|bind| &bind.target))
             .chain(self.socket_dir.iter().map(|dir| &dir.target))
             .chain(self.volumes.iter().map(|volume| &volume.target))
+    }
+}
+
+impl RootBase {
+    /// Directories of the app's own, if there are any.
+    pub(super) fn own_dirs(&self) -> Option<&AppDirs> {
+        match self {
+            Self::Machine(own) => Some(own),
+            Self::Image => None,
+        }
+    }
+
+    /// Directories into which nothing can be put, besides those that the sandbox makes.
+    fn closed(&self) -> &'static [&'static str] {
+        match self {
+            Self::Machine(_) => READ_ONLY,
+            Self::Image => &[mse_workload::image::OWN],
+        }
     }
 }
 
@@ -369,7 +433,7 @@ pub struct SocketDir {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Area {
-    /// [`TreePlan::code`].
+    /// [`AppDirs::code`]; the root directory itself if that is an image's.
     Code,
     /// [`TreePlan::secrets`].
     Secrets,
@@ -600,7 +664,7 @@ pub enum InvalidPlan {
     Reserved(SandboxPath),
     /// A released file where nothing can be put.
     #[error(
-        "a released file cannot be put at `{0}`: the program's tree, the system's directories and `/proc`, `/dev`, `/sys` are closed to it; choose another place, such as below `/etc` or `/run/secrets`"
+        "a released file cannot be put at `{0}`: the program's tree, the system's directories (those of an image are open), volumes, `/proc`, `/dev` and `/sys` are closed to it; choose another place, such as below `/etc` or `/run/secrets`"
     )]
     Occupied(SandboxPath),
     /// A released file is another's directory.
@@ -679,10 +743,12 @@ mod tests {
         let check = |places: &[&str]| {
             let tree = TreePlan {
                 app_uid: AppUid::nth(0),
-                code: private("/app"),
-                code_access: CodeAccess::ReadOnly,
+                base: RootBase::Machine(AppDirs {
+                    code: private("/app"),
+                    code_access: CodeAccess::ReadOnly,
+                    home: private("/root"),
+                }),
                 secrets: private("/run/mse"),
-                home: private("/root"),
                 tmp_bytes: 1,
                 shm_bytes: 1,
                 read_only: vec![ReadOnlyBind {
@@ -756,10 +822,12 @@ mod tests {
             let plan = SandboxPlan {
                 tree: TreePlan {
                     app_uid: AppUid::nth(0),
-                    code: private("/srv/app"),
-                    code_access: CodeAccess::ReadOnly,
+                    base: RootBase::Machine(AppDirs {
+                        code: private("/srv/app"),
+                        code_access: CodeAccess::ReadOnly,
+                        home: private("/root"),
+                    }),
                     secrets: private("/run/mse"),
-                    home: private("/root"),
                     tmp_bytes: 1,
                     shm_bytes: 1,
                     read_only: Vec::new(),

@@ -13,10 +13,12 @@
 //! app may put in its way gives it more.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -177,6 +179,30 @@ pub(super) fn enact_first(plan: &TreePlan) -> Result<(), StageError> {
     }
     symlink(FIRST.to_string(), secrets.join(RELEASED))
         .doing(|| "put the released files in force".into())
+}
+
+/// Puts the links to the released files where the program expects them in an image, in place of
+/// the image's own files. All of that is the program's own memory by now.
+pub(super) fn link_into_image(plan: &TreePlan) -> Result<(), StageError> {
+    for (place, to) in plan.released_links() {
+        let action = || format!("put the released file at `{}`", place.display());
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        let mut folders = fs::DirBuilder::new();
+        folders.recursive(true).mode(0o755);
+        folders.create(parent).doing(action)?;
+        match fs::remove_file(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.doing(action).map_err(|error| {
+                let is_folder = error.os_error() == Some(Errno::EISDIR as i32);
+                error.with_fix(is_folder.then(|| {
+                    "the image has a folder there: have the session inject the file elsewhere"
+                        .into()
+                }))
+            })?,
+        }
+        symlink(to, place).doing(action)?;
+    }
+    Ok(())
 }
 
 /// What came down the channel after the launch, for the init.
@@ -356,8 +382,6 @@ pub(super) fn enact(update: Update, pid: Pid) -> Result<Option<Event>, StageErro
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn send(replacement: &mut Replacement, frames: &[(Kind, &[u8])]) -> Vec<bool> {

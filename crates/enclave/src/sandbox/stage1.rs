@@ -17,10 +17,11 @@ use tokio::signal::unix::{self, SignalKind};
 use super::failure::{Doing, StageError};
 use super::namespaces::{self, Maker};
 use super::network::{self, Supply, Supplying};
-use super::plan::TreePlan;
-use super::report::ExitCause;
-use super::wire::{self, Event, FrameReader, Kind};
-use super::{INIT, files, released, tree, volumes};
+use super::plan::{RootBase, TreePlan};
+use super::report::{ExitCause, SandboxEntry};
+use super::root::RootPlan;
+use super::wire::{self, Event, FrameReader, Kind, WireError};
+use super::{INIT, files, image, released, tree, volumes};
 
 /// The exit code of a stage that failed; the reason went up the channel.
 pub(super) const FAILED: u8 = 70;
@@ -81,31 +82,13 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, Stag
     umask(Mode::from_bits_truncate(0o022));
 
     let mut frames = FrameReader::new(&mut *channel);
-    let plan: TreePlan = frames.read_json(Kind::Tree)?;
-    let maker = Maker::new(plan.app_uid);
-
-    let mut entries;
-    match maker {
-        Maker::Root(uid) => {
-            hand_over(&plan)?;
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-                .doing(|| "make a mount namespace".into())
-                .map_err(|error| error.with_fix(namespaces::advice()))?;
-            let built = tree::build(&plan, maker)?;
-            namespaces::become_app_user(uid)?;
-            entries = namespaces::enter(maker)?;
-            entries.extend(built);
+    let (plan, mut entries) = match Order::read(&mut frames)? {
+        Order::Tree(plan) => {
+            let entries = on_machine(&plan)?;
+            (plan, entries)
         }
-        Maker::User => {
-            let advice = namespaces::advice();
-            entries = namespaces::enter(maker)?;
-            // AppArmor lets the namespace be made and forbids its use.
-            entries.extend(tree::build(&plan, maker).map_err(|error| {
-                let advice = advice.filter(|_| namespaces::is_forbidden(&error));
-                error.with_fix(advice)
-            })?);
-        }
-    }
+        Order::Root(root) => image::make(&mut frames, &root)?,
+    };
     let (network, made) = network::make(&plan.network)?;
     entries.extend(made);
     // The kernel forgets this whenever a process changes its user.
@@ -117,6 +100,9 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, Stag
         .transpose()?;
     files::unpack(&mut frames, &plan)?;
     released::enact_first(&plan)?;
+    if let RootBase::Image = plan.base {
+        released::link_into_image(&plan)?;
+    }
     entries.extend(tree::seal(&plan)?);
     wire::write_frame(
         channel,
@@ -124,6 +110,57 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, Stag
         &wire::encode(&Event::Built { entries })?,
     )?;
     Ok(supply)
+}
+
+/// What comes first.
+enum Order {
+    /// A root directory of the machine's.
+    Tree(TreePlan),
+    /// A root directory of an image's; the rest of the plan follows when it is copied.
+    Root(RootPlan),
+}
+
+impl Order {
+    fn read(frames: &mut FrameReader<&mut UnixStream>) -> Result<Self, StageError> {
+        let frame = frames.read()?;
+        Ok(match frame.kind {
+            Kind::Root => Self::Root(frame.json()?),
+            Kind::Tree => Self::Tree(frame.json()?),
+            got => {
+                let expected = Kind::Tree;
+                return Err(WireError::Unexpected { expected, got }.into());
+            }
+        })
+    }
+}
+
+/// Makes the namespaces and a root directory of the machine's.
+fn on_machine(plan: &TreePlan) -> Result<Vec<SandboxEntry>, StageError> {
+    let RootBase::Machine(own) = &plan.base else {
+        return Err(StageError::NoRoot);
+    };
+    let maker = Maker::new(plan.app_uid);
+    let mut entries;
+    match maker {
+        Maker::Root(uid) => {
+            hand_over(plan)?;
+            namespaces::enter_mounts()?;
+            let built = tree::build(plan, own, maker)?;
+            namespaces::become_app_user(uid)?;
+            entries = namespaces::enter(maker)?;
+            entries.extend(built);
+        }
+        Maker::User => {
+            let advice = namespaces::advice();
+            entries = namespaces::enter(maker)?;
+            // AppArmor lets the namespace be made and forbids its use.
+            entries.extend(tree::build(plan, own, maker).map_err(|error| {
+                let advice = advice.filter(|_| namespaces::is_forbidden(&error));
+                error.with_fix(advice)
+            })?);
+        }
+    }
+    Ok(entries)
 }
 
 /// Has the kernel kill this process when `parent` ends, and finds out whether it
@@ -139,7 +176,7 @@ fn die_with(parent: Pid) -> Result<(), StageError> {
 
 /// Gives the app's user what root made for it: the socket's directory, and the
 /// pipes that it may want to open as `/dev/stdout` and `/dev/stderr`.
-fn hand_over(plan: &TreePlan) -> Result<(), StageError> {
+pub(super) fn hand_over(plan: &TreePlan) -> Result<(), StageError> {
     let id = plan.app_uid.as_u32();
     if let Some(dir) = &plan.socket_dir {
         chown(&dir.source, Some(id), Some(id))

@@ -16,7 +16,7 @@ use rustix::mount::{MoveMountFlags, move_mount};
 use super::failure::{Doing, StageError};
 use super::host::{Access, Host, Shape, Tree};
 use super::namespaces::{INSIDE_ID, Maker};
-use super::plan::{CodeAccess, TreePlan};
+use super::plan::{AppDirs, CodeAccess, PrivateDir, TreePlan};
 use super::report::SandboxEntry;
 
 /// The root file system holds directories, links and copies from `/etc` only.
@@ -26,17 +26,13 @@ const ROOT_BYTES: u64 = 16 * 1024 * 1024;
 /// process has no way back to the host's files.
 ///
 /// The caller has its own mount namespace and may mount in it.
-pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, StageError> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .doing(|| "keep the sandbox's mounts from the host".into())?;
+pub(super) fn build(
+    plan: &TreePlan,
+    own: &AppDirs,
+    maker: Maker,
+) -> Result<Vec<SandboxEntry>, StageError> {
+    keep_private()?;
     let host = Host::open(plan)?;
-    let swap = SwapOf::machine();
 
     let mut site = Site {
         base: base()?,
@@ -48,29 +44,18 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
     let mut places: Vec<Place> = host.trees.into_iter().map(Place::Tree).collect();
     places.extend(
         [
-            (plan.home.target.as_path(), plan.home.max_bytes),
-            (plan.code.target.as_path(), plan.code.max_bytes),
+            (own.home.target.as_path(), own.home.max_bytes),
+            (own.code.target.as_path(), own.code.max_bytes),
             (plan.secrets.target.as_path(), plan.secrets.max_bytes),
             (Path::new("/tmp"), plan.tmp_bytes),
             (Path::new("/dev/shm"), plan.shm_bytes),
         ]
         .map(|(target, bytes)| Place::Private(target.to_owned(), bytes)),
     );
-    places.extend(
-        plan.volumes
-            .iter()
-            .map(|volume| Place::Private(volume.target.as_path().to_owned(), volume.max_bytes)),
-    );
-    // A directory before what is mounted inside it.
-    places.sort_by_key(|place| place.target().components().count());
-    for place in places {
-        match place {
-            Place::Tree(tree) => site.attach(&tree)?,
-            Place::Private(target, bytes) => site.tmpfs(&target, bytes, Owner::App)?,
-        }
-    }
-    site.write_etc(&host.etc, plan.home.target.as_path())?;
-    site.write_own_etc(&plan.network.etc_files())?;
+    places.extend(plan.volumes.iter().map(Place::of_volume));
+    site.mount_all(places)?;
+    site.write_etc(&plan.network.adapt(host.etc))?;
+    site.write_accounts(own.home.target.as_path())?;
     site.write_released(plan)?;
     site.write_links(&host.links)?;
     let base = site.base;
@@ -93,19 +78,33 @@ pub(super) fn build(plan: &TreePlan, maker: Maker) -> Result<Vec<SandboxEntry>, 
             "private storage",
             "code, secrets, home, volumes and /tmp are memory-backed and seen by the app only",
         ),
-        match (site.never_swapped, swap) {
-            (true, _) => {
-                SandboxEntry::applied("private storage stays in memory", "tmpfs with `noswap`")
-            }
-            (false, SwapOf::None) => {
-                SandboxEntry::applied("private storage stays in memory", "the machine has no swap")
-            }
-            (false, SwapOf::Some) => SandboxEntry::not_applied(
-                "private storage stays in memory",
-                "the machine has swap: use `swapoff -a`, or run mse-enclave as root on Linux 6.4 or later",
-            ),
-        },
+        swap_entry(site.never_swapped),
     ])
+}
+
+/// Keeps what is mounted from now on from the host.
+pub(super) fn keep_private() -> Result<(), StageError> {
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .doing(|| "keep the sandbox's mounts from the host".into())
+}
+
+/// Whether private storage can reach a disk.
+pub(super) fn swap_entry(never_swapped: bool) -> SandboxEntry {
+    const NAME: &str = "private storage stays in memory";
+    match (never_swapped, SwapOf::machine()) {
+        (true, _) => SandboxEntry::applied(NAME, "tmpfs with `noswap`"),
+        (false, SwapOf::None) => SandboxEntry::applied(NAME, "the machine has no swap"),
+        (false, SwapOf::Some) => SandboxEntry::not_applied(
+            NAME,
+            "the machine has swap: use `swapoff -a`, or run mse-enclave as root on Linux 6.4 or later",
+        ),
+    }
 }
 
 const SEALED: &str = "sealed after unpacking";
@@ -123,9 +122,12 @@ pub(super) fn seal(plan: &TreePlan) -> Result<Vec<SandboxEntry>, StageError> {
         remount(plan.secrets.target.as_path(), flags)?;
         entries.push(SandboxEntry::applied("read-only secrets", SEALED));
     }
-    entries.push(match plan.code_access {
+    let Some(own) = plan.base.own_dirs() else {
+        return Ok(entries);
+    };
+    entries.push(match own.code_access {
         CodeAccess::ReadOnly => {
-            remount(plan.code.target.as_path(), flags)?;
+            remount(own.code.target.as_path(), flags)?;
             SandboxEntry::applied("read-only code", SEALED)
         }
         CodeAccess::ReadWrite => SandboxEntry::not_applied(
@@ -136,12 +138,17 @@ pub(super) fn seal(plan: &TreePlan) -> Result<Vec<SandboxEntry>, StageError> {
     Ok(entries)
 }
 
-enum Place {
+/// Something to mount.
+pub(super) enum Place {
     Tree(Tree),
     Private(PathBuf, u64),
 }
 
 impl Place {
+    pub(super) fn of_volume(volume: &PrivateDir) -> Self {
+        Self::Private(volume.target.as_path().to_owned(), volume.max_bytes)
+    }
+
     fn target(&self) -> &Path {
         match self {
             Self::Tree(tree) => &tree.target,
@@ -156,14 +163,30 @@ enum Owner {
     App,
 }
 
-/// A root directory under construction, at `base` of the old root.
-struct Site {
-    base: PathBuf,
-    maker: Maker,
-    never_swapped: bool,
+/// A root directory under construction, at `base`: of the old root, or of itself.
+pub(super) struct Site {
+    pub(super) base: PathBuf,
+    pub(super) maker: Maker,
+    pub(super) never_swapped: bool,
 }
 
 impl Site {
+    /// Mounts everything, a directory before what is mounted inside it. `/proc` is the very first:
+    /// it has the table of mounts.
+    pub(super) fn mount_all(&mut self, mut places: Vec<Place>) -> Result<(), StageError> {
+        places.sort_by_key(|place| {
+            let target = place.target();
+            (target != Path::new("/proc"), target.components().count())
+        });
+        for place in places {
+            match place {
+                Place::Tree(tree) => self.attach(&tree)?,
+                Place::Private(target, bytes) => self.tmpfs(&target, bytes, Owner::App)?,
+            }
+        }
+        Ok(())
+    }
+
     fn at(&self, target: &Path) -> PathBuf {
         match target.strip_prefix("/") {
             Ok(below) if below.as_os_str().is_empty() => self.base.clone(),
@@ -257,18 +280,13 @@ impl Site {
         Ok(())
     }
 
-    fn write_etc(&self, copied: &[(&'static str, Vec<u8>)], home: &Path) -> Result<(), StageError> {
-        let home = home.display();
-        let passwd = format!("app:x:{INSIDE_ID}:{INSIDE_ID}:app:{home}:/usr/sbin/nologin\n");
-        let group = format!("app:x:{INSIDE_ID}:\n");
-        let own = [("passwd", passwd.as_bytes()), ("group", group.as_bytes())];
+    /// Files below `/etc`, which any may read.
+    pub(super) fn write_etc(&self, files: &[(&'static str, Vec<u8>)]) -> Result<(), StageError> {
         self.make_dirs(Path::new("/etc"))?;
-        for (name, content) in copied
-            .iter()
-            .map(|(name, content)| (*name, &content[..]))
-            .chain(own)
-        {
+        for (name, content) in files {
             let path = self.at(&Path::new("/etc").join(name));
+            // An image may have one that is read-only, or a link to nowhere.
+            let _ = fs::remove_file(&path);
             fs::write(&path, content)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
                 .doing(|| format!("write `/etc/{name}` of the sandbox"))?;
@@ -276,17 +294,12 @@ impl Site {
         Ok(())
     }
 
-    /// Files of `/etc` that replace the host's.
-    fn write_own_etc(&self, files: &[(&'static str, String)]) -> Result<(), StageError> {
-        for (name, content) in files {
-            let path = self.at(&Path::new("/etc").join(name));
-            // What was there may be read-only, or a link.
-            let _ = fs::remove_file(&path);
-            fs::write(&path, content)
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
-                .doing(|| format!("write `/etc/{name}` of the sandbox"))?;
-        }
-        Ok(())
+    /// The one user that there is.
+    fn write_accounts(&self, home: &Path) -> Result<(), StageError> {
+        let home = home.display();
+        let passwd = format!("app:x:{INSIDE_ID}:{INSIDE_ID}:app:{home}:/usr/sbin/nologin\n");
+        let group = format!("app:x:{INSIDE_ID}:\n");
+        self.write_etc(&[("passwd", passwd.into()), ("group", group.into())])
     }
 
     /// Links where the app expects released files. One of those that the sandbox copied from the
@@ -305,7 +318,8 @@ impl Site {
         Ok(())
     }
 
-    fn write_links(&self, links: &[(PathBuf, PathBuf)]) -> Result<(), StageError> {
+    /// `links`, and those that programs expect in `/dev`.
+    pub(super) fn write_links(&self, links: &[(PathBuf, PathBuf)]) -> Result<(), StageError> {
         let standard = [
             ("/dev/fd", "/proc/self/fd"),
             ("/dev/stdin", "/proc/self/fd/0"),
@@ -326,17 +340,19 @@ impl Site {
 
 /// A directory of the host to build on. Its content is only covered in this
 /// mount namespace.
-fn base() -> Result<PathBuf, StageError> {
-    ["/tmp", "/run", "/mnt"]
+pub(super) fn base() -> Result<PathBuf, StageError> {
+    // The last is in containers of services, whose images may have none of the others.
+    ["/tmp", "/run", "/mnt", "/mse"]
         .into_iter()
         // The mount table knows places by their real names.
         .find_map(|path| fs::canonicalize(path).ok().filter(|path| path.is_dir()))
         .ok_or(io::ErrorKind::NotFound)
         .map_err(io::Error::from)
-        .doing(|| "find one of the directories `/tmp`, `/run` and `/mnt`".into())
+        .doing(|| "find one of the directories `/tmp`, `/run`, `/mnt` and `/mse`".into())
 }
 
-fn pivot(base: &Path) -> Result<(), StageError> {
+/// Makes the directory `base` this process's root.
+pub(super) fn pivot(base: &Path) -> Result<(), StageError> {
     // With both arguments the same, the old root ends up mounted over the new
     // one, from where it can be taken away without a directory to hold it.
     unistd::chdir(base)

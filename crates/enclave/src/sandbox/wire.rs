@@ -1,7 +1,7 @@
 //! The frames on the socket between `mse-enclave` and the two stages.
 //!
 //! A frame is one byte of kind, four bytes of length (big endian) and that many
-//! bytes of payload, at most [`MAX_FRAME`]. Downwards: `Tree`, then any number
+//! bytes of payload, at most [`MAX_FRAME`]. Downwards: `Root` if there is an image, `Tree`, then any number
 //! of files (`File`, `Chunk`…, `EndFile`), `EndFiles`, `Launch`. Stage 1 reads up
 //! to `EndFiles`, byte-exactly, and leaves `Launch` in the socket for the init.
 //! Later the init may be sent files again, and `Replace`, and between any two frames `Pause` and
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::plan::{Area, FileMode, LaunchPlan, PrivatePath};
 use super::released::Notice;
 use super::report::{ExitCause, SandboxEntry, Step};
+use super::root::CopiedRoot;
 
 /// The largest payload of a frame.
 pub(super) const MAX_FRAME: usize = 1024 * 1024;
@@ -49,10 +50,12 @@ pub(super) enum Kind {
     Pause = 9,
     /// They may go on.
     Resume = 10,
+    /// A [`super::root::RootPlan`].
+    Root = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Tree,
         Self::File,
         Self::Chunk,
@@ -63,6 +66,7 @@ impl Kind {
         Self::Replace,
         Self::Pause,
         Self::Resume,
+        Self::Root,
     ];
 }
 
@@ -78,6 +82,9 @@ pub(super) struct FileHeader {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Launch {
     pub(super) plan: LaunchPlan,
+    /// Where a program without a path is looked up if its environment has no `PATH`; empty for
+    /// the system's own places.
+    pub(super) search: Vec<std::path::PathBuf>,
     /// Directories that the app may write to.
     pub(super) writable: Vec<std::path::PathBuf>,
     /// The directory in which it may make its socket.
@@ -90,6 +97,10 @@ pub(super) struct Launch {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
+    /// The image's root file system is copied.
+    Rooted(CopiedRoot),
+    /// It cannot be.
+    NotRooted { message: String },
     /// The volumes are mounted, if the plan has any: with the frame come descriptors of their
     /// directories, in the plan's order.
     Mounted,

@@ -1,14 +1,18 @@
 //! What the CAS released, checked and made into a program to start.
+//!
+//! The image key comes among the files and goes no further than this ([`ImageKey`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mse_crypto::Zeroizing;
+use mse_crypto::{CodeKey, Zeroizing};
 use mse_ratls::release::{Configuration, InjectedFile, VolumeGrant};
 use mse_shield::policy::is_shield_variable;
 use mse_shield::{Policy, PolicyError};
+use mse_workload::Base;
+use mse_workload::image::IMAGE_KEY;
 use mse_workload::launch::ServiceLaunch;
 
 use super::TREE;
@@ -22,7 +26,6 @@ const HOST_ARGUMENT: &str = "@@";
 const HOST_VARIABLE: &str = r"\@\@";
 
 /// A program and everything that it is told. No `Debug`: most of it is secret.
-#[derive(PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) name: String,
     pub(super) arguments: Vec<Zeroizing<String>>,
@@ -32,7 +35,11 @@ pub(super) struct Program {
     pub(super) mounts: Vec<Mount>,
     /// What becomes of its connections. Keys in it may change while it runs.
     pub(super) shield: Option<Policy>,
+    pub(super) image_key: Option<ImageKey>,
 }
+
+/// What opens the encrypted part of an image. The program never has it.
+pub(super) struct ImageKey(pub(super) CodeKey);
 
 /// What the session says of a volume. Its state is none of it: that changes while the program runs.
 #[derive(PartialEq, Eq)]
@@ -52,6 +59,7 @@ impl Program {
     /// Checks `configuration` and puts the values of the host in where it asks for them.
     pub(super) fn of(
         configuration: &Configuration,
+        base: &Base,
         host: &ServiceLaunch,
     ) -> Result<Self, ConfigurationError> {
         let (name, arguments) = configuration
@@ -61,17 +69,24 @@ impl Program {
         if name.is_empty() || host_argument(name).is_some() {
             return Err(ConfigurationError::NoProgram);
         }
-        let directory = configuration.working_directory.as_deref().unwrap_or(TREE);
+        let directory = configuration.working_directory.as_deref();
+        let directory = directory.unwrap_or(default_directory(base));
         let mut environment = configuration.environment.clone();
         let shield = Policy::take(&mut environment)?;
+        let mut files = Files::of(&configuration.files)?;
+        let image_key = match base {
+            Base::Image { .. } => files.take_image_key()?,
+            _ => None,
+        };
         let program = Self {
             name: name.to_string(),
             arguments: with_host_arguments(arguments, &host.arguments)?,
             environment: with_host_variables(&environment, &host.environment)?,
             directory: StartDir::try_from(PathBuf::from(directory))?,
-            files: Files::of(&configuration.files)?,
+            files,
             mounts: configuration.volumes.iter().map(Mount::of).collect(),
             shield,
+            image_key,
         };
         program.check_text()?;
         Ok(program)
@@ -128,6 +143,19 @@ impl Files {
         Ok(Self(files))
     }
 
+    /// Takes the image key out.
+    fn take_image_key(&mut self) -> Result<Option<ImageKey>, ConfigurationError> {
+        let place = SandboxPath::try_from(IMAGE_KEY)?;
+        let Some(content) = self.0.remove(&place) else {
+            return Ok(None);
+        };
+        std::str::from_utf8(&content.bytes)
+            .ok()
+            .and_then(|text| CodeKey::from_hex(text.trim()).ok())
+            .map(|key| Some(ImageKey(key)))
+            .ok_or(ConfigurationError::ImageKey)
+    }
+
     /// Where they are expected.
     pub(super) fn places(&self) -> impl Iterator<Item = &SandboxPath> {
         self.0.keys()
@@ -153,6 +181,14 @@ impl Files {
         let before = self.0.len();
         self.0.retain(|place, _| places.contains(place));
         before - self.0.len()
+    }
+}
+
+/// Where a program starts if the session does not say.
+fn default_directory(base: &Base) -> &'static str {
+    match base {
+        Base::Image { .. } => "/",
+        _ => TREE,
     }
 }
 
@@ -256,6 +292,10 @@ pub(crate) enum ConfigurationError {
     TwoFiles(SandboxPath),
     #[error("the content of the injected file `{0}` is not base64")]
     Content(SandboxPath),
+    #[error(
+        "the session injects something else than a key at `{IMAGE_KEY}`: the image key is 64 hexadecimal digits"
+    )]
+    ImageKey,
     #[error(transparent)]
     Path(#[from] InvalidPath),
 }
@@ -307,7 +347,7 @@ mod tests {
     }
 
     fn refusal(configuration: &Configuration) -> String {
-        match Program::of(configuration, &host()) {
+        match Program::of(configuration, &Base::Machine {}, &host()) {
             Ok(_) => panic!("accepted"),
             Err(error) => error.to_string(),
         }
@@ -323,7 +363,7 @@ mod tests {
                 ("A", "@@1"),
             ],
         );
-        let Ok(program) = Program::of(&configuration, &host()) else {
+        let Ok(program) = Program::of(&configuration, &Base::Machine {}, &host()) else {
             panic!("refused");
         };
         let arguments: Vec<&str> = program.arguments.iter().map(|one| one.as_str()).collect();
@@ -370,7 +410,7 @@ mod tests {
     #[test]
     fn the_program_is_not_told_of_its_shield_and_the_host_has_no_say_in_it() {
         let shielded = configuration(&["run"], &[("A", "1"), ("MSE_NETWORK_SHIELD", "protected")]);
-        let Ok(program) = Program::of(&shielded, &host()) else {
+        let Ok(program) = Program::of(&shielded, &Base::Machine {}, &host()) else {
             panic!("refused");
         };
         assert!(program.shield.is_some_and(|policy| policy.isolates()));
@@ -390,7 +430,7 @@ mod tests {
     fn files_have_a_place_of_their_own_and_belong_to_the_program_alone() {
         let mut with_files = configuration(&["run"], &[]);
         with_files.files = vec![file("/etc/a", 0o6755, "YQ=="), file("/etc/b", 0o400, "")];
-        let Ok(program) = Program::of(&with_files, &host()) else {
+        let Ok(program) = Program::of(&with_files, &Base::Machine {}, &host()) else {
             panic!("refused");
         };
         let found: Vec<_> = program
@@ -422,5 +462,39 @@ mod tests {
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains("canary"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_image_key_is_taken_out_of_the_files() {
+        let image = Base::Image {
+            sealed: None,
+            unmeasured: Vec::new(),
+        };
+        let of = |base: &Base, content: &str| {
+            let mut configuration = configuration(&["run"], &[]);
+            configuration.files = vec![file("/etc/a", 0o400, ""), file(IMAGE_KEY, 0o400, content)];
+            Program::of(&configuration, base, &host())
+        };
+        let digits = BASE64.encode("ab".repeat(32) + "\n");
+        let Ok(program) = of(&image, &digits) else {
+            panic!("refused");
+        };
+        let key = program.image_key.expect("a key");
+        assert_eq!(key.0.to_hex().as_str(), "ab".repeat(32));
+        let places: Vec<_> = program.files.places().map(ToString::to_string).collect();
+        assert_eq!(places, ["/etc/a"]);
+        assert_eq!(program.directory.as_path().to_str(), Some("/"));
+        // Without an image it is a file like others.
+        let Ok(program) = of(&Base::Machine {}, &digits) else {
+            panic!("refused");
+        };
+        assert!(program.image_key.is_none());
+        assert_eq!(program.files.places().count(), 2);
+        let canary = BASE64.encode("canary");
+        let Err(error) = of(&image, &canary) else {
+            panic!("accepted");
+        };
+        assert!(error.to_string().contains(IMAGE_KEY), "{error}");
+        assert!(!error.to_string().contains("canary"), "{error}");
     }
 }

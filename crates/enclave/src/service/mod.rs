@@ -6,13 +6,15 @@
 //!                                      └────────── volumes, recorded at each commit ─────┘
 //! ```
 //!
-//! Nothing is asked of the CAS before the tree has the measured digest, and nothing runs before
-//! the CAS has released. `docs/services.md` is the operator's page.
+//! Nothing is asked of the CAS before the tree, or the copy of the image's root file system, has the
+//! measured digest, and nothing runs before the CAS has released. `docs/services.md` is the operator's page.
 
 mod cas;
 mod configuration;
+mod image;
 mod renewal;
 mod shield;
+mod source;
 mod tree;
 mod volumes;
 
@@ -30,13 +32,13 @@ use self::cas::{Cas, CasError, Lease, Standing};
 use self::configuration::{ConfigurationError, Program};
 use self::renewal::{Backoff, EndOfLease, Renewal};
 use self::shield::Shielding;
-use self::tree::{CheckedTree, TreeError};
-use self::volumes::{Keeper, Keeping, Order as VolumeOrder, OrderError, Record, VolumeError};
+use self::source::{Source, SourceError};
+use self::volumes::{Keeper, Order as VolumeOrder, OrderError, Record, VolumeError};
 use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
 use crate::output;
 use crate::sandbox::{
-    AppCommand, AppUid, CodeAccess, InvalidPath, InvalidPlan, LaunchPlan, PrivateDir,
-    PrivateFilesWriter, ProcessLimits, ReleasedFiles, Sandbox, SandboxError, SandboxExit,
+    AppCommand, AppDirs, AppUid, CodeAccess, InvalidPath, InvalidPlan, LaunchPlan, PrivateDir,
+    PrivateFilesWriter, ProcessLimits, ReleasedFiles, RootBase, SandboxError, SandboxExit,
     SandboxHandle, SandboxPath, SandboxPlan, Spawned, TreePlan,
 };
 use mse_shield::StartError;
@@ -119,7 +121,7 @@ async fn live(
     mut orders: watch::Receiver<Order>,
     wish: Wish,
 ) -> Result<Ended, ServiceError> {
-    let prepared = tokio::select! {
+    let mut prepared = tokio::select! {
         prepared = Prepared::from_cas(host, launch, wish) => prepared?,
         end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
     };
@@ -128,7 +130,7 @@ async fn live(
         handle,
         files,
         logs,
-    } = Sandbox::new().spawn(&prepared.plan()?).await?;
+    } = prepared.spawn().await?;
     let printing = tokio::task::spawn_blocking(move || output::print(logs));
     let ended = prepared.attend(host, handle, files, orders).await;
     // No process of the sandbox is left, but what it wrote last may be on its way.
@@ -143,11 +145,11 @@ async fn stop(handle: &SandboxHandle, grace: Duration) {
     }
 }
 
-/// A service whose tree was checked, and to which the CAS has released.
+/// A service whose program was checked, and to which the CAS has released.
 struct Prepared<'a> {
     launch: &'a ServiceLaunch,
     workload: ServiceWorkload,
-    tree: CheckedTree,
+    source: Source,
     cas: Arc<Cas>,
     attester: Arc<Attester>,
     lease: Lease,
@@ -156,14 +158,14 @@ struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Everything before the sandbox: first the tree, then the CAS, then what it released.
+    /// Everything before the sandbox: first the program, then the CAS, then what it released.
     async fn from_cas(
         host: &HostLink,
         launch: &'a ServiceLaunch,
         wish: Wish,
     ) -> Result<Self, ServiceError> {
         let workload = ServiceWorkload::from_json(launch.workload.as_bytes())?;
-        let tree = CheckedTree::read(&launch.tree, workload.tree).await?;
+        let source = Source::check(launch, &workload).await?;
         let attester = Machine::at(Path::new("/"))
             .attester(wish, Some(host.clone()))
             .await
@@ -172,20 +174,20 @@ impl<'a> Prepared<'a> {
             attester = attester.name(),
             session = workload.session,
             service = workload.service,
-            "the program's tree is the measured one; asking the CAS"
+            "the program is the measured one; asking the CAS"
         );
         let cas = Cas::new(&launch.cas, &workload)?.with_access_token(launch.access_token.clone());
         host.phase(Phase::AwaitingProvisioning);
         let lease = first_release(&cas, &attester, launch).await?;
-        let program = Program::of(&lease.configuration, launch)?;
+        let program = Program::of(&lease.configuration, &workload.base, launch)?;
         let volumes = VolumeOrder::list(&lease.configuration.volumes, &launch.volumes)?;
-        for volume in &volumes {
-            let place = volume.place();
-            let below = place.as_path().strip_prefix(TREE);
-            if below.is_ok_and(|below| tree.has_below(below)) {
-                return Err(ServiceError::VolumeOverTree(place.clone()));
-            }
+        let hidden = volumes
+            .iter()
+            .find(|volume| source.has_below(volume.place()));
+        if let Some(volume) = hidden {
+            return Err(ServiceError::VolumeOverTree(volume.place().clone()));
         }
+        source.check_key(program.image_key.as_ref())?;
         tracing::info!(
             session_hash = lease.configuration.session_hash,
             "the CAS released the configuration"
@@ -193,13 +195,19 @@ impl<'a> Prepared<'a> {
         Ok(Self {
             launch,
             workload,
-            tree,
+            source,
             cas: Arc::new(cas),
             attester: Arc::new(attester),
             lease,
             program,
             volumes,
         })
+    }
+
+    /// Makes the sandbox, or the rest of it.
+    async fn spawn(&mut self) -> Result<Spawned, ServiceError> {
+        let plan = self.plan()?;
+        Ok(self.source.spawn(&plan).await?)
     }
 
     /// Fills the sandbox, starts the program, and stays with it to its end.
@@ -216,16 +224,21 @@ impl<'a> Prepared<'a> {
             standing: Arc::new(Standing::of(&self.lease)),
         };
         let standing = Arc::clone(&record.standing);
-        let (released, mut keeping, shielding) = tokio::select! {
-            started = self.start(host, &handle, files, record) => started?,
+        let (released, keeper, shielding) = tokio::select! {
+            filled = self.fill(&handle, files, record) => filled?,
             end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
         };
+        // No order cuts this short: the program may run already, and is then ended in order.
+        host.confinement(output::confinement(handle.report().await?));
+        handle.serving().await?;
+        let mut keeping = keeper.start(released.pauses());
         host.phase(Phase::Running);
         let renewal = Renewal {
             cas: &self.cas,
             attester: &self.attester,
             standing: &standing,
             host: self.launch,
+            base: &self.workload.base,
             program: self.program,
             released,
             shielding: &shielding,
@@ -263,14 +276,13 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Returns when the program was started.
-    async fn start(
+    /// Returns when everything that the program needs is there: it starts by itself.
+    async fn fill(
         &mut self,
-        host: &HostLink,
         handle: &SandboxHandle,
         mut files: PrivateFilesWriter,
         record: Record,
-    ) -> Result<(ReleasedFiles, Keeping, Shielding), ServiceError> {
+    ) -> Result<(ReleasedFiles, Keeper, Shielding), ServiceError> {
         let volumes = std::mem::take(&mut self.volumes);
         let directories = if volumes.is_empty() {
             Arc::default()
@@ -278,16 +290,14 @@ impl<'a> Prepared<'a> {
             handle.volumes().await?
         };
         let keeper = Keeper::fill(volumes, directories, self.memory(), record).await?;
-        self.tree.copy_into(&mut files).await?;
+        let image_key = self.program.image_key.take();
+        self.source.fill(&mut files, image_key).await?;
         for file in self.program.files.iter() {
             files.release(file.place, file.mode, file.content).await?;
         }
         let shielding = Shielding::start(&self.program, handle).await?;
         let released = files.finish().await?;
-        host.confinement(output::confinement(handle.report().await?));
-        handle.serving().await?;
-        let keeping = keeper.start(released.pauses());
-        Ok((released, keeping, shielding))
+        Ok((released, keeper, shielding))
     }
 
     /// In bytes.
@@ -304,19 +314,28 @@ impl<'a> Prepared<'a> {
                 max_bytes,
             })
         };
+        let (base, read_only) = match &self.source {
+            Source::Tree(_) => {
+                let own = AppDirs {
+                    code: private(TREE, memory)?,
+                    code_access: CodeAccess::ReadOnly,
+                    home: private(HOME, memory)?,
+                };
+                (RootBase::Machine(own), Vec::new())
+            }
+            Source::Image(image) => {
+                let unmeasured = image.unmeasured().map_err(SourceError::from)?;
+                (RootBase::Image, unmeasured)
+            }
+        };
         let plan = SandboxPlan {
             tree: TreePlan {
-                app_uid: match self.launch.app_uid {
-                    Some(uid) => uid.try_into()?,
-                    None => AppUid::nth(0),
-                },
-                code: private(TREE, memory)?,
-                code_access: CodeAccess::ReadOnly,
+                app_uid: app_uid(self.launch)?,
+                base,
                 secrets: private(RELEASED, RELEASED_BYTES)?,
-                home: private(HOME, memory)?,
                 tmp_bytes: memory / 4,
                 shm_bytes: memory / 4,
-                read_only: Vec::new(),
+                read_only,
                 socket_dir: None,
                 released: program.files.places().cloned().collect(),
                 volumes: self
@@ -356,6 +375,10 @@ impl<'a> Prepared<'a> {
     }
 }
 
+fn app_uid(launch: &ServiceLaunch) -> Result<AppUid, InvalidPlan> {
+    launch.app_uid.map_or(Ok(AppUid::nth(0)), TryInto::try_into)
+}
+
 /// Asks until the CAS answers, at most as long as the launcher wants to wait.
 async fn first_release(
     cas: &Cas,
@@ -393,8 +416,8 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) enum ServiceError {
     #[error(transparent)]
     Workload(#[from] InvalidServiceWorkload),
-    #[error("the program's tree: {0}")]
-    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("no evidence: {0}")]
     Attester(#[from] AttesterError),
     #[error(transparent)]
@@ -427,11 +450,10 @@ impl ServiceError {
     fn check(&self) -> ServiceCheck {
         match self {
             Self::Workload(_) => ServiceCheck::Launch,
-            Self::Tree(TreeError::Sandbox(_))
-            | Self::Attester(_)
-            | Self::Sandbox(_)
-            | Self::Shield(StartError::Port { .. }) => ServiceCheck::Machine,
-            Self::Tree(_) => ServiceCheck::Tree,
+            Self::Attester(_) | Self::Sandbox(_) | Self::Shield(StartError::Port { .. }) => {
+                ServiceCheck::Machine
+            }
+            Self::Source(error) => error.check(),
             Self::Cas(error) => error.check(),
             Self::NoAnswer(_) => ServiceCheck::CasReachable,
             Self::Configuration(_)

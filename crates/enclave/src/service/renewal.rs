@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mse_ratls::release::{RefusalCode, ReleaseRefusal};
+use mse_workload::Base;
 use mse_workload::launch::ServiceLaunch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -64,6 +65,7 @@ pub(super) struct Renewal<'a> {
     /// Told of each new lease.
     pub(super) standing: &'a Standing,
     pub(super) host: &'a ServiceLaunch,
+    pub(super) base: &'a Base,
     /// What the program was started with; its files are kept up to date.
     pub(super) program: Program,
     pub(super) released: ReleasedFiles,
@@ -128,7 +130,7 @@ impl Renewal<'_> {
     /// Replaces what can be replaced in a program that runs; says what has to wait for its next
     /// start. Whatever goes wrong here, the program keeps what it has.
     async fn take_effect(&mut self, lease: &Lease, places: &BTreeSet<SandboxPath>) {
-        let mut next = match Program::of(&lease.configuration, self.host) {
+        let mut next = match Program::of(&lease.configuration, self.base, self.host) {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "the session as it is now cannot be put into effect");

@@ -31,7 +31,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 pub(crate) use self::error::VolumeError;
-pub(super) use self::keeper::{Keeper, Keeping};
+pub(super) use self::keeper::Keeper;
 pub(super) use self::order::Order;
 pub(crate) use self::order::OrderError;
 pub(super) use self::record::Record;

@@ -12,7 +12,7 @@ use super::EnclaveEvent;
 const MAX_LINE: usize = 16 * 1024;
 
 /// Sends every line of `output` as an event until it ends or nobody listens any more.
-pub(super) async fn forward(
+pub(crate) async fn forward(
     output: impl AsyncRead + Unpin,
     stream: LogStream,
     events: mpsc::Sender<EnclaveEvent>,

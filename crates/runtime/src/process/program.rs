@@ -20,10 +20,6 @@ pub(super) struct Program {
 impl Program {
     /// Copies `source` to `<programs>/<sha256>/`, under its own name, unless it is there already.
     pub(super) fn install(source: &Path, programs: &Path) -> Result<Self, RuntimeError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RuntimeError::Program { path, source }
-        };
         let bytes = fs::read(source).map_err(failed(source))?;
         let digest = Digest::of(&bytes);
         let folder = programs.join(digest.to_string());
@@ -38,6 +34,22 @@ impl Program {
             digest: EnclaveDigest(digest),
         })
     }
+
+    /// The program at `path`, which nobody replaces.
+    pub(super) fn at(path: &Path) -> Result<Self, RuntimeError> {
+        let digest = File::open(path)
+            .and_then(Digest::of_reader)
+            .map_err(failed(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            digest: EnclaveDigest(digest),
+        })
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+    let path = path.to_owned();
+    move |source| RuntimeError::Program { path, source }
 }
 
 fn holds(path: &Path, digest: Digest) -> bool {

@@ -9,6 +9,8 @@ use mse_workload::measurement::Measurement;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::Quoting;
+
 /// Writes every frame until the last sender is gone or the enclave no longer reads.
 pub(super) async fn write_frames(
     mut socket: impl AsyncWrite + Unpin,
@@ -39,29 +41,38 @@ pub(super) async fn read_frame(
 
 /// A quote for the enclave that was measured as `measurement`: the answer to its request `id`.
 pub(super) fn answer_quote(
-    platform: &Platform,
+    quoting: &Quoting,
     measurement: Measurement,
     id: u64,
     report_data: &str,
 ) -> ToEnclave {
-    let quote = quote(platform, measurement, report_data).map(hex::encode);
+    let quote = platform(quoting)
+        .and_then(|platform| quote(platform, measurement, report_data))
+        .map(hex::encode);
     ToEnclave::Quote { id, quote }
 }
 
 /// The sealing key of the enclave that was measured as `measurement`: the answer to its request
 /// `id`.
 pub(super) fn answer_seal_key(
-    platform: &Platform,
+    quoting: &Quoting,
     measurement: Measurement,
     id: u64,
     policy: SealPolicy,
 ) -> ToEnclave {
-    let key = platform.seal_key(&measurement.0.0, policy);
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    text.push_str(&Zeroizing::new(hex::encode(key.expose())));
-    ToEnclave::SealKey {
-        id,
-        key: Ok(SealKeyText(text)),
+    let key = platform(quoting).map(|platform| {
+        let key = platform.seal_key(&measurement.0.0, policy);
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        text.push_str(&Zeroizing::new(hex::encode(key.expose())));
+        SealKeyText(text)
+    });
+    ToEnclave::SealKey { id, key }
+}
+
+fn platform(quoting: &Quoting) -> Result<&Platform, String> {
+    match quoting {
+        Quoting::Simulated(platform) => Ok(platform),
+        Quoting::None => Err("the launcher simulates no TEE".to_owned()),
     }
 }
 

@@ -3,11 +3,9 @@
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mse_api::LogStream;
-use mse_simtee::Platform;
 use mse_workload::launch::{Confinement, FromEnclave, ToEnclave};
 use mse_workload::measurement::Measurement;
 use nix::sys::signal::{Signal, killpg};
@@ -20,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::instance::Instance;
-use super::{EnclaveEvent, RunningEnclave, lines, socket};
+use super::{EnclaveEvent, Quoting, RunningEnclave, lines, socket};
 
 /// What an enclave is made of before anyone watches over it.
 pub(super) struct Parts {
@@ -30,7 +28,7 @@ pub(super) struct Parts {
     pub(super) limits: Vec<Confinement>,
     pub(super) instance: Instance,
     pub(super) measurement: Measurement,
-    pub(super) platform: Arc<Platform>,
+    pub(super) quoting: Quoting,
 }
 
 /// What the supervisor is told to do.
@@ -69,7 +67,7 @@ pub(super) fn start(mut parts: Parts) -> io::Result<RunningEnclave> {
         }
     });
     let listener = Listener {
-        platform: parts.platform,
+        quoting: parts.quoting,
         measurement: parts.measurement,
         limits: parts.limits,
         events: events.clone(),
@@ -103,7 +101,7 @@ pub(super) fn start(mut parts: Parts) -> io::Result<RunningEnclave> {
 
 /// The side of the socket that the enclave speaks on.
 struct Listener {
-    platform: Arc<Platform>,
+    quoting: Quoting,
     measurement: Measurement,
     limits: Vec<Confinement>,
     events: mpsc::Sender<EnclaveEvent>,
@@ -121,7 +119,7 @@ impl Listener {
             let event = match frame {
                 FromEnclave::GetQuote { id, report_data } => {
                     let answer =
-                        socket::answer_quote(&self.platform, self.measurement, id, &report_data);
+                        socket::answer_quote(&self.quoting, self.measurement, id, &report_data);
                     if self.frames.send(answer).await.is_err() {
                         break;
                     }
@@ -129,7 +127,7 @@ impl Listener {
                 }
                 FromEnclave::GetSealKey { id, policy } => {
                     let answer =
-                        socket::answer_seal_key(&self.platform, self.measurement, id, policy);
+                        socket::answer_seal_key(&self.quoting, self.measurement, id, policy);
                     if self.frames.send(answer).await.is_err() {
                         break;
                     }

@@ -151,7 +151,7 @@ impl<const N: usize> fmt::Debug for Hex<N> {
 
 /// A text that is not so many hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not {digits} hex digits", crate::diagnostic::shown(.text))]
+#[error("`{}` is not {digits} hex digits", mse_yaml::shown(.text))]
 pub struct InvalidHex {
     text: String,
     digits: usize,

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use crate::diagnostic::shown;
+use mse_yaml::shown;
+
 use crate::model::SecretName;
 
 /// Where a CAS fetches a value that it neither makes nor finds in a session.

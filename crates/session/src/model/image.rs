@@ -85,7 +85,7 @@ impl fmt::Display for Permission {
 
 /// A text that is no permission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no permission for an owner: octal, `0o700` or fewer bits", crate::diagnostic::shown(.0))]
+#[error("`{}` is no permission for an owner: octal, `0o700` or fewer bits", mse_yaml::shown(.0))]
 pub struct InvalidPermission(String);
 
 #[cfg(test)]

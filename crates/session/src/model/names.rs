@@ -221,7 +221,7 @@ impl fmt::Display for EnvironmentName {
 
 /// A text that is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} `{}` {why}", crate::diagnostic::shown(.name))]
+#[error("the {what} `{}` {why}", mse_yaml::shown(.name))]
 pub struct InvalidName {
     what: &'static str,
     name: String,

@@ -244,7 +244,7 @@ impl fmt::Display for Lifetime {
 
 /// A text that is no lifetime.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no lifetime: `90 days`, `1 year`, `24h`", crate::diagnostic::shown(.0))]
+#[error("`{}` is no lifetime: `90 days`, `1 year`, `24h`", mse_yaml::shown(.0))]
 pub struct InvalidLifetime(String);
 
 /// A JSON web token to issue (RFC 7519), signed by ES384.

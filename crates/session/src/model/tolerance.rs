@@ -1,9 +1,9 @@
 //! Relaxations of attestation, and on what terms.
 
+use mse_yaml::shown;
+
 use std::fmt;
 use std::str::FromStr;
-
-use crate::diagnostic::shown;
 
 /// Why a relaxation was made, and when it ends.
 ///

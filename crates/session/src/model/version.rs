@@ -57,7 +57,7 @@ impl fmt::Display for LanguageVersion {
 
 /// A text that names no version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no version of the session language: 0.2, 0.3 and 0.3.0 to 0.3.12 are", crate::diagnostic::shown(.0))]
+#[error("`{}` is no version of the session language: 0.2, 0.3 and 0.3.0 to 0.3.12 are", mse_yaml::shown(.0))]
 pub struct InvalidVersion(String);
 
 macro_rules! features {

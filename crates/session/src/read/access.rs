@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Field, Reader};
-use crate::diagnostic::{Code, shown};
+use mse_yaml::{Code, Field, optional, shown};
+
+use super::{Reader, SessionField};
 use crate::model::{AccessPolicy, AccessRule, Acl, Feature, Identity, KeyHash, Operation};
-use crate::read::fields::optional;
 
 /// How deep rules may stand in each other.
 pub(crate) const MAX_RULE_DEPTH: usize = 8;
@@ -185,10 +185,8 @@ fn rule_in_map(
         Some(number) => Some(number.parse::<usize>().ok().filter(|n| *n > 0)),
         None if *key == "require-all" => None,
         None => {
-            let help = crate::diagnostic::did_you_mean(
-                key,
-                &["signer", "require-all", "require-at-least-2"],
-            );
+            let help =
+                mse_yaml::did_you_mean(key, &["signer", "require-all", "require-at-least-2"]);
             let message = format!("`{}` is no access rule", shown(key));
             match help {
                 Some(help) => r

@@ -1,13 +1,12 @@
 //! `attestation` of services.
 
 use mse_crypto::Digest;
+use mse_yaml::{Code, Field, Fields, optional, or_default, shown};
 
-use super::{Field, Fields, Reader};
-use crate::diagnostic::{Code, shown};
+use super::{Reader, SessionField};
 use crate::model::{
     AttestationEntry, EvidenceRule, Feature, Hex, OrReference, SecurityVersion, SgxSigner, TeeKind,
 };
-use crate::read::fields::{optional, or_default};
 
 /// A map (one way), a reference, or a list of both.
 pub(crate) fn entries(r: &mut Reader, field: &Field<'_>) -> Option<Vec<AttestationEntry>> {

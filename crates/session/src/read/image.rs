@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Field, Reader};
-use crate::diagnostic::Code;
+use mse_yaml::{Code, Field, optional, or_default};
+
+use super::{Reader, SessionField};
 use crate::model::{
     Feature, Hex, Image, ImageName, InjectedFile, MountedVolume, OrReference, Permission,
     SecretName, VolumeName,
 };
-use crate::read::fields::{optional, or_default};
 use crate::template::HostArguments;
 
 /// What images of version 0.2 say about the programs that may use them.

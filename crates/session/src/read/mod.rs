@@ -3,7 +3,6 @@
 mod access;
 mod attestation;
 mod field;
-mod fields;
 mod image;
 mod secret;
 mod security;
@@ -15,16 +14,15 @@ mod volume;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mse_secrets::{Format, Kind};
+use mse_yaml::{Code, Report, Reporting, Severity, Spot, did_you_mean, shown};
 
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Report, Severity, Spot, did_you_mean, shown};
 use crate::model::{Feature, LanguageVersion, SessionName};
 use crate::reference::{Escape, Reference};
 
 pub(crate) use self::access::{acl, policy};
 pub(crate) use self::attestation::entries as attestation_entries;
-pub(crate) use self::field::Field;
-pub(crate) use self::fields::Fields;
+pub(crate) use self::field::SessionField;
 pub(crate) use self::security::{security, settings};
 pub(crate) use self::session::session;
 
@@ -50,6 +48,12 @@ pub(crate) struct Declared {
     pub(crate) volumes: BTreeSet<String>,
     /// A part of a session has no names of its own, and its references are not looked up.
     pub(crate) is_fragment: bool,
+}
+
+impl Reporting for Reader {
+    fn report(&mut self) -> &mut Report {
+        &mut self.report
+    }
 }
 
 impl Reader {

@@ -9,11 +9,10 @@ mod token;
 use std::collections::BTreeMap;
 
 use mse_secrets::{KeyType, Kind};
+use mse_yaml::{Code, Field, Fields, Spot, did_you_mean, or_default};
 
-use super::{Field, Fields, Reader, sharing};
-use crate::diagnostic::{Code, Spot, did_you_mean};
+use super::{Reader, sharing};
 use crate::model::{Feature, Generated, Secret, SecretName, SecretSource};
-use crate::read::fields::or_default;
 use crate::reference::LEGACY_SUFFIXES;
 
 pub(super) use self::circles::check as check_circles;
@@ -319,7 +318,7 @@ fn key_type(r: &mut Reader, field: &Field<'_>) -> Option<KeyType> {
         let known: Vec<&str> = KeyType::ALL.iter().map(|one| one.as_str()).collect();
         let help =
             did_you_mean(text, &known).unwrap_or_else(|| format!("known are {}", known.join(", ")));
-        let message = format!("`{}` is no type of key", crate::diagnostic::shown(text));
+        let message = format!("`{}` is no type of key", mse_yaml::shown(text));
         r.report
             .error_with(Code::BadValue, &field.spot, message, help);
         return None;

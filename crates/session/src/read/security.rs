@@ -1,13 +1,13 @@
 //! `security`.
 
-use super::{Field, Fields, Reader};
+use mse_yaml::{Code, Field, Fields, Spot, did_you_mean, optional, or_default, shown};
+
+use super::{Reader, SessionField};
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Spot, did_you_mean, shown};
 use crate::model::{
     Advisories, Advisory, AttestationMode, AttestationSettings, Feature, OrReference, Security,
     Terms, Tolerance, Tolerated,
 };
-use crate::read::fields::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(crate) fn security(r: &mut Reader, field: &Field<'_>) -> Option<Security> {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use mse_yaml::{Code, Field, Fields, Spot, optional, or_default};
+
 use super::image::LegacyImage;
-use super::{Field, Fields, Reader};
-use crate::diagnostic::{Code, Spot};
+use super::{Reader, SessionField};
 use crate::model::{
     AttestationEntry, Command, EnvironmentName, EnvironmentValue, EvidenceRule, Feature,
     FileSystem, FileSystemUpdatePolicy, Hex, ImageName, OrReference, PlatformId, Service,
     ServiceName,
 };
-use crate::read::fields::{optional, or_default};
 use crate::template::{HostArguments, Template};
 
 pub(super) fn service(

@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 
 use mse_secrets::Kind;
+use mse_yaml::{Code, Content, Field, Fields, Node, Spot, optional, or_default, shown};
 
-use super::{Field, Fields, Reader};
+use super::{Reader, SessionField};
 use crate::check::Compatibility;
-use crate::diagnostic::{Code, Spot, shown};
 use crate::model::{
     AccessPolicy, AttestationMode, Feature, Hex, Identity, KeyHash, LanguageVersion, OrReference,
     Secret, SecretStore, Security, Session, SessionHash, SessionName,
 };
-use crate::read::fields::{optional, or_default};
-use crate::yaml::{Content, Node};
 
 /// Reads a session; None: the report says why.
 pub(crate) fn session(r: &mut Reader, root: &Node) -> Option<Session> {

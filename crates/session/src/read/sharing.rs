@@ -1,7 +1,8 @@
 //! Imports and exports.
 
-use super::{Field, Fields, Reader};
-use crate::diagnostic::{Code, shown};
+use mse_yaml::{Code, Field, Fields, shown};
+
+use super::Reader;
 use crate::model::{
     Export, Feature, ImportFrom, Recipient, RemoteCas, SecretName, SessionHash, SessionName,
     SessionPin,

@@ -1,11 +1,11 @@
 //! `volumes`.
 
-use super::{Field, Fields, Reader};
-use crate::diagnostic::Code;
+use mse_yaml::{Code, Field, Fields, or_default};
+
+use super::{Reader, SessionField};
 use crate::model::{
     Feature, FileProtection, UpdatePolicy, Volume, VolumeExport, VolumeName, VolumeOrigin,
 };
-use crate::read::fields::or_default;
 use crate::read::sharing;
 
 pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {

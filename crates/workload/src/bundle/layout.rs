@@ -1,9 +1,9 @@
 //! Where each entry lies in the archive, known before the first byte is encrypted: hence all
 //! cores can write at once.
 
+use super::ENCRYPTED;
 use super::seal::SealError;
 use super::tree::{CodeTree, FileMode, SourceFile};
-use super::{ENCRYPTED, stays_clear};
 use mse_crypto::secretbox::OVERHEAD;
 
 const BLOCK: u64 = 512;
@@ -22,13 +22,13 @@ pub(super) fn plan(tree: &CodeTree) -> Result<(Vec<Entry<'_>>, u64), SealError> 
     let mut files: Vec<(String, &SourceFile)> = tree
         .files()
         .iter()
-        .map(|file| (entry_name(&file.path), file))
+        .map(|file| (entry_name(tree, &file.path), file))
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     let mut at = 0;
     let mut entries = Vec::with_capacity(files.len());
     for (name, file) in files {
-        let size = entry_size(&name, file.size);
+        let size = entry_size(tree, file);
         let header = header(&name, file.mode, size)
             .map_err(|source| SealError::Layout(file.path.clone(), source))?;
         let content_at = at + header.len() as u64;
@@ -45,19 +45,19 @@ pub(super) fn plan(tree: &CodeTree) -> Result<(Vec<Entry<'_>>, u64), SealError> 
     Ok((entries, at + 2 * BLOCK))
 }
 
-fn entry_name(path: &str) -> String {
-    if stays_clear(path) {
+fn entry_name(tree: &CodeTree, path: &str) -> String {
+    if tree.stays_clear(path) {
         path.to_owned()
     } else {
         format!("{path}{ENCRYPTED}")
     }
 }
 
-fn entry_size(name: &str, plain: u64) -> u64 {
-    if stays_clear(name) {
-        plain
+fn entry_size(tree: &CodeTree, file: &SourceFile) -> u64 {
+    if tree.stays_clear(&file.path) {
+        file.size
     } else {
-        plain + OVERHEAD as u64
+        file.size + OVERHEAD as u64
     }
 }
 

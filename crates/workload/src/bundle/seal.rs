@@ -10,10 +10,10 @@ use mse_crypto::secretbox::{NONCE_LEN, Nonce, OVERHEAD, Sealer};
 use mse_crypto::{CodeKey, Digest, Zeroizing};
 use rayon::prelude::*;
 
+use super::BundleHasher;
 use super::commitment::{self, SourceSalt};
 use super::layout::{self, Entry};
 use super::tree::{CodeTree, SourceFile};
-use super::{BundleHasher, stays_clear};
 
 /// One worker's buffer; a multiple of the cipher's 64-byte block.
 const PIECE: usize = 256 * 1024;
@@ -39,6 +39,9 @@ pub enum NonceSource<'a> {
     Fresh,
     /// Those of an earlier bundle, to make the same bytes again. A file without one is an error.
     Again(&'a BTreeMap<String, Nonce>),
+    /// From key, path and content ([`CodeKey::derived_nonce`]): the same files under the same key
+    /// make the same bytes, and no two files share a nonce.
+    Derived,
 }
 
 /// Encrypts `tree` into `archive`, which must be empty and open for reading and writing.
@@ -60,8 +63,14 @@ pub fn seal(
             || Zeroizing::new(vec![0; PIECE]),
             |buffer, place| {
                 let entry = &entries[place];
-                let nonce = nonce_for(entry.file, nonces)?;
+                let nonce = nonce_for(tree, entry.file, key, nonces)?;
                 let done = seal_file(tree, entry, nonce, key, archive, buffer, progress)?;
+                // A nonce of other content may be used again for that content.
+                if let (NonceSource::Derived, Some(nonce)) = (nonces, nonce)
+                    && key.derived_nonce(&entry.file.path, &done.plaintext) != nonce
+                {
+                    return Err(SealError::Changed(entry.file.path.clone()));
+                }
                 Ok((place, done))
             },
         )
@@ -123,8 +132,13 @@ struct SealedFile {
     plaintext: Digest,
 }
 
-fn nonce_for(file: &SourceFile, nonces: &NonceSource<'_>) -> Result<Option<Nonce>, SealError> {
-    if stays_clear(&file.path) {
+fn nonce_for(
+    tree: &CodeTree,
+    file: &SourceFile,
+    key: &CodeKey,
+    nonces: &NonceSource<'_>,
+) -> Result<Option<Nonce>, SealError> {
+    if tree.stays_clear(&file.path) {
         return Ok(None);
     }
     match nonces {
@@ -134,6 +148,12 @@ fn nonce_for(file: &SourceFile, nonces: &NonceSource<'_>) -> Result<Option<Nonce
             .copied()
             .map(Some)
             .ok_or_else(|| SealError::NonceNotFound(file.path.clone())),
+        NonceSource::Derived => {
+            let content = File::open(tree.locate(file))
+                .and_then(Digest::of_reader)
+                .map_err(|source| SealError::Read(file.path.clone(), source))?;
+            Ok(Some(key.derived_nonce(&file.path, &content)))
+        }
     }
 }
 

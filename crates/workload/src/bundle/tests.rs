@@ -237,8 +237,51 @@ proptest! {
     }
 
     #[test]
+    fn derived_nonces_depend_on_key_path_and_content_and_nothing_else(
+        files in prop::collection::btree_map("[a-c]{1,2}(/[a-c]{1,2})?", prop::collection::vec(any::<u8>(), 0..40), 1..6),
+        key in any::<[u8; 32]>(),
+    ) {
+        prop_assume!(files.keys().all(|path| !files.contains_key(path.split('/').next().unwrap()) || !path.contains('/')));
+        let key = CodeKey::from_bytes(key);
+        let sealed = |key: &CodeKey| seal_files(&files, key, &NonceSource::Derived, &SourceSalt::generate());
+        let (first, one) = sealed(&key);
+        let (second, _) = sealed(&key);
+        prop_assert_eq!(&first, &second);
+        let (other, _) = sealed(&CodeKey::generate());
+        prop_assert_ne!(&first, &other);
+        let different: std::collections::BTreeSet<_> = one.nonces.values().map(|nonce| nonce.0).collect();
+        prop_assert_eq!(different.len(), files.len());
+        for (path, content) in &files {
+            let nonce = key.derived_nonce(path, &Digest::of(content));
+            prop_assert_eq!(one.nonces[path], nonce);
+            prop_assert_ne!(nonce, key.derived_nonce(&format!("{path}x"), &Digest::of(content)));
+            prop_assert_ne!(nonce, key.derived_nonce(path, &Digest::of(&[content, &b"x"[..]].concat())));
+        }
+    }
+
+    #[test]
     fn no_archive_panics(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
         let _ = digest_of(&bytes[..]);
         let _ = unseal(&bytes[..], &CodeKey::generate(), &SourceSalt::generate(), &mut NoSink);
     }
+}
+
+/// A folder whose files are all secret has none that stays in clear, and none that is ignored.
+#[test]
+fn of_everything_nothing_stays_in_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let files: Files = ["requirements.txt", ".env", "a/secrets.json", "x.pyc"]
+        .map(|path| (path.to_owned(), format!("secret of {path}").into_bytes()))
+        .into();
+    write_tree(dir.path(), &files);
+    let tree = CodeTree::everything(dir.path()).unwrap();
+    let key = CodeKey::generate();
+    let salt = SourceSalt::generate();
+    let archive = tempfile::tempfile().unwrap();
+    seal(&tree, &key, &NonceSource::Derived, &salt, &archive, &|_| ()).unwrap();
+    let bytes = read_whole(archive);
+    assert!(!bytes.windows(9).any(|window| window == b"secret of"));
+    let mut sink = Collected::default();
+    unseal(&bytes[..], &key, &salt, &mut sink).unwrap();
+    assert_eq!(sink.files, files);
 }

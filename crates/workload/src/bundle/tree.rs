@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::{MAX_DEPTH, MAX_FILES, MAX_NAME, MAX_PATH, MAX_SIZE, is_clean_path};
+use super::{MAX_DEPTH, MAX_FILES, MAX_NAME, MAX_PATH, MAX_SIZE, is_clean_path, stays_clear};
 
 /// The ignore file at the root of the code folder, in gitignore syntax.
 pub const IGNORE_FILE: &str = ".mseignore";
@@ -34,6 +34,16 @@ const ALWAYS_IGNORED: &[&str] = &[
 pub struct CodeTree {
     root: PathBuf,
     files: Vec<SourceFile>,
+    extent: Extent,
+}
+
+/// What of a folder counts as its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Code: without what the patterns ignore; what the platform prepares stays in clear.
+    Code,
+    /// Everything, and all of it is encrypted.
+    Everything,
 }
 
 /// One file of a code folder.
@@ -85,7 +95,16 @@ impl CodeTree {
     /// Empty folders do not count. A symbolic link is an error: what it points to is not
     /// under the folder's control.
     pub fn collect(root: &Path) -> Result<Self, CollectError> {
-        let patterns = patterns(root)?;
+        Self::walk(root, Extent::Code, patterns(root)?)
+    }
+
+    /// Walks `root`: every regular file, whatever its name. In a bundle none of them stays in
+    /// clear.
+    pub fn everything(root: &Path) -> Result<Self, CollectError> {
+        Self::walk(root, Extent::Everything, Gitignore::empty())
+    }
+
+    fn walk(root: &Path, extent: Extent, patterns: Gitignore) -> Result<Self, CollectError> {
         let walk_root = root.to_owned();
         let walk = WalkBuilder::new(root)
             .standard_filters(false)
@@ -114,6 +133,7 @@ impl CodeTree {
         let tree = Self {
             root: root.to_owned(),
             files,
+            extent,
         };
         match tree.size() {
             _ if tree.files.is_empty() => Err(CollectError::Empty(root.to_owned())),
@@ -125,6 +145,11 @@ impl CodeTree {
     /// The files, sorted by path.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
+    }
+
+    /// Whether the file at `path` goes into a bundle as it is.
+    pub(super) fn stays_clear(&self, path: &str) -> bool {
+        self.extent == Extent::Code && stays_clear(path)
     }
 
     /// Where a file lies.

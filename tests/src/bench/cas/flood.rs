@@ -1,6 +1,8 @@
 //! Strangers who open connections and say nothing, and the honest clients beside them.
+//!
+//! The strangers are another machine, a network namespace: their ends of 100,000 connections would
+//! otherwise be sockets in the network stack that the honest clients use.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,31 +25,37 @@ use super::wire::{Server, server_name};
 use crate::bench::process::resident;
 use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, say};
+use crate::namespaces::Network;
 
 pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
     let strangers = bench.effort.choose(100_000, 10_000);
     let duration = Duration::from_secs(bench.effort.choose(20, 3));
+    let network = Network::new(1).context(
+        "this machine makes no network namespaces, and the strangers need one: run it as root",
+    )?;
+    for source in sources() {
+        network.add_address(STRANGERS, source);
+    }
     let side = Side::start(SESSIONS).await?;
+    let crowd = |from, count| Crowd::come(&side, &network, from, count);
     let honest = |duration| honest(&side, duration);
     // What honest clients take is there before anything is measured.
     honest(duration / 4).await?;
     let idle = resident(side.pid())?;
     let calm = honest(duration).await?;
-    let seats = Crowd::come(&side, 0, SEATS).await?;
+    let seats = crowd(0, SEATS).await?;
     let seated = resident(side.pid())?;
     seats.go().await?;
-    let tenth = Crowd::come(&side, SEATS, strangers / 10).await?;
+    let tenth = crowd(SEATS, strangers / 10).await?;
     honest(duration / 4).await?;
     let few = resident(side.pid())?;
     tenth.go().await?;
     say(format!("flood: {strangers} strangers come"));
-    let flood = tokio::spawn({
-        let side = Arc::clone(&side);
-        async move { Crowd::come(&side, SEATS, strangers).await }
-    });
-    let coming = honest(Duration::from_secs_f64(seconds(strangers) * 0.8)).await?;
-    let most = resident(side.pid())?;
-    let crowd = flood.await??;
+    let beside = async {
+        let coming = honest(Duration::from_secs_f64(seconds(strangers) * 0.8)).await?;
+        Ok((coming, resident(side.pid())?))
+    };
+    let (crowd, (coming, most)) = tokio::try_join!(crowd(SEATS, strangers), beside)?;
     let held = honest(duration).await?;
     let many = resident(side.pid())?;
     crowd.go().await?;
@@ -122,15 +130,23 @@ struct Crowd(Vec<Child>);
 
 impl Crowd {
     /// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
-    async fn come(side: &Side, from: usize, count: usize) -> anyhow::Result<Self> {
+    async fn come(
+        side: &Side,
+        network: &Network,
+        from: usize,
+        count: usize,
+    ) -> anyhow::Result<Self> {
         let parts = count.div_ceil(PER_PROCESS);
         let mut children = Vec::with_capacity(parts);
         for part in 0..parts {
             let own = count / parts + usize::from(part < count % parts);
-            let mut command = Command::new(std::env::current_exe()?);
+            let program = std::env::current_exe()?;
+            let mut command = Command::new("nice");
             command
+                .args(["-n", YIELDING])
+                .args(network.wrapped(STRANGERS, &program))
                 .arg("strangers")
-                .arg(side.address())
+                .arg(format!("{}:{}", network.gateway(), side.port()))
                 .arg(side.key().to_string())
                 .arg((from + part * PER_PROCESS).to_string())
                 .arg(own.to_string())
@@ -199,8 +215,8 @@ pub async fn hold(
 
 /// One who stops before the handshake, in it, or after it.
 async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
-    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + number % SOURCES)?);
-    let reached = timeout(PATIENCE, server.reach_from(IpAddr::V4(source)));
+    let source = server.neighbour(usize::from(FIRST_SOURCE) + number % SOURCES)?;
+    let reached = timeout(PATIENCE, server.reach_from(source));
     let mut stream = reached.await?.context("a stranger cannot connect")?;
     match number % 3 {
         0 => Ok(stream),
@@ -217,6 +233,11 @@ async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
             Ok(wire.stall().await?)
         }
     }
+}
+
+/// The addresses that strangers come from, by their last number.
+fn sources() -> impl Iterator<Item = u8> {
+    (FIRST_SOURCE..).take(SOURCES)
 }
 
 /// The process may hold so many connections, and some more.
@@ -240,6 +261,9 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// How much strangers yield to the server and its honest clients, who share their cores here and
+/// would not elsewhere.
+const YIELDING: &str = "15";
 /// New connections in a second.
 const RATE: f64 = 2_000.0;
 /// As many at once, in all processes together.
@@ -250,6 +274,10 @@ const PER_PROCESS: usize = 15_000;
 const HELD: &str = "held";
 /// Addresses that they come from: each has some 28,000 ports.
 const SOURCES: usize = 16;
+/// The first of them, in the strangers' network.
+const FIRST_SOURCE: u8 = 10;
+/// Which machine of the network they are.
+const STRANGERS: u8 = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many connections the CAS has at once.
 const SEATS: usize = 1024;

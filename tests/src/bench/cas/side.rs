@@ -41,6 +41,8 @@ impl Side {
     pub(super) async fn start(sessions: usize) -> anyhow::Result<Arc<Self>> {
         let machine = CasMachine::new(&program("mse-cas")).await;
         let mut spec = machine.spec(CasStart::Create);
+        // Strangers come from another network.
+        "0.0.0.0:0".clone_into(&mut spec.listen);
         spec.workload.resources = Resources {
             memory_mib: 8192,
             millicores: 1000 * u32::try_from(std::thread::available_parallelism()?.get())?,
@@ -63,8 +65,11 @@ impl Side {
         self.cas.enclave.pid()
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.cas.address
+    pub(super) fn port(&self) -> &str {
+        self.cas
+            .address
+            .rsplit_once(':')
+            .map_or("", |(_, port)| port)
     }
 
     pub(super) fn key(&self) -> CasKey {

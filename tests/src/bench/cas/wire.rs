@@ -1,6 +1,6 @@
 //! A client of HTTP/1.1 over TLS 1.3 that does what it must: it shares the cores with the server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -52,7 +52,16 @@ impl Server {
         self.shake_hands(stream).await
     }
 
-    /// A TCP connection from one of the addresses of loopback: each has ports of its own.
+    /// The address with this last number in the server's network.
+    pub(super) fn neighbour(&self, number: usize) -> anyhow::Result<IpAddr> {
+        let IpAddr::V4(server) = self.address.ip() else {
+            anyhow::bail!("the CAS is not at an IPv4 address: {}", self.address);
+        };
+        let [a, b, c, _] = server.octets();
+        Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, u8::try_from(number)?)))
+    }
+
+    /// A TCP connection from one of this machine's addresses: each has ports of its own.
     pub(super) async fn reach_from(&self, source: IpAddr) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         // The port is chosen when it connects: one that `bind` had chosen would be kept from all other

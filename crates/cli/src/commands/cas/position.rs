@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::cas::CasChoice;
 use crate::cli::Scene;
-use crate::commands::session::findings::printable;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::ui::{Report, good, pairs};
 
 /// Check that the store of a CAS follows from what you have seen of it

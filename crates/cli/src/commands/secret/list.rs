@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::cas::CasChoice;
 use crate::cli::Scene;
-use crate::commands::session::findings::printable;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::ui::{Report, local, table};
 
 /// List the secrets of a session, without their values

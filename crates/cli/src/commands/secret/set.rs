@@ -15,10 +15,10 @@ use mse_session::SessionHash;
 use super::list::Secrets;
 use crate::cas::{CasChoice, Span};
 use crate::cli::Scene;
-use crate::commands::session::findings::printable;
 use crate::commands::session::sign::read_key;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::printable;
 
 /// Give a secret a value of your own
 ///

@@ -1,15 +1,19 @@
 //! `mse service measure`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use mse_attest::Tee;
+use mse_workload::image::ImageFacts;
 use mse_workload::{Measurement, ServiceWorkload, WorkloadDigest, measurement};
 use serde::Serialize;
 
-use super::Measured;
+use super::image::{UnpackedImage, read_facts};
+use super::{Measured, Program};
 use crate::cli::Scene;
 use crate::failure::Failure;
-use crate::reference::EnclaveReference;
-use crate::ui::{Report, counted, pairs};
+use crate::reference::{EnclaveReference, ReferenceSource};
+use crate::ui::{Report, pairs};
 
 /// The measurement of a service's enclave, for its session
 ///
@@ -19,25 +23,46 @@ use crate::ui::{Report, counted, pairs};
 #[command(after_help = "\
 Examples:
   mse service measure ./web --session team/shop --service web
-  mse service measure ./web --cas-key $KEY --session team/shop --service web --json")]
+  mse service measure ./web --cas-key $KEY --session team/shop --service web --json
+  mse service measure --image-facts image.json --session team/shop --service web")]
 pub(super) struct MeasureService {
     #[command(flatten)]
     measured: Measured,
+    /// A file with what an image says about itself, in place of the image: its `/mse/image.json`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "image"])]
+    image_facts: Option<PathBuf>,
 }
 
 impl MeasureService {
     pub(super) fn run(&self, scene: &Scene<'_>) -> Result<(), Failure> {
         let (cas_key, _) = self.measured.cas(scene)?;
-        let (workload, files) = self.measured.workload(cas_key)?;
-        let enclave = scene.enclave_reference()?;
+        let facts = match (&self.image_facts, &self.measured.image) {
+            (Some(file), _) => Some(read_facts(file)?),
+            (None, Some(image)) => Some(UnpackedImage::open(image)?.facts().clone()),
+            (None, None) => None,
+        };
+        let (program, enclave) = match &facts {
+            Some(facts) => (Program::of_image(facts), of_image(facts)),
+            None => (self.measured.program()?, scene.enclave_reference()?),
+        };
+        let extent = program.extent.clone();
+        let workload = self.measured.workload(cas_key, program)?;
         scene.ui.report(&Found {
             workload: workload.digest(),
             measurement: measurement::simulated(&enclave.digest, &workload.digest()),
             tee: Tee::Simulated.as_str(),
-            files,
+            extent,
             enclave,
             description: workload,
         })
+    }
+}
+
+/// The enclave program that the image was built with.
+fn of_image(facts: &ImageFacts) -> EnclaveReference {
+    EnclaveReference {
+        digest: facts.enclave,
+        source: ReferenceSource::Given,
     }
 }
 
@@ -46,7 +71,7 @@ struct Found {
     workload: WorkloadDigest,
     measurement: Measurement,
     tee: &'static str,
-    files: usize,
+    extent: String,
     enclave: EnclaveReference,
     /// The workload itself, whose canonical form is digested.
     description: ServiceWorkload,
@@ -57,11 +82,7 @@ impl Report for Found {
         let about = [
             (
                 "Program",
-                format!(
-                    "{}: {}",
-                    counted(self.files, "file", "files"),
-                    self.description.tree
-                ),
+                format!("{}: {}", self.extent, self.description.tree),
             ),
             (
                 "Session",

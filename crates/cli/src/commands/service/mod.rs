@@ -1,19 +1,24 @@
 //! `mse service`
 
+mod image;
 mod measure;
 mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use mse_crypto::Digest;
 use mse_workload::bundle::{CodeTree, tree_digest};
+use mse_workload::image::ImageFacts;
 use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT, ServiceWorkload};
 
 use crate::cas::{CasChoice, CasName, CasPins};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::ui::counted;
+use image::UnpackedImage;
 
 /// Run a program whose arguments, environment and files a CAS releases
 ///
@@ -25,7 +30,8 @@ use crate::failure::Failure;
 Examples:
   mse service measure ./web --session team/shop --service web
   mse service run ./web --session team/shop --service web
-  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web")]
+  mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
+  mse service run --image ./web-image --session team/shop --service web")]
 pub(crate) struct Service {
     #[command(subcommand)]
     what: What,
@@ -51,7 +57,11 @@ impl Service {
 struct Measured {
     /// The folder with the program and all that belongs to it
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    folder: Option<PathBuf>,
+    /// The folder with an image instead: the root file system of a container, with what the image
+    /// says about itself in `mse/image.json`
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    image: Option<PathBuf>,
     /// The CAS: its name in `mse cas list`, or its address, which goes with `--cas-key` [default: the
     /// only one there]
     #[arg(
@@ -131,30 +141,27 @@ impl Measured {
         Ok((key, Some(pin.address)))
     }
 
-    /// The folder itself: the one that is named may be a link to it.
-    fn folder(&self) -> Result<PathBuf, Failure> {
-        self.folder.canonicalize().map_err(|error| {
-            Failure::new(
-                Exit::NotFound,
-                format!(
-                    "the folder `{}` cannot be read: {error}",
-                    self.folder.display()
-                ),
-            )
-            .with_hint("name the folder with the program")
-        })
+    /// The program that is named: a folder, or an image.
+    fn program(&self) -> Result<Program, Failure> {
+        match (&self.folder, &self.image) {
+            (Some(folder), None) => Program::in_folder(folder),
+            (None, Some(image)) => {
+                let image = UnpackedImage::open(image)?;
+                Ok(Program::of_image(image.facts()))
+            }
+            _ => Err(
+                Failure::new(Exit::Usage, "nothing says which program it is")
+                    .with_hint("name the folder with the program, or an image with `--image DIR`"),
+            ),
+        }
     }
 
-    /// Reads the whole folder.
-    fn workload(&self, cas_key: CasKey) -> Result<(ServiceWorkload, usize), Failure> {
-        let invalid = |error: String| Failure::new(Exit::InvalidConfiguration, error);
-        let tree =
-            CodeTree::collect(&self.folder()?).map_err(|error| invalid(error.to_string()))?;
-        let digest = tree_digest(&tree).map_err(|error| invalid(error.to_string()))?;
+    /// What runs `program`.
+    fn workload(&self, cas_key: CasKey, program: Program) -> Result<ServiceWorkload, Failure> {
         let workload = ServiceWorkload {
             format: SERVICE_FORMAT,
-            tree: digest,
-            base: Base::Machine {},
+            tree: program.tree,
+            base: program.base,
             cas_key,
             session: self.session.clone(),
             service: self.service.clone(),
@@ -165,9 +172,50 @@ impl Measured {
         };
         workload
             .check()
-            .map_err(|error| invalid(error.to_string()))?;
-        Ok((workload, tree.files().len()))
+            .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
+        Ok(workload)
     }
+}
+
+/// What of a program is measured.
+struct Program {
+    tree: Digest,
+    base: Base,
+    /// How much it is, for people.
+    extent: String,
+}
+
+impl Program {
+    /// Reads the whole folder.
+    fn in_folder(folder: &Path) -> Result<Self, Failure> {
+        let invalid = |error: String| Failure::new(Exit::InvalidConfiguration, error);
+        let tree = CodeTree::collect(&existing(folder)?).map_err(|e| invalid(e.to_string()))?;
+        Ok(Self {
+            tree: tree_digest(&tree).map_err(|error| invalid(error.to_string()))?,
+            base: Base::Machine {},
+            extent: counted(tree.files().len(), "file", "files"),
+        })
+    }
+
+    /// Takes what the image says: whether it is so, the enclave finds out.
+    fn of_image(facts: &ImageFacts) -> Self {
+        Self {
+            tree: facts.root,
+            base: facts.base(),
+            extent: format!("image `{}`", facts.name),
+        }
+    }
+}
+
+/// The folder itself: the one that is named may be a link to it.
+fn existing(folder: &Path) -> Result<PathBuf, Failure> {
+    folder.canonicalize().map_err(|error| {
+        Failure::new(
+            Exit::NotFound,
+            format!("the folder `{}` cannot be read: {error}", folder.display()),
+        )
+        .with_hint("name the folder with the program")
+    })
 }
 
 /// Reads a number of cores with at most three decimals.

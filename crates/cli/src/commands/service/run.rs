@@ -16,14 +16,15 @@ use mse_workload::{Measurement, ServiceWorkload};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Measured;
+use super::image::UnpackedImage;
+use super::{Measured, existing};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::private_file;
 use crate::reference::ReferenceSource;
-use crate::ui::{Report, Ui, counted, print};
+use crate::ui::{Report, Ui, print};
 
 /// How long a program may take to end after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
@@ -47,7 +48,8 @@ Examples:
   mse service run ./web --cas cas.example:18765 --cas-key $KEY --session team/shop --service web
   mse service run ./job --cas here --session jobs --service nightly -- 2026-11-26
   mse service run ./web --session team/shop --service web --env ZONE=a
-  mse service run ./db --session team/shop --service db --volume data=/srv/db")]
+  mse service run ./db --session team/shop --service db --volume data=/srv/db
+  mse service run --image ./web-image --session team/shop --service web")]
 pub(super) struct Run {
     #[command(flatten)]
     measured: Measured,
@@ -87,11 +89,10 @@ impl Run {
             Failure::new(Exit::Usage, "nothing says where the CAS is")
                 .with_hint("name it with `--cas NAME`, or its address with `--cas HOST:PORT`")
         })?;
-        let (workload, files) = self.measured.workload(cas_key)?;
-        step.done(&format!(
-            "Read the program: {}",
-            counted(files, "file", "files")
-        ));
+        let source = Source::of(&self.measured, scene)?;
+        let program = self.measured.program()?;
+        step.done(&format!("Read the program: {}", program.extent));
+        let workload = self.measured.workload(cas_key, program)?;
         let folder = self
             .platform
             .clone()
@@ -101,8 +102,8 @@ impl Run {
             .prefix("mse-service-")
             .tempdir()
             .map_err(|error| Failure::other(format!("no temporary folder can be made: {error}")))?;
-        let runtime = runtime(scene, &folder, data.path())?;
-        let spec = self.spec(workload.clone(), cas)?;
+        let runtime = runtime(scene, &source.enclave, &folder, data.path())?;
+        let spec = self.spec(workload.clone(), source.tree, cas)?;
         let step = ui.step("Starting the enclave");
         let enclave = runtime
             .launch_service(spec)
@@ -122,8 +123,12 @@ impl Run {
         Follower::new(ui, enclave).follow().await
     }
 
-    fn spec(self, workload: ServiceWorkload, cas: String) -> Result<ServiceSpec, Failure> {
-        let tree = self.measured.folder()?;
+    fn spec(
+        self,
+        workload: ServiceWorkload,
+        tree: PathBuf,
+        cas: String,
+    ) -> Result<ServiceSpec, Failure> {
         let access_token = self.access_token_file.as_deref().map(access_token);
         Ok(ServiceSpec {
             workload,
@@ -155,21 +160,49 @@ fn access_token(file: &Path) -> Result<AccessToken, Failure> {
 /// A token is shorter than this, in bytes.
 const MAX_ACCESS_TOKEN: u64 = 64 * 1024;
 
-fn runtime(scene: &Scene<'_>, platform: &Path, data: &Path) -> Result<ProcessRuntime, Failure> {
-    let program = match scene.enclave_reference()?.source {
-        ReferenceSource::Program(program) => program,
-        ReferenceSource::Given => {
-            return Err(Failure::new(
-                Exit::InvalidConfiguration,
-                "`--enclave` names a digest, and a digest cannot be run",
-            )
-            .with_hint("name the `mse-enclave` program: `--enclave FILE`"));
+/// Where the program lies, and which enclave program runs it.
+struct Source {
+    tree: PathBuf,
+    enclave: PathBuf,
+}
+
+impl Source {
+    fn of(measured: &Measured, scene: &Scene<'_>) -> Result<Self, Failure> {
+        if let Some(image) = &measured.image {
+            let image = UnpackedImage::open(image)?;
+            return Ok(Self {
+                tree: image.folder().to_owned(),
+                enclave: image.enclave(),
+            });
         }
-    };
+        let enclave = match scene.enclave_reference()?.source {
+            ReferenceSource::Program(program) => program,
+            ReferenceSource::Given => {
+                return Err(Failure::new(
+                    Exit::InvalidConfiguration,
+                    "`--enclave` names a digest, and a digest cannot be run",
+                )
+                .with_hint("name the `mse-enclave` program: `--enclave FILE`"));
+            }
+        };
+        let folder = measured.folder.as_deref().unwrap_or(Path::new("."));
+        Ok(Self {
+            tree: existing(folder)?,
+            enclave,
+        })
+    }
+}
+
+fn runtime(
+    scene: &Scene<'_>,
+    enclave: &Path,
+    platform: &Path,
+    data: &Path,
+) -> Result<ProcessRuntime, Failure> {
     scene.conf.create()?;
     let platform = Platform::open_or_create(platform, SystemTime::now())
         .map_err(|error| Failure::other(error.to_string()))?;
-    let runtime = ProcessRuntime::open(data, &program, Arc::new(platform))
+    let runtime = ProcessRuntime::open(data, enclave, Arc::new(platform))
         .map_err(|error| Failure::other(error.to_string()))?;
     Ok(runtime.with_guard(Guard::OwnProgram))
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Serialize, Serializer};
 
-use super::findings::{Findings, Stream};
-use super::source::{Reading, one_standard_input, shown_path};
+use super::source::{Reading, one_standard_input};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::{Findings, Stream};
+use crate::text_input::shown_path;
 use crate::ui::{Report, bad, counted, good};
 
 /// Say all that is wrong with sessions, and what is dangerous about them

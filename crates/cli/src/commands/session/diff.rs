@@ -10,14 +10,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::changes::{Change, Side, What, changes};
-use super::findings::{printable, printable_json};
 use super::secrecy::Documents;
-use super::source::{Reading, Rules, one_standard_input, wrong_usage};
+use super::source::{Reading, Rules, one_standard_input};
 use super::stored::{self, Current};
 use crate::cas::{CasChoice, KnownCas};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::{printable, printable_json};
+use crate::text_input::wrong_usage;
 use crate::ui::{Report, bad, caution, counted, good, pairs};
 
 /// Say what changes between two sessions, path by path, however they are written

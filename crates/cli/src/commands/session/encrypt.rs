@@ -7,14 +7,15 @@ use mse_crypto::hpke::PublicKey;
 use mse_session::{EncryptedSession, SessionHash, SignedSession};
 use serde::Serialize;
 
-use super::findings::printable;
 use super::output::Output;
-use super::source::{Reading, shown_path, wrong_usage};
+use super::source::Reading;
 use super::verify::{Signer, signers_text};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::private_file;
+use crate::text_input::{shown_path, wrong_usage};
 use crate::ui::{Report, good, pairs};
 
 /// A key in hex, and some white space.

@@ -6,10 +6,11 @@ use clap::Args;
 use mse_session::SessionHash;
 use serde::Serialize;
 
-use super::source::{Loaded, Reading, Rules, one_standard_input, shown_path, wrong_usage};
+use super::source::{Loaded, Reading, Rules, one_standard_input};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::text_input::{shown_path, wrong_usage};
 use crate::ui::Report;
 
 /// Print the hash of a session: what is signed, pinned by importers, and named as predecessor

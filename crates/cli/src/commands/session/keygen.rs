@@ -7,9 +7,9 @@ use mse_crypto::signing::{Algorithm, SigningKey};
 use serde::Serialize;
 
 use super::output::create;
-use super::source::shown_path;
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::text_input::shown_path;
 use crate::ui::Report;
 
 /// Make a key that signs sessions

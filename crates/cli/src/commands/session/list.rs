@@ -4,10 +4,10 @@ use clap::Args;
 use mse_api::cas::{SESSION_HISTORY, SESSIONS, SessionHistory, SessionList, SessionState};
 use serde::Serialize;
 
-use super::findings::printable;
 use crate::cas::CasChoice;
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::ui::{Report, table};
 
 /// List the sessions at a CAS that you may read, or list

@@ -3,7 +3,6 @@
 mod check;
 mod diff;
 mod encrypt;
-pub(crate) mod findings;
 mod hash;
 mod keygen;
 mod list;
@@ -11,7 +10,7 @@ mod output;
 mod proposals;
 mod read;
 mod revoke;
-mod secrecy;
+pub(crate) mod secrecy;
 mod show;
 pub(crate) mod sign;
 mod source;

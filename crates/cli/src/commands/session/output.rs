@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::source::{is_stdin, shown_path};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file::{self, Creation};
+use crate::text_input::{is_stdin, shown_path};
 use crate::ui::print;
 
 /// Where the result goes.

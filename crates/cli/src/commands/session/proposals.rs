@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::diff::Difference;
-use super::findings::{printable, printable_json};
 use super::secrecy::Documents;
 use super::sign::read_key;
 use super::source::Reading;
@@ -24,6 +23,7 @@ use super::verify::Signer;
 use crate::cas::{CasChoice, KnownCas, Span};
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::findings::{printable, printable_json};
 use crate::ui::{Report, bad, caution, good, heading, local, pairs, remaining, table};
 
 /// Propose an update that several people have to approve

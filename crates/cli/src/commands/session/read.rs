@@ -6,14 +6,14 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::findings::printable_json;
 use super::output::create;
 use super::secrecy::{Documents, HIDDEN};
-use super::source::is_stdin;
 use super::stored::Current;
 use crate::cas::CasChoice;
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::findings::printable_json;
+use crate::text_input::is_stdin;
 use crate::ui::{Report, counted, good, pairs, print};
 
 /// Read a session from a CAS: the current version, or any other by its hash

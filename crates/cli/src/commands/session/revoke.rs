@@ -10,11 +10,11 @@ use mse_crypto::signing::SigningKey;
 use mse_session::SessionHash;
 use serde::Serialize;
 
-use super::findings::printable;
 use super::sign::read_key;
 use crate::cas::CasChoice;
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::ui::{Report, bad};
 
 /// End a session for good: no service gets anything for it any more

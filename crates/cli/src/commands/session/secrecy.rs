@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 
 /// What is shown in the place of a value.
-pub(super) const HIDDEN: &str = "(secret value)";
+pub(crate) const HIDDEN: &str = "(secret value)";
 
 /// Where the language has secret values. `*` is each item of a list.
 const PLACES: &[&[&str]] = &[
@@ -23,17 +23,17 @@ const PLACES: &[&[&str]] = &[
 
 /// A session as the document that travels (the canonical form and the salt), with and without
 /// what is secret in it.
-pub(super) struct Documents {
+pub(crate) struct Documents {
     /// With it: to compare, never to show.
-    pub(super) real: Value,
+    pub(crate) real: Value,
     /// The same, but for [`HIDDEN`] in the place of secret values.
-    pub(super) shown: Value,
+    pub(crate) shown: Value,
     /// How many values are hidden, without the salt, which is in no canonical form.
-    pub(super) hidden: usize,
+    pub(crate) hidden: usize,
 }
 
 impl Documents {
-    pub(super) fn of(session: &Session) -> Result<Self, Failure> {
+    pub(crate) fn of(session: &Session) -> Result<Self, Failure> {
         let real: Value = serde_json::from_str(&session.to_text())
             .map_err(|error| Failure::other(format!("the canonical form is no JSON: {error}")))?;
         let mut shown = real.clone();

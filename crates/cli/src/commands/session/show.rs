@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::findings::printable_json;
 use super::secrecy::{Documents, HIDDEN};
 use super::source::Reading;
 use crate::cli::Scene;
 use crate::failure::Failure;
+use crate::findings::printable_json;
 use crate::ui::{Report, counted, print};
 
 /// Print the canonical form of a session (JSON): what it means, in one spelling

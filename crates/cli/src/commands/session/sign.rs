@@ -11,15 +11,16 @@ use mse_session::{SessionHash, SignedSession};
 use serde::Serialize;
 
 use self::token::{TokenOptions, TokenSignature};
-use super::findings::Findings;
 use super::output::Output;
 use super::secrecy::Documents;
-use super::source::{Loaded, Reading, is_stdin, shown_path, signature_failure, wrong_usage};
+use super::source::{Loaded, Reading, signature_failure};
 use super::verify::{Signer, signers_text};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::Findings;
 use crate::private_file;
+use crate::text_input::{is_stdin, shown_path, wrong_usage};
 use crate::ui::{Report, good, pairs};
 
 /// More than any key takes.

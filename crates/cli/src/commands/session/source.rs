@@ -1,7 +1,6 @@
 //! Where sessions are read from: files and standard input; plain, signed and encrypted ones.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::Args;
@@ -14,10 +13,10 @@ use mse_session::{
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::findings::{Findings, printable};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::private_file;
+use crate::findings::{Findings, printable};
+use crate::text_input::{VariableArgs, is_stdin, shown_path, text_of, wrong_usage};
 
 /// What is read at most: a signed session, whose JSON is longer than its text.
 const MAX_BYTES: usize = 8 * mse_session::MAX_BYTES;
@@ -25,12 +24,8 @@ const MAX_BYTES: usize = 8 * mse_session::MAX_BYTES;
 /// How the text of a session is read.
 #[derive(Args)]
 pub(super) struct Reading {
-    /// The value of a variable `$NAME` of the text; may be given several times
-    #[arg(short = 'e', value_name = "NAME=VALUE")]
-    variables: Vec<String>,
-    /// Take the variables that `-e` does not give from the environment
-    #[arg(long)]
-    use_env: bool,
+    #[command(flatten)]
+    variables: VariableArgs,
     #[command(flatten)]
     strictness: Strictness,
 }
@@ -57,46 +52,10 @@ impl Strictness {
 impl Reading {
     pub(super) fn rules(&self) -> Result<Rules, Failure> {
         Ok(Rules {
-            variables: self.variables()?,
+            variables: self.variables.variables()?,
             compatibility: self.strictness.compatibility(),
         })
     }
-
-    /// Values are in no message: they may be secrets.
-    fn variables(&self) -> Result<Variables, Failure> {
-        let mut given = BTreeMap::new();
-        for (index, variable) in self.variables.iter().enumerate() {
-            let (name, value) = variable
-                .split_once('=')
-                .filter(|(name, _)| is_name(name))
-                .ok_or_else(|| {
-                    wrong_usage(
-                        format!("number {} of the `-e` is not NAME=VALUE", index + 1),
-                        "a NAME has letters, digits and `_`, and does not begin with a digit",
-                    )
-                })?;
-            if given.insert(name.to_owned(), value.to_owned()).is_some() {
-                return Err(wrong_usage(
-                    format!("`-e` gives the variable `{name}` more than once"),
-                    "remove all but one",
-                ));
-            }
-        }
-        let mut values = BTreeMap::new();
-        if self.use_env {
-            values.extend(std::env::vars_os().filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.into_string().ok()?))
-            }));
-        }
-        values.extend(given);
-        Ok(values.into_iter().collect())
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// [`Reading`], understood.
@@ -144,7 +103,7 @@ impl Rules {
             Document::Text(text) => {
                 let (session, warnings) = check_text(&text, &self.variables, self.compatibility)
                     .into_result()
-                    .map_err(|faults| Findings::of(faults.0).into_failure(file))?;
+                    .map_err(|faults| Findings::of(faults.0).into_failure(file, "session"))?;
                 Ok(Loaded {
                     session,
                     warnings,
@@ -201,7 +160,7 @@ fn verified(
 pub(super) fn signature_failure(file: &Path, error: SignedSessionError) -> Failure {
     let exit = match error {
         SignedSessionError::Faults(faults) => {
-            return Findings::of(faults.0).into_failure(file);
+            return Findings::of(faults.0).into_failure(file, "session");
         }
         SignedSessionError::Bad { .. }
         | SignedSessionError::NoKey { .. }
@@ -230,24 +189,6 @@ pub(super) fn one_standard_input<'f>(
     Ok(())
 }
 
-/// How people see where a session is from.
-pub(super) fn shown_path(file: &Path) -> String {
-    if is_stdin(file) {
-        "<stdin>".to_owned()
-    } else {
-        printable(&file.display().to_string())
-    }
-}
-
-pub(super) fn is_stdin(file: &Path) -> bool {
-    file.as_os_str() == "-"
-}
-
-/// A wrong command line.
-pub(super) fn wrong_usage(message: impl Into<String>, hint: &str) -> Failure {
-    Failure::new(Exit::Usage, message).with_hint(hint)
-}
-
 enum Document {
     Text(Zeroizing<String>),
     Signed(SignedSession),
@@ -270,7 +211,7 @@ struct Outline {
 }
 
 fn read(file: &Path) -> Result<Document, Failure> {
-    let text = text_of(file)?;
+    let text = text_of(file, MAX_BYTES)?;
     let outline = text
         .trim_start()
         .starts_with('{')
@@ -295,34 +236,6 @@ fn read(file: &Path) -> Result<Document, Failure> {
             }),
         _ => Ok(Document::Text(text)),
     }
-}
-
-fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
-    if is_stdin(file) {
-        return stdin_text().map_err(|error| Failure::file("read", Path::new("<stdin>"), &error));
-    }
-    private_file::read(file, MAX_BYTES as u64)?
-        .map(Zeroizing::new)
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!("there is no file `{}`", shown_path(file)),
-            )
-            .with_hint("`-` stands for standard input")
-        })
-}
-
-fn stdin_text() -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    io::stdin()
-        .lock()
-        .take(MAX_BYTES as u64 + 1)
-        .read_to_string(&mut text)?;
-    if text.len() > MAX_BYTES {
-        let why = format!("it is longer than {MAX_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-    }
-    Ok(text)
 }
 
 fn not_text(what: &str) -> Failure {

@@ -7,13 +7,14 @@ use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, 
 use mse_session::{Compatibility, EncryptedSession, Session, SessionHash, Variables, check_text};
 use serde::Serialize;
 
-use super::findings::{Findings, lines_of_warnings, printable};
-use super::source::{Loaded, Reading, Sendable, shown_path};
+use super::source::{Loaded, Reading, Sendable};
 use crate::cas::{CasChoice, KnownCas};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::{Findings, lines_of_warnings, printable};
 use crate::private_file;
+use crate::text_input::shown_path;
 use crate::ui::{Report, good, pairs};
 
 /// Bring a new session to a CAS

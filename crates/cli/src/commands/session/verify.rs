@@ -7,12 +7,13 @@ use mse_crypto::signing::VerifyingKey;
 use mse_session::SessionHash;
 use serde::Serialize;
 
-use super::findings::Findings;
 use super::keygen::algorithm_name;
-use super::source::{Strictness, load_signed, shown_path};
+use super::source::{Strictness, load_signed};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::Findings;
+use crate::text_input::shown_path;
 use crate::ui::{Report, good, heading, pairs};
 
 /// Verify all signatures of a signed session, and list who signed

@@ -10,7 +10,6 @@ use mse_api::cas::{
 use mse_crypto::signing::SigningKey;
 
 use super::diff::Difference;
-use super::findings::printable;
 use super::proposals::{Line, Proposed, Shown, Which};
 use super::sign::read_key;
 use super::stored::Current;
@@ -18,6 +17,7 @@ use crate::cas::{CasChoice, KnownCas};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::ui::Report;
 
 /// Approve a proposal, with a signature over it

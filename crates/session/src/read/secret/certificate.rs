@@ -1,12 +1,11 @@
 //! Certificates that the CAS issues.
 
 use mse_secrets::Kind;
+use mse_yaml::{Code, optional, shown};
 
 use super::{Parameters, named};
-use crate::diagnostic::{Code, shown};
 use crate::model::{AlternativeName, CertificateRequest, Endpoint, Feature, SecretName};
 use crate::read::Reader;
-use crate::read::fields::optional;
 
 /// RFC 5280: `ub-common-name`.
 const MAX_COMMON_NAME: usize = 64;

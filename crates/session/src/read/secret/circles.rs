@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnostic::Code;
+use mse_yaml::{Code, Field};
+
 use crate::model::{AadCredential, Explicit, Generated, Secret, SecretName, SecretSource};
-use crate::read::{Field, Reader};
+use crate::read::Reader;
 use crate::template::Template;
 
 /// Certificates and keys that need each other in a circle can never be made.

@@ -2,14 +2,13 @@
 
 use mse_crypto::Zeroizing;
 use mse_secrets::Kind;
+use mse_yaml::{Code, Content, Field};
 use serde_json::{Map, Number, Value};
 
 use super::named;
-use crate::diagnostic::Code;
 use crate::model::{Explicit, Feature};
-use crate::read::{Field, Reader};
+use crate::read::{Reader, SessionField};
 use crate::template::HostArguments;
-use crate::yaml::Content;
 
 /// Of a value that stands in the session.
 const MAX_BYTES: usize = 64 * 1024;
@@ -100,6 +99,7 @@ fn fragment(r: &mut Reader, field: &Field<'_>) -> Option<Value> {
         Content::Scalar {
             text,
             is_plain: true,
+            ..
         } => plain(r, field, text),
         Content::Scalar { .. } => field.text(r).map(|text| Value::String(text.to_owned())),
         Content::List(_) => {

@@ -3,12 +3,11 @@
 use std::num::NonZeroU32;
 
 use mse_secrets::Kind;
+use mse_yaml::{Code, Field, Spot, optional};
 
 use super::token::name_or_reference;
-use crate::diagnostic::{Code, Spot};
 use crate::model::{External, Feature, KvImport, KvPath, KvUrl, Pkcs11Import};
-use crate::read::fields::optional;
-use crate::read::{Field, Reader};
+use crate::read::Reader;
 
 /// What a text from a key-value store can be.
 const KV_KINDS: [Kind; 6] = [

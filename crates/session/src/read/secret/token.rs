@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use mse_secrets::Kind;
+use mse_yaml::{Code, Field, Spot, optional, or_default, shown};
 
 use super::{Parameters, named, required};
-use crate::diagnostic::{Code, Spot, shown};
 use crate::model::{
     AadCredential, AadToken, Feature, JwtRequest, Lifetime, SecretName, VaultImport,
 };
-use crate::read::fields::{optional, or_default};
-use crate::read::{Field, Reader};
+use crate::read::{Reader, SessionField};
 use crate::template::{HostArguments, Template};
 
 /// The name of an aad-token, also as a reference to it.

@@ -7,11 +7,11 @@ use mse_crypto::Zeroizing;
 use mse_crypto::signing::VerifyingKey;
 use mse_pkcs11::{Module, TokenError};
 
-use crate::commands::session::findings::printable;
-use crate::commands::session::source::{shown_path, wrong_usage};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::findings::printable;
 use crate::private_file;
+use crate::text_input::{shown_path, wrong_usage};
 use crate::ui::Ui;
 
 /// More than any PIN takes.

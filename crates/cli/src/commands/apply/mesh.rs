@@ -1,0 +1,250 @@
+//! A Meshfile becomes sessions, and a folder with what runs them.
+
+use mse_mesh::compile::{Plan, Target, compile};
+use mse_mesh::{Advisories, Meshfile, Role, UploadMode};
+use mse_session::Terms;
+use serde::Serialize;
+
+use super::{Apply, MeshArgs};
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::mesh::{
+    CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Pulling, RunCas, RunPlan,
+    TargetDir,
+};
+use crate::ui::{Report, bad, caution, counted, good, pairs, table};
+
+impl Apply {
+    pub(super) async fn mesh(&self, scene: &Scene<'_>, mut mesh: Meshfile) -> Result<(), Failure> {
+        let given = &self.mesh;
+        given.complete(&mut mesh);
+        let delivery = Delivery::of(&mesh)?;
+        let images = MeshImages {
+            store: ImageStore::find()?,
+            registry: self.registry.open()?,
+            pulling: given.pulling(),
+        };
+        let step = scene.ui.step("Looking at the images");
+        let images = images.of(scene, &mesh).await?;
+        step.done(&format!(
+            "Looked at {}",
+            counted(images.len(), "image", "images")
+        ));
+        let MeshCas {
+            mut known,
+            tolerances,
+        } = given.cas.attest(scene, &mesh).await?;
+        let simulated = known.pin.simulated;
+        let Plan {
+            sessions,
+            services,
+            warnings,
+        } = compile(
+            &mesh,
+            &Target {
+                cas_key: known.pin.cas_key,
+                simulated,
+                images: &images,
+            },
+        )
+        .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
+        for warning in &warnings {
+            scene.ui.warn(warning.clone());
+        }
+        let changes = Changes::find(&mut known, &sessions).await?;
+        let cas = RunCas {
+            address: known.pin.address.clone(),
+            key: known.pin.cas_key,
+            simulated,
+        };
+        let plan = RunPlan::of(&mesh, &given.release, cas, &services);
+        if !self.dry_run {
+            let target = TargetDir(self.target.clone());
+            if delivery == Delivery::Sealed {
+                target.seal(&known.encryption_key()?, &changes)?;
+            }
+            if delivery == Delivery::Upload {
+                let step = scene.ui.step("Uploading the policies");
+                let sent = changes.send(&mut known).await?;
+                step.done(&match sent {
+                    0 => "The CAS has all policies already".to_owned(),
+                    sent => format!("Uploaded {}", counted(sent, "policy", "policies")),
+                });
+            }
+            target.write(&plan, &changes)?;
+        }
+        scene.ui.report(&Applied {
+            done: !self.dry_run,
+            cas: known.name.to_string(),
+            simulated,
+            delivery,
+            tolerances,
+            warnings,
+            target: self.target.display().to_string(),
+            sessions: changes
+                .0
+                .iter()
+                .map(|one| ShownSession {
+                    role: one.role.as_str(),
+                    name: one.session.name.to_string(),
+                    change: one.change,
+                    hash: one.session.hash().to_string(),
+                })
+                .collect(),
+            services: plan
+                .services
+                .iter()
+                .map(|one| ShownService {
+                    name: one.name.clone(),
+                    image: one.image.clone(),
+                    measurement: one.measurement.to_string(),
+                })
+                .collect(),
+        })
+    }
+}
+
+impl MeshArgs {
+    /// What the command line adds to the Meshfile.
+    fn complete(&self, mesh: &mut Meshfile) {
+        if let Some(namespace) = &self.policy_namespace {
+            mesh.policy.namespace = namespace.clone();
+        }
+        let Some(until) = self.tolerate_until else {
+            return;
+        };
+        let terms = || Terms {
+            reason: "the Meshfile gives no reason".into(),
+            until,
+        };
+        for one in &mut mesh.policy.tolerate {
+            if one.what.is_dangerous() && one.terms.is_none() {
+                one.terms = Some(terms());
+            }
+        }
+        if let Advisories::All(none @ None) = &mut mesh.policy.ignore_advisories {
+            *none = Some(terms());
+        }
+    }
+
+    fn pulling(&self) -> Pulling {
+        match (self.no_pull, self.pull) {
+            (true, _) => Pulling::Never,
+            (_, true) => Pulling::Always,
+            _ => Pulling::WhenMissing,
+        }
+    }
+}
+
+/// How sessions get to the CAS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Delivery {
+    /// From here.
+    Upload,
+    /// As sealed files.
+    Sealed,
+    /// Not at all.
+    Nothing,
+}
+
+impl Delivery {
+    fn of(mesh: &Meshfile) -> Result<Self, Failure> {
+        let mode = mesh.cas_for(Role::Cas).and_then(|cas| cas.mode);
+        match mode {
+            None | Some(UploadMode::Upload) => Ok(Self::Upload),
+            Some(UploadMode::EncryptedOnly | UploadMode::EncryptedManifest) => Ok(Self::Sealed),
+            Some(UploadMode::NoUpload) => Ok(Self::Nothing),
+            Some(mode @ (UploadMode::SignedManifest | UploadMode::SignOnline)) => {
+                Err(Failure::new(
+                    Exit::InvalidConfiguration,
+                    format!("`cas.mode` is `{mode}`, which is not served"),
+                )
+                .with_hint("`Upload` sends the policies from here, `EncryptedManifest` leaves sealed files"))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Applied {
+    /// Whether anything was done, or it was a dry run.
+    done: bool,
+    cas: String,
+    simulated: bool,
+    delivery: Delivery,
+    tolerances: CasTolerances,
+    warnings: Vec<String>,
+    target: String,
+    sessions: Vec<ShownSession>,
+    services: Vec<ShownService>,
+}
+
+#[derive(Serialize)]
+struct ShownSession {
+    role: &'static str,
+    name: String,
+    change: Change,
+    hash: String,
+}
+
+#[derive(Serialize)]
+struct ShownService {
+    name: String,
+    image: String,
+    measurement: String,
+}
+
+impl Report for Applied {
+    fn text(&self) -> String {
+        let sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|one| {
+                [
+                    one.change.word().to_owned(),
+                    one.role.to_owned(),
+                    one.name.clone(),
+                ]
+            })
+            .collect();
+        let services: Vec<_> = self
+            .services
+            .iter()
+            .map(|one| [one.name.clone(), one.image.clone(), one.measurement.clone()])
+            .collect();
+        let mut rows = vec![(
+            "CAS",
+            if self.simulated {
+                format!("{}, {}", self.cas, caution("SIMULATED"))
+            } else {
+                self.cas.clone()
+            },
+        )];
+        if !self.tolerances.is_empty() {
+            rows.push(("Attested with", bad(self.tolerances.words().join(", "))));
+        }
+        let policies = match (self.done, self.delivery) {
+            (false, _) => "none was sent: it is a dry run".to_owned(),
+            (true, Delivery::Upload) => "are at the CAS".to_owned(),
+            (true, Delivery::Sealed) => format!(
+                "are sealed in `{}/session_files`: bring them to the CAS with `mse session create` and `update`, in this order",
+                self.target
+            ),
+            (true, Delivery::Nothing) => "were not sent: `mode: NoUpload`".to_owned(),
+        };
+        rows.push(("Policies", policies));
+        let heading = if self.done {
+            good(format!("The mesh is in `{}`", self.target))
+        } else {
+            "This would be done".to_owned()
+        };
+        format!(
+            "{}\n\n{}\n\n{heading}\n{}",
+            table(["", "POLICY", "SESSION"], &sessions),
+            table(["SERVICE", "IMAGE", "MEASUREMENT"], &services),
+            pairs(&rows)
+        )
+    }
+}

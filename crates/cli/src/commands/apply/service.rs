@@ -1,0 +1,222 @@
+//! A service manifest becomes an image.
+
+use std::path::PathBuf;
+
+use mse_image::{Cancel, Event, ImageLock, Progress, Registry, Site, build, sign};
+use mse_mesh::ServiceManifest;
+use serde::Serialize;
+
+use super::Apply;
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::interrupted;
+use crate::mesh::{
+    ImageKeys, ImageStore, Recipe, SigningKeyFile, image_key, reference_of, spec_of,
+};
+use crate::private_file;
+use crate::ui::{Report, good, pairs};
+
+/// A lock file is much shorter.
+const MAX_LOCK: u64 = 16 * 1024 * 1024;
+
+impl Apply {
+    pub(super) async fn service(
+        &self,
+        scene: &Scene<'_>,
+        manifest: ServiceManifest,
+    ) -> Result<(), Failure> {
+        let given = &self.service;
+        let recipe = Recipe {
+            context: self.context()?,
+            programs: given.programs.find()?,
+        };
+        let mut spec = spec_of(&manifest, recipe)?;
+        let reference = reference_of(manifest.build.to.as_str())?;
+        if !spec.dirs.is_empty() {
+            spec.image_key = Some(match &given.image_key {
+                Some(file) => image_key(file)?,
+                None => ImageKeys::of(&scene.conf).for_service(&spec.name)?,
+            });
+        }
+        spec.lock = given.locked.as_deref().map(lock_in).transpose()?;
+        if self.dry_run {
+            return scene.ui.report(&Planned {
+                image: reference.to_string(),
+                steps: steps(&spec),
+            });
+        }
+        let registry = self.registry.open()?;
+        let store = ImageStore::find()?;
+        let site = Site {
+            cache: store.build_cache(),
+            sources: None,
+            registry: Some(registry.clone()),
+        };
+        let place = store.place(&reference);
+        let step = scene.ui.step(format!("Building `{reference}`"));
+        let progress = Progress::new(told(step.teller()));
+        let building = build(spec, site, &place, Cancel::default(), progress);
+        let built = tokio::select! {
+            built = building => built.map_err(|error| failed(&error))?,
+            interrupted = interrupted() => return Err(interrupted.into()),
+        };
+        step.done(&format!("Built `{reference}`"));
+        if let Some(file) = &given.lock {
+            private_file::write(file, &built.lock.to_json())?;
+        }
+        let mut done = Done {
+            image: reference.to_string(),
+            digest: built.digest.to_string(),
+            root: built.facts.root.to_string(),
+            enclave: built.facts.enclave.to_string(),
+            encrypted: built.facts.sealed.is_some(),
+            unmeasured: built.facts.unmeasured.clone(),
+            size: built.size,
+            pushed: false,
+            signed_by: None,
+        };
+        if !given.no_push {
+            let key = self.signing_key(&manifest);
+            self.push(scene, &registry, &store, &reference, &key)
+                .await?;
+            done.pushed = true;
+            done.signed_by = Some(key.0);
+        }
+        scene.ui.report(&done)
+    }
+
+    async fn push(
+        &self,
+        scene: &Scene<'_>,
+        registry: &Registry,
+        store: &ImageStore,
+        reference: &mse_image::Reference,
+        key: &SigningKeyFile,
+    ) -> Result<(), Failure> {
+        let signing = key.load_or_create()?;
+        let Some((layout, image)) = store.get(reference)? else {
+            return Err(Failure::other("the image that was just built is gone"));
+        };
+        let step = scene.ui.step(format!("Pushing `{reference}`"));
+        registry
+            .push(&layout, &image, reference)
+            .await
+            .map_err(|error| {
+                Failure::of_registry(&error)
+                    .and("the image is built, and on this machine: `--no-push` leaves it at that")
+            })?;
+        sign::sign(registry, reference, &signing)
+            .await
+            .map_err(|error| Failure::new(Exit::Platform, error.to_string()))?;
+        step.done(&format!("Pushed and signed `{reference}`"));
+        Ok(())
+    }
+
+    fn signing_key(&self, manifest: &ServiceManifest) -> SigningKeyFile {
+        let given = &self.service.signing_key;
+        let named = manifest.build.signature.key.as_ref().map(PathBuf::from);
+        SigningKeyFile(
+            given
+                .clone()
+                .or(named)
+                .unwrap_or_else(|| self.target.join("identity.pem")),
+        )
+    }
+}
+
+fn lock_in(file: &std::path::Path) -> Result<ImageLock, Failure> {
+    let text = private_file::read(file, MAX_LOCK)?.ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            format!("there is no lock file `{}`", file.display()),
+        )
+    })?;
+    ImageLock::from_json(text.as_bytes()).map_err(|error| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!("`{}`: {error}", file.display()),
+        )
+    })
+}
+
+/// What a build says, for people.
+fn told(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Fn(Event) + Send + Sync + 'static {
+    move |event| match event {
+        Event::Resolving => tell("choosing Debian's packages"),
+        Event::Downloading { packages } => tell(&format!("fetching {packages} packages")),
+        Event::Started(step) => tell(&step.to_string()),
+        Event::Output(line) => tell(&line),
+        Event::Cached(_) | Event::Done { .. } => {}
+    }
+}
+
+fn failed(error: &mse_image::BuildError) -> Failure {
+    Failure::new(
+        Exit::InvalidConfiguration,
+        format!("the image cannot be built: {error}"),
+    )
+    .with_hint("nothing was left behind but what later builds profit from")
+}
+
+fn steps(spec: &mse_image::ImageSpec) -> Vec<String> {
+    let mut steps = vec![format!("base: {:?}", spec.base)];
+    steps.extend(
+        spec.requirements
+            .iter()
+            .map(|file| format!("requirements: {file}")),
+    );
+    steps.extend(spec.copy.iter().map(|path| format!("copy: {path}")));
+    steps.extend(spec.run.iter().map(|command| format!("run: {command}")));
+    steps.extend(spec.dirs.iter().map(|path| format!("encrypt: {path}")));
+    steps
+}
+
+#[derive(Serialize)]
+struct Planned {
+    image: String,
+    steps: Vec<String>,
+}
+
+impl Report for Planned {
+    fn text(&self) -> String {
+        format!("Would build `{}`:\n{}", self.image, self.steps.join("\n"))
+    }
+}
+
+#[derive(Serialize)]
+struct Done {
+    image: String,
+    digest: String,
+    root: String,
+    enclave: String,
+    encrypted: bool,
+    unmeasured: Vec<String>,
+    size: u64,
+    pushed: bool,
+    signed_by: Option<PathBuf>,
+}
+
+impl Report for Done {
+    fn text(&self) -> String {
+        let mut rows = vec![
+            ("Image", self.image.clone()),
+            ("Digest", self.digest.clone()),
+            ("Measured root", self.root.clone()),
+            ("Enclave program", self.enclave.clone()),
+            ("Size", format!("{:.1} MB", self.size as f64 / 1e6)),
+        ];
+        if self.encrypted {
+            rows.push(("Encrypted part", "yes".to_owned()));
+        }
+        if !self.unmeasured.is_empty() {
+            rows.push(("NOT PROTECTED", self.unmeasured.join(", ")));
+        }
+        let place = match &self.signed_by {
+            Some(key) => format!("pushed, signed with `{}`", key.display()),
+            None => "on this machine only".to_owned(),
+        };
+        rows.push(("Where", place));
+        format!("{}\n{}", good("The image is ready"), pairs(&rows))
+    }
+}

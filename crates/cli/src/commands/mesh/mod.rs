@@ -1,0 +1,62 @@
+//! `mse mesh`
+
+mod down;
+mod logs;
+mod ps;
+mod up;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::Scene;
+use crate::failure::Failure;
+use crate::mesh::TargetDir;
+use crate::mesh::run::RunFolder;
+
+/// Run an application of several services on this machine
+///
+/// `mse apply -f mesh.yaml` has made its policies and the folder `target`; here its services run,
+/// through the same policies and the same CAS, on this machine's SIMULATED TEE.
+#[derive(Args)]
+pub(crate) struct MeshCommand {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Up(up::Up),
+    Down(down::Down),
+    Ps(ps::Ps),
+    Logs(logs::Logs),
+}
+
+impl MeshCommand {
+    pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        match self.what {
+            What::Up(command) => Box::pin(command.run(scene)).await,
+            What::Down(command) => command.run(scene).await,
+            What::Ps(command) => command.run(scene),
+            What::Logs(command) => command.run(scene).await,
+        }
+    }
+}
+
+/// Which mesh.
+#[derive(Args)]
+struct Which {
+    /// The folder that `mse apply` wrote
+    #[arg(short, long, value_name = "DIR", default_value = "target")]
+    target: PathBuf,
+}
+
+impl Which {
+    fn target(&self) -> TargetDir {
+        TargetDir(self.target.clone())
+    }
+
+    fn folder(&self) -> RunFolder {
+        RunFolder::of(&self.target)
+    }
+}

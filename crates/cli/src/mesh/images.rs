@@ -1,0 +1,127 @@
+//! The images of a Meshfile: from this machine's store or their registry, always by digest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mse_image::{Reference, Registry, ServiceImage};
+use mse_mesh::compile::{MeshImage, StableImage};
+use mse_mesh::{ImageReference, Meshfile, ServiceName, ServiceTemplate};
+
+use super::keys::ImageKeys;
+use super::store::{ImageStore, reference};
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Whether registries are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulling {
+    /// For what is not on this machine.
+    WhenMissing,
+    /// For everything: a tag may have moved.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Looks at images.
+pub(crate) struct MeshImages {
+    pub(crate) store: ImageStore,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pulling: Pulling,
+}
+
+impl MeshImages {
+    /// What the images of all services say about themselves.
+    pub(crate) async fn of(
+        &self,
+        scene: &Scene<'_>,
+        mesh: &Meshfile,
+    ) -> Result<BTreeMap<ServiceName, MeshImage>, Failure> {
+        let keys = ImageKeys::of(&scene.conf);
+        let mut images = BTreeMap::new();
+        for service in &mesh.services {
+            let image = self.one(&service.image, &keys).await?;
+            images.insert(service.name.clone(), image);
+        }
+        Ok(images)
+    }
+
+    async fn one(&self, image: &ImageReference, keys: &ImageKeys) -> Result<MeshImage, Failure> {
+        let (pinned, found) = self.look(image).await?;
+        let template = ServiceTemplate::from_json(&found.template).map_err(|error| {
+            Failure::new(Exit::Refused, format!("`{image}`: {error}"))
+                .with_hint("build the image again with this `mse`")
+        })?;
+        let stable = match &template.stable {
+            Some(stable) => {
+                let (reference, found) = self.look(stable).await?;
+                Some(StableImage {
+                    reference,
+                    facts: found.facts,
+                })
+            }
+            None => None,
+        };
+        let key = match &found.facts.sealed {
+            Some(sealed) => keys.that_opens(sealed)?,
+            None => None,
+        };
+        Ok(MeshImage {
+            reference: pinned,
+            facts: found.facts,
+            template,
+            key,
+            stable,
+        })
+    }
+
+    /// The image, and its reference with the digest.
+    async fn look(
+        &self,
+        image: &ImageReference,
+    ) -> Result<(ImageReference, ServiceImage), Failure> {
+        let reference = reference(image.as_str())?;
+        let found = match self.here(&reference)? {
+            Some(found) if self.pulling != Pulling::Always => found,
+            here => match self.pulling {
+                Pulling::Never => here.ok_or_else(|| {
+                    Failure::new(
+                        Exit::NotFound,
+                        format!("the image `{image}` is not on this machine"),
+                    )
+                    .with_hint(
+                        "build it with `mse apply -f SERVICE.yaml`, or leave `--no-pull` away",
+                    )
+                })?,
+                Pulling::Always | Pulling::WhenMissing => {
+                    let asked = self.registry.service(&reference).await;
+                    asked.map_err(|error| Failure::of_registry(&error))?
+                }
+            },
+        };
+        let pinned = reference.with_digest(found.digest).to_string();
+        let pinned = pinned
+            .parse()
+            .map_err(|error: mse_mesh::InvalidImageReference| Failure::other(error.to_string()))?;
+        Ok((pinned, found))
+    }
+
+    fn here(&self, reference: &Reference) -> Result<Option<ServiceImage>, Failure> {
+        let Some((layout, image)) = self.store.get(reference)? else {
+            return Ok(None);
+        };
+        ServiceImage::of_layout(&layout, &image)
+            .map(Some)
+            .map_err(|error| Failure::other(format!("`{reference}`: {error}")))
+    }
+}
+
+impl Failure {
+    /// A registry did not do what was asked.
+    pub(crate) fn of_registry(error: &mse_image::registry::RegistryError) -> Self {
+        Self::new(Exit::Platform, error.to_string()).with_hint(
+            "is the reference right, are you logged in (`docker login`), and is the registry's authority known (`--registry-ca FILE`)?",
+        )
+    }
+}

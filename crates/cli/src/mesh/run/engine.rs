@@ -1,0 +1,258 @@
+//! What runs the services: processes of this machine, or containers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use mse_image::{Reference, Registry};
+use mse_runtime::container::{
+    ContainerRuntime, ContainerSpec, ContainerTee, EngineAddress, ImageId, Network,
+    RunningContainer,
+};
+use mse_runtime::process::guard::Guard;
+use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
+use mse_runtime::running::{Running, Runtime};
+use mse_simtee::Platform;
+
+use super::folder::RunFolder;
+use crate::cli::Scene;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::mesh::store::{ImageStore, reference};
+use crate::mesh::target::{RunCas, RunPlan, RunService};
+use crate::private_file;
+
+/// How long an enclave asks for its release.
+const RELEASE: Duration = Duration::from_secs(60);
+
+/// What runs the services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineKind {
+    /// Sandboxed processes of this machine
+    Process,
+    /// Containers of Docker or Podman
+    Container,
+}
+
+/// Runs services on this machine's simulated TEE.
+#[derive(Clone)]
+pub(crate) struct Engine(Arc<Parts>);
+
+struct Parts {
+    platform: Arc<Platform>,
+    platform_folder: PathBuf,
+    cas: RunCas,
+    mesh: String,
+    folder: RunFolder,
+    by: By,
+}
+
+enum By {
+    /// The unpacked image of each service.
+    Process(BTreeMap<String, PathBuf>),
+    /// The loaded image of each service.
+    Container {
+        runtime: ContainerRuntime,
+        images: BTreeMap<String, ImageId>,
+    },
+}
+
+impl Engine {
+    /// Makes everything ready: images are fetched, and unpacked or loaded.
+    pub(crate) async fn prepare(
+        scene: &Scene<'_>,
+        kind: EngineKind,
+        plan: &RunPlan,
+        registry: &Registry,
+        folder: &RunFolder,
+    ) -> Result<Self, Failure> {
+        scene.conf.create()?;
+        let platform_folder = scene.conf.simulated_platform();
+        let platform = Platform::open_or_create(&platform_folder, SystemTime::now())
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let store = ImageStore::find()?;
+        let step = scene.ui.step("Preparing the images");
+        for service in &plan.services {
+            fetch(&store, registry, &reference(&service.image)?).await?;
+        }
+        let by = match kind {
+            EngineKind::Process => By::Process(unpack_all(&store, plan).await?),
+            EngineKind::Container => load_all(&store, plan).await?,
+        };
+        step.done("The images are ready");
+        Ok(Self(Arc::new(Parts {
+            platform: Arc::new(platform),
+            platform_folder,
+            cas: plan.cas.clone(),
+            mesh: plan.namespace.clone(),
+            folder: folder.clone(),
+            by,
+        })))
+    }
+
+    /// Launches a service; `Err` says why it could not be.
+    pub(super) async fn launch(&self, service: &RunService) -> Result<Launched, String> {
+        let parts = &self.0;
+        let volumes = parts.volumes(service)?;
+        match &parts.by {
+            By::Process(roots) => {
+                let root = roots.get(&service.name).ok_or("its image is missing")?;
+                let runtime = parts.process_runtime(service, root)?;
+                let spec = ServiceSpec {
+                    workload: service.workload.clone(),
+                    tree: root.clone(),
+                    cas: parts.cas.address.clone(),
+                    arguments: Vec::new(),
+                    environment: BTreeMap::new(),
+                    one_time_password: None,
+                    access_token: None,
+                    volumes,
+                    release_timeout: RELEASE,
+                };
+                let running = runtime
+                    .launch_service(spec)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Ok(Launched::Process(Box::new(running)))
+            }
+            By::Container { runtime, images } => {
+                let image = images.get(&service.name).ok_or("its image is missing")?;
+                let spec = ContainerSpec {
+                    name: parts.container_name(service),
+                    mesh: parts.mesh.clone(),
+                    image: image.clone(),
+                    cas: parts.cas.address.clone(),
+                    cas_key: parts.cas.key,
+                    session: service.workload.session.clone(),
+                    service: service.workload.service.clone(),
+                    resources: service.workload.resources,
+                    arguments: Vec::new(),
+                    environment: BTreeMap::new(),
+                    tee: ContainerTee::Simulated(parts.platform_folder.clone()),
+                    volumes,
+                    ports: Vec::new(),
+                    // The CAS may be on this machine's loopback.
+                    network: Network::Host,
+                };
+                let running = runtime
+                    .launch(spec)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Ok(Launched::Container(Box::new(running)))
+            }
+        }
+    }
+}
+
+impl Parts {
+    /// Its own for each service: a launcher ends whatever else was launched from its folder.
+    fn process_runtime(
+        &self,
+        service: &RunService,
+        root: &std::path::Path,
+    ) -> Result<ProcessRuntime, String> {
+        let data = self.folder.enclaves(&service.name);
+        let enclave = root.join(mse_workload::image::ENCLAVE.trim_start_matches('/'));
+        ProcessRuntime::open(&data, &enclave, Arc::clone(&self.platform))
+            .map(|runtime| runtime.with_guard(Guard::OwnProgram))
+            .map_err(|error| error.to_string())
+    }
+
+    /// The folders of the service's volumes; they hold ciphertext only.
+    fn volumes(&self, service: &RunService) -> Result<BTreeMap<String, PathBuf>, String> {
+        let mut volumes = BTreeMap::new();
+        for name in &service.volumes {
+            let folder = self.folder.volume(&service.name, name);
+            let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
+            private_file::create_dir(&folder).map_err(|error| error.message().to_owned())?;
+            volumes.insert(name.clone(), folder);
+        }
+        Ok(volumes)
+    }
+
+    fn container_name(&self, service: &RunService) -> String {
+        let mesh = self.mesh.replace('/', "-");
+        format!("{mesh}-{}", service.name)
+    }
+}
+
+/// A service that was launched, whatever runs it.
+pub(super) enum Launched {
+    Process(Box<RunningEnclave>),
+    Container(Box<RunningContainer>),
+}
+
+impl Launched {
+    pub(super) async fn next(&mut self) -> Option<EnclaveEvent> {
+        match self {
+            Self::Process(running) => Running::next(running.as_mut()).await,
+            Self::Container(running) => Running::next(running.as_mut()).await,
+        }
+    }
+
+    pub(super) fn stop(&self, grace: Duration) {
+        match self {
+            Self::Process(running) => Running::stop(running.as_ref(), grace),
+            Self::Container(running) => Running::stop(running.as_ref(), grace),
+        }
+    }
+
+    /// The process of its enclave, if it is one of this machine's.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process(running) => Some(running.pid()),
+            Self::Container(_) => None,
+        }
+    }
+}
+
+/// Sees to it that the image is on this machine.
+async fn fetch(
+    store: &ImageStore,
+    registry: &Registry,
+    reference: &Reference,
+) -> Result<(), Failure> {
+    if store.get(reference)?.is_some() {
+        return Ok(());
+    }
+    registry
+        .pull(reference, &store.place(reference))
+        .await
+        .map(drop)
+        .map_err(|error| Failure::of_registry(&error))
+}
+
+async fn unpack_all(
+    store: &ImageStore,
+    plan: &RunPlan,
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut roots = BTreeMap::new();
+    for service in &plan.services {
+        let root = store.unpacked_image(&reference(&service.image)?).await?;
+        roots.insert(service.name.clone(), root);
+    }
+    Ok(roots)
+}
+
+async fn load_all(store: &ImageStore, plan: &RunPlan) -> Result<By, Failure> {
+    let unreachable = |error: String| {
+        Failure::new(Exit::Platform, error)
+            .with_hint("start Podman's service (`podman system service`) or Docker, or name its socket with `DOCKER_HOST`; `--runtime process` needs neither")
+    };
+    let address = EngineAddress::find().map_err(|error| unreachable(error.to_string()))?;
+    let runtime = ContainerRuntime::connect(&address)
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+    let left = runtime.remove_leftovers(&plan.namespace).await;
+    left.map_err(|error| Failure::other(error.to_string()))?;
+    let mut images = BTreeMap::new();
+    for service in &plan.services {
+        let place = store.layout_of(&reference(&service.image)?)?;
+        let image = runtime.load(&place).await;
+        let image = image.map_err(|error| Failure::other(error.to_string()))?;
+        images.insert(service.name.clone(), image);
+    }
+    Ok(By::Container { runtime, images })
+}

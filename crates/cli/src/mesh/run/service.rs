@@ -1,0 +1,201 @@
+//! One service of a mesh: started after others, watched, started again.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+use mse_api::LogStream;
+use mse_runtime::process::EnclaveEvent;
+use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::GRACE;
+use super::engine::Engine;
+use super::health;
+use super::state::{ServiceState, Standing};
+use crate::mesh::target::RunService;
+
+/// Who is well for so long starts anew with the shortest pause.
+const SETTLED: Duration = Duration::from_secs(30);
+/// The pauses before it is started again: this, twice as much, and so on.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A line that a service wrote, or its enclave.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) service: String,
+    /// Whether the program wrote it, and not its enclave.
+    pub(crate) is_program: bool,
+    pub(crate) text: String,
+}
+
+pub(super) struct Supervised {
+    pub(super) service: RunService,
+    pub(super) engine: Engine,
+    pub(super) log: File,
+    /// Those that it comes after.
+    pub(super) before: Vec<watch::Receiver<ServiceState>>,
+    pub(super) state: watch::Sender<ServiceState>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// How one run of a service ended.
+enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The program ended, with this code.
+    Program(u8),
+    /// A check failed.
+    Refused(ServiceCheck),
+    /// The enclave or its launcher ended for another reason.
+    Otherwise,
+}
+
+impl Supervised {
+    pub(super) async fn run(mut self, each: impl Fn(&Line)) {
+        if self.wait_for_others().await.is_err() {
+            self.set(Standing::Stopped, None);
+            return;
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            self.set(Standing::Attesting, None);
+            let (ended, why) = self.once(&each).await;
+            match ended {
+                Ended::Stopped => return self.set(Standing::Stopped, why),
+                Ended::Program(0) => return self.set(Standing::Done, why),
+                Ended::Refused(check) if !is_passing(check) => {
+                    return self.set(Standing::Failed, why);
+                }
+                Ended::Program(_) | Ended::Refused(_) | Ended::Otherwise => {}
+            }
+            if began.elapsed() > SETTLED {
+                pause = FIRST_PAUSE;
+            }
+            self.set(Standing::Restarting, why);
+            self.state.send_modify(|state| state.restarts += 1);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = asked(&mut self.stopping) => return self.set(Standing::Stopped, None),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// `Err`: it is to stop before it began.
+    async fn wait_for_others(&mut self) -> Result<(), ()> {
+        for other in &mut self.before {
+            let well =
+                |state: &ServiceState| matches!(state.standing, Standing::Healthy | Standing::Done);
+            tokio::select! {
+                found = other.wait_for(well) => found.map(drop).map_err(drop)?,
+                () = asked(&mut self.stopping) => return Err(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// From its launch to its end.
+    async fn once(&mut self, each: &impl Fn(&Line)) -> (Ended, Option<String>) {
+        let mut running = match self.engine.launch(&self.service).await {
+            Ok(running) => running,
+            Err(error) => return (Ended::Otherwise, Some(error)),
+        };
+        self.state.send_modify(|state| state.pid = running.pid());
+        let (mut reason, mut end, mut is_stopping) = (None, None, false);
+        let health = self.service.health.clone();
+        let mut well = Box::pin(until_well(health));
+        let mut runs = false;
+        loop {
+            let event = tokio::select! {
+                event = running.next() => event,
+                () = &mut well, if runs => {
+                    runs = false;
+                    self.set(Standing::Healthy, None);
+                    continue;
+                }
+                () = asked(&mut self.stopping), if !is_stopping => {
+                    is_stopping = true;
+                    running.stop(GRACE);
+                    continue;
+                }
+            };
+            match event {
+                Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text, each),
+                Some(EnclaveEvent::Phase(Phase::Running)) => {
+                    self.set(Standing::Starting, None);
+                    runs = true;
+                }
+                Some(EnclaveEvent::Phase(
+                    Phase::Failed { reason: why } | Phase::Stopped { reason: why },
+                )) => {
+                    reason = Some(why);
+                }
+                Some(EnclaveEvent::ServiceEnded(how)) => end = Some(how),
+                Some(EnclaveEvent::Exited { how }) => {
+                    reason = reason.or(Some(how));
+                    break;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        drop(running);
+        self.state.send_modify(|state| state.pid = None);
+        let ended = match end {
+            _ if is_stopping => Ended::Stopped,
+            Some(ServiceEnd::Program { code }) => Ended::Program(code),
+            Some(ServiceEnd::Refused { check }) => Ended::Refused(check),
+            None => Ended::Otherwise,
+        };
+        (ended, reason)
+    }
+
+    fn line(&mut self, stream: LogStream, text: String, each: &impl Fn(&Line)) {
+        let is_program = stream == LogStream::App;
+        // A full disk must not end the service.
+        let _ = if is_program {
+            writeln!(self.log, "{text}")
+        } else {
+            writeln!(self.log, "[enclave] {text}")
+        };
+        each(&Line {
+            service: self.service.name.clone(),
+            is_program,
+            text,
+        });
+    }
+
+    fn set(&self, standing: Standing, why: Option<String>) {
+        self.state.send_modify(|state| {
+            state.standing = standing;
+            state.why = why;
+        });
+    }
+}
+
+async fn until_well(health: Option<crate::mesh::target::RunHealth>) {
+    match &health {
+        Some(health) => health::until_well(health).await,
+        // That it runs is all that can be known.
+        None => {}
+    }
+}
+
+/// Returns when it is to stop.
+async fn asked(stopping: &mut watch::Receiver<bool>) {
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Whether what failed may be well the next time.
+fn is_passing(check: ServiceCheck) -> bool {
+    matches!(
+        check,
+        ServiceCheck::CasReachable | ServiceCheck::Machine | ServiceCheck::Renewal
+    )
+}

@@ -1,0 +1,209 @@
+//! The folder that applying a Meshfile writes: everything in it may be shown and checked in.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `mesh.json` | what runs: [`RunPlan`] |
+//! | `policies/NAME.json` | the sessions as they were applied, without secret values |
+//! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use mse_crypto::hpke::PublicKey;
+use mse_mesh::compile::PlannedService;
+use mse_mesh::{Health, MeshService, Meshfile};
+use mse_session::{EncryptedSession, Session, SignedSession};
+use mse_workload::{CasKey, Measurement, ServiceWorkload};
+use serde::{Deserialize, Serialize};
+
+use super::upload::Changes;
+use crate::commands::session::secrecy::Documents;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::private_file;
+
+/// The version of the run plan that this code reads and writes.
+const FORMAT: u32 = 1;
+/// A run plan is much shorter.
+const MAX_PLAN: u64 = 16 * 1024 * 1024;
+
+/// What of a mesh is run, and how. It holds no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunPlan {
+    pub(crate) format: u32,
+    /// The name of this installation.
+    pub(crate) release: String,
+    /// The namespace of its sessions.
+    pub(crate) namespace: String,
+    pub(crate) cas: RunCas,
+    pub(crate) services: Vec<RunService>,
+}
+
+/// The CAS that services ask.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunCas {
+    /// `host:port`.
+    pub(crate) address: String,
+    pub(crate) key: CasKey,
+    /// Whether it runs on a simulated TEE.
+    pub(crate) simulated: bool,
+}
+
+/// A service of the plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunService {
+    pub(crate) name: String,
+    /// With its digest.
+    pub(crate) image: String,
+    pub(crate) workload: ServiceWorkload,
+    /// On the simulated TEE.
+    pub(crate) measurement: Measurement,
+    /// Those that must be well before it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) after: Vec<String>,
+    /// How it shows that it is well; without, it is when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<RunHealth>,
+    /// The ports that it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<NonZeroU16>,
+    /// Its encrypted volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) volumes: Vec<String>,
+}
+
+/// A sign of health.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunHealth {
+    pub(crate) port: NonZeroU16,
+    /// A GET for it must be answered; without, a connection is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+}
+
+impl RunPlan {
+    pub(crate) fn of(
+        mesh: &Meshfile,
+        release: &str,
+        cas: RunCas,
+        services: &[PlannedService],
+    ) -> Self {
+        let services = mesh.services.iter().zip(services);
+        Self {
+            format: FORMAT,
+            release: release.to_owned(),
+            namespace: mesh.policy.namespace.to_string(),
+            cas,
+            services: services
+                .map(|(wanted, one)| RunService::of(wanted, one))
+                .collect(),
+        }
+    }
+}
+
+impl RunService {
+    fn of(wanted: &MeshService, planned: &PlannedService) -> Self {
+        Self {
+            name: planned.name.to_string(),
+            image: planned.image.to_string(),
+            workload: planned.workload.clone(),
+            measurement: planned.measurement,
+            after: wanted.after.iter().map(ToString::to_string).collect(),
+            health: wanted.health.as_ref().map(|probe| match &probe.check {
+                Health::Http { path, port } => RunHealth {
+                    port: *port,
+                    path: Some(path.as_str().to_owned()),
+                },
+                Health::Tcp { port } => RunHealth {
+                    port: *port,
+                    path: None,
+                },
+            }),
+            ports: planned.ports.clone(),
+            volumes: planned.volumes.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// The folder.
+pub(crate) struct TargetDir(pub(crate) PathBuf);
+
+impl TargetDir {
+    /// Writes what was applied.
+    pub(crate) fn write(&self, plan: &RunPlan, changes: &Changes) -> Result<(), Failure> {
+        for prepared in &changes.0 {
+            let shown = Documents::of(&prepared.session)?.shown;
+            let text = serde_json::to_string_pretty(&shown)
+                .map_err(|error| Failure::other(error.to_string()))?;
+            let file = format!("{}.json", file_name(&prepared.session));
+            self.put("policies", &file, &format!("{text}\n"))?;
+        }
+        let text = serde_json::to_string_pretty(plan)
+            .map_err(|error| Failure::other(error.to_string()))?;
+        self.put("", "mesh.json", &format!("{text}\n"))
+    }
+
+    /// Writes each session sealed to the CAS; only it can read them.
+    pub(crate) fn seal(&self, cas: &PublicKey, changes: &Changes) -> Result<(), Failure> {
+        for prepared in &changes.0 {
+            let signed = SignedSession::new(&prepared.session);
+            let sealed = EncryptedSession::seal(cas, &signed)
+                .map_err(|error| Failure::other(error.to_string()))?;
+            let file = format!("encrypted_{}.json", file_name(&prepared.session));
+            self.put("session_files", &file, &format!("{}\n", sealed.to_json()))?;
+        }
+        Ok(())
+    }
+
+    /// The plan of the last time.
+    pub(crate) fn plan(&self) -> Result<RunPlan, Failure> {
+        let file = self.0.join("mesh.json");
+        let text = private_file::read(&file, MAX_PLAN)?.ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("there is no `{}`", file.display()))
+                .with_hint("`mse apply -f MESH.yaml` makes it; name its folder with `--target DIR`")
+        })?;
+        let plan: RunPlan = serde_json::from_str(&text).map_err(|error| {
+            Failure::new(
+                Exit::InvalidConfiguration,
+                format!("`{}` cannot be read: {error}", file.display()),
+            )
+            .with_hint("`mse apply -f MESH.yaml` makes it anew")
+        })?;
+        if plan.format != FORMAT {
+            return Err(Failure::new(
+                Exit::InvalidConfiguration,
+                format!(
+                    "`{}` has format {}: this program reads format {FORMAT}",
+                    file.display(),
+                    plan.format
+                ),
+            )
+            .with_hint("`mse apply -f MESH.yaml` makes it anew"));
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn put(&self, folder: &str, file: &str, text: &str) -> Result<(), Failure> {
+        let folder = self.0.join(folder);
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Failure::file("make the folder", &folder, &error))?;
+        private_file::write(&folder.join(file), text.as_bytes())
+    }
+}
+
+/// The session's name in lower case, with `-` for what file names should not have.
+fn file_name(session: &Session) -> String {
+    session
+        .name
+        .as_str()
+        .to_ascii_lowercase()
+        .replace(['_', ':', '/', '.'], "-")
+}

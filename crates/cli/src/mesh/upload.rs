@@ -1,0 +1,159 @@
+//! From planned sessions to those of a CAS: what is new, what changes, what is as it was.
+
+use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, Upload};
+use mse_crypto::{Zeroizing, random};
+use mse_mesh::compile::{PlannedSession, SessionRole};
+use mse_session::{Compatibility, Session, Variables, check_text};
+use serde::Serialize;
+
+use crate::cas::KnownCas;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What a session becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Change {
+    /// It is new.
+    Create,
+    /// It takes the place of a version.
+    Update,
+    /// The CAS has it already.
+    Same,
+}
+
+impl Change {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Same => "same",
+        }
+    }
+}
+
+/// A session, ready to be sent.
+pub(crate) struct Prepared {
+    pub(crate) role: SessionRole,
+    pub(crate) change: Change,
+    pub(crate) session: Session,
+    /// The version that the CAS has.
+    pub(crate) current: Option<Session>,
+    /// As it is sent.
+    pub(crate) text: Zeroizing<String>,
+}
+
+/// All sessions of a mesh, compared with those of its CAS.
+pub(crate) struct Changes(pub(crate) Vec<Prepared>);
+
+impl Changes {
+    /// Reads what the CAS has, in the order of `planned`.
+    pub(crate) async fn find(
+        cas: &mut KnownCas,
+        planned: &[PlannedSession],
+    ) -> Result<Self, Failure> {
+        let mut prepared = Vec::with_capacity(planned.len());
+        for session in planned {
+            prepared.push(prepare(cas, session).await?);
+        }
+        Ok(Self(prepared))
+    }
+
+    /// Sends what is new or changed. What was sent before a failure stays: applying again goes on
+    /// from there.
+    pub(crate) async fn send(&self, cas: &mut KnownCas) -> Result<usize, Failure> {
+        let mut sent = 0;
+        for prepared in &self.0 {
+            if prepared.change == Change::Same {
+                continue;
+            }
+            let upload = Upload::Text(prepared.text.to_string());
+            let _: StoredSession = cas.post(SESSIONS, &upload).await?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    pub(crate) fn count(&self, change: Change) -> usize {
+        self.0.iter().filter(|one| one.change == change).count()
+    }
+}
+
+async fn prepare(cas: &mut KnownCas, planned: &PlannedSession) -> Result<Prepared, Failure> {
+    let name = planned.name.as_str();
+    let view: Option<SessionView> = cas.get_if_let(SESSION, &[("name", name)]).await?;
+    let Some(view) = view else {
+        return made(planned, Change::Create, *random::secret_bytes(), None);
+    };
+    if view.state == SessionState::Revoked {
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("the session `{name}` was revoked: its name cannot be used again"),
+        )
+        .with_hint("choose another `policy.namespace`"));
+    }
+    let current = understood(name, &view.text)?;
+    if planned.role == SessionRole::Namespace {
+        let text = current.to_text();
+        return Ok(Prepared {
+            role: planned.role,
+            change: Change::Same,
+            session: current.clone(),
+            current: Some(current),
+            text,
+        });
+    }
+    let salt = current
+        .salt
+        .map_or_else(|| *random::secret_bytes(), |salt| salt.0);
+    let as_it_is = made(planned, Change::Same, salt, current.predecessor)?;
+    let mut compared = as_it_is.session.clone();
+    compared.creator.clone_from(&current.creator);
+    if compared.hash() == current.hash() {
+        return Ok(Prepared {
+            current: Some(current),
+            ..as_it_is
+        });
+    }
+    let mut update = made(planned, Change::Update, salt, Some(current.hash()))?;
+    update.current = Some(current);
+    Ok(update)
+}
+
+fn made(
+    planned: &PlannedSession,
+    change: Change,
+    salt: [u8; 16],
+    predecessor: Option<mse_session::SessionHash>,
+) -> Result<Prepared, Failure> {
+    let (session, text) = planned.text(salt, predecessor).map_err(|faults| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!(
+                "the session `{}` that comes out cannot be: {faults}",
+                planned.name
+            ),
+        )
+        .with_hint("a value of the Meshfile or of a manifest does not fit there")
+    })?;
+    Ok(Prepared {
+        role: planned.role,
+        change,
+        session,
+        current: None,
+        text,
+    })
+}
+
+fn understood(name: &str, text: &str) -> Result<Session, Failure> {
+    check_text(text, &Variables::replaced(), Compatibility::Import)
+        .into_result()
+        .map(|(session, _)| session)
+        .map_err(|faults| {
+            Failure::new(
+                Exit::Platform,
+                format!("the CAS gives a session `{name}` that cannot be read: {faults}"),
+            )
+            .with_hint("this `mse` may be older than the CAS: take a newer one")
+        })
+}

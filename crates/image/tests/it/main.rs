@@ -1,0 +1,6 @@
+//! Images, built and moved with the tools of this machine.
+
+mod build;
+mod fixture;
+mod registry;
+mod server;

@@ -1,0 +1,314 @@
+use mse_crypto::Digest;
+use mse_session::{EnvironmentValue, Secret, SecretSource, Session};
+use mse_workload::EnclaveDigest;
+use mse_workload::image::{FACTS_FORMAT, SealedPart};
+
+use super::*;
+use crate::{ServiceManifest, Variables};
+
+const WEB: &str = "
+apiVersion: mse/v1
+kind: genservice
+environment:
+  local:
+  - {name: PASSWORD, value: $$SCONE::password$$}
+  - {name: GREETING, value: 'hello {{WHO}}'}
+  global:
+  - {name: WHO}
+secrets:
+  global:
+  - {name: password, kind: ascii, size: 10}
+  - {name: web_key, kind: private-key}
+  - {name: web_cert, kind: x509, private_key: web_key, issuer: ca, dns: ['{{WHO}}']}
+  import: [ca]
+injection_files:
+- {path: /tls/web.key, content: $$SCONE::web_cert.key$$}
+build: {name: web, kind: python, to: r.example/web, command: python3 web.py 'a b', pwd: /web}
+listen: [8080, {port: 8443, name: https}]
+";
+
+const DB: &str = "
+apiVersion: mse/v1
+kind: genservice
+environment:
+  local:
+  - {name: PASSWORD, value: $$SCONE::password$$}
+secrets:
+  global:
+  - {name: ca, kind: x509-ca}
+  import: [password]
+build: {name: db, kind: sconify_image, from: r.example/base, to: r.example/db, command: /usr/bin/db}
+listen: [5432]
+";
+
+const MESH: &str = "
+apiVersion: mse/v1
+kind: mesh
+cas: [{cas_url: 'cas.example:8081'}]
+policy: {namespace: team/shop}
+env: [{service: global, env: [{name: WHO, value: world}]}]
+services:
+- {name: web, image: r.example/web}
+- {name: db, image: r.example/db, resources: {memory: 2Gi, cores: 2}}
+";
+
+fn image(manifest: &str) -> MeshImage {
+    let (manifest, _) = ServiceManifest::read(manifest, &Variables::new()).unwrap();
+    let reference = format!("{}@sha256:{}", manifest.build.to, "0f".repeat(32));
+    MeshImage {
+        reference: reference.parse().unwrap(),
+        facts: ImageFacts {
+            format: FACTS_FORMAT,
+            name: manifest.build.name.to_string(),
+            root: Digest::of(manifest.build.name.as_str().as_bytes()),
+            enclave: EnclaveDigest(Digest::of(b"enclave")),
+            sealed: None,
+            unmeasured: Vec::new(),
+        },
+        template: manifest.template(),
+        key: None,
+        stable: None,
+    }
+}
+
+fn images() -> BTreeMap<ServiceName, MeshImage> {
+    [("web", WEB), ("db", DB)]
+        .map(|(name, manifest)| (name.parse().unwrap(), image(manifest)))
+        .into()
+}
+
+fn compiled(mesh: &str, images: &BTreeMap<ServiceName, MeshImage>) -> Result<Plan, CompileError> {
+    let (mesh, _) = Meshfile::read(mesh, &Variables::new()).unwrap();
+    let target = Target {
+        cas_key: CasKey::of(b"cas"),
+        simulated: true,
+        images,
+    };
+    compile(&mesh, &target)
+}
+
+fn refused(mesh: &str, images: &BTreeMap<ServiceName, MeshImage>) -> String {
+    compiled(mesh, images)
+        .err()
+        .expect("it is refused")
+        .to_string()
+}
+
+fn session(plan: &Plan, name: &str) -> Session {
+    let planned = plan.sessions.iter().find(|one| one.name.as_str() == name);
+    let planned = planned.unwrap_or_else(|| panic!("there is no session `{name}`"));
+    planned
+        .text([7; 16], None)
+        .unwrap_or_else(|faults| panic!("{name}: {faults}"))
+        .0
+}
+
+fn secret<'a>(session: &'a Session, name: &str) -> &'a Secret {
+    session
+        .secret(&name.parse().unwrap())
+        .unwrap_or_else(|| panic!("no secret `{name}`"))
+}
+
+fn exported(session: &Session, name: &str) -> Vec<String> {
+    let exports = secret(session, name).exports.iter();
+    exports.map(|export| format!("{:?}", export.to)).collect()
+}
+
+#[test]
+fn every_session_is_one_and_comes_after_what_it_needs() {
+    let plan = compiled(MESH, &images()).unwrap();
+    let names: Vec<_> = plan.sessions.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "team",
+            "team/shop",
+            "team/shop/access",
+            "team/shop/security",
+            "team/shop/image-r_example_db",
+            "team/shop/image-r_example_web",
+            "team/shop/secrets",
+            "team/shop/web",
+            "team/shop/db",
+        ]
+    );
+    for name in names {
+        session(&plan, name);
+    }
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+}
+
+#[test]
+fn what_is_measured_is_what_the_image_session_says() {
+    let plan = compiled(MESH, &images()).unwrap();
+    let [web, db] = &plan.services[..] else {
+        panic!()
+    };
+    assert_eq!(web.service.as_str(), "python3");
+    assert_eq!(db.service.as_str(), "db");
+    assert_eq!(web.workload.session, "team/shop/web");
+    assert_eq!(db.workload.resources.memory_mib, 2048);
+    assert_eq!(db.workload.resources.millicores, 2000);
+    let image = session(&plan, "team/shop/image-r_example_web").to_text();
+    assert!(image.contains(&web.measurement.to_string()), "{}", *image);
+    assert!(!image.contains(&db.measurement.to_string()));
+}
+
+#[test]
+fn a_stable_version_is_accepted_beside_the_new_one() {
+    let mut images = images();
+    let web = images.get_mut(&"web".parse().unwrap()).unwrap();
+    let mut facts = web.facts.clone();
+    facts.root = Digest::of(b"before");
+    web.stable = Some(StableImage {
+        reference: web.reference.clone(),
+        facts,
+    });
+    let plan = compiled(MESH, &images).unwrap();
+    let image = session(&plan, "team/shop/image-r_example_web").to_text();
+    assert_eq!(image.matches("mrenclave").count(), 2, "{}", *image);
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|one| one.contains("version before"))
+    );
+}
+
+#[test]
+fn secrets_are_given_to_who_uses_them_and_to_nobody_else() {
+    let plan = compiled(MESH, &images()).unwrap();
+    let secrets = session(&plan, "team/shop/secrets");
+    assert_eq!(exported(&secrets, "password").len(), 2);
+    // The certificate's key is in the form that the service asks for.
+    for name in ["web_cert", "web_key"] {
+        let to = exported(&secrets, name);
+        assert_eq!(to.len(), 1, "{name}");
+        assert!(to[0].contains("team/shop/web"), "{to:?}");
+    }
+    // Nobody uses it, though a certificate is issued by it.
+    assert!(exported(&secrets, "ca").is_empty());
+    let web = session(&plan, "team/shop/web");
+    assert!(matches!(
+        secret(&web, "password").source,
+        SecretSource::Imported(_)
+    ));
+    assert!(web.secret(&"ca".parse().unwrap()).is_none());
+}
+
+#[test]
+fn a_session_has_the_same_text_for_the_same_salt() {
+    let plan = compiled(MESH, &images()).unwrap();
+    let again = compiled(MESH, &images()).unwrap();
+    for (one, other) in plan.sessions.iter().zip(&again.sessions) {
+        let (one, other) = (
+            one.text([1; 16], None).unwrap(),
+            other.text([1; 16], None).unwrap(),
+        );
+        assert_eq!(*one.1, *other.1);
+        assert_eq!(one.0.hash(), other.0.hash());
+    }
+}
+
+fn literal(value: &EnvironmentValue) -> Option<&str> {
+    match value {
+        EnvironmentValue::Given(text) => text.as_literal(),
+        EnvironmentValue::FromHost => None,
+    }
+}
+
+#[test]
+fn connections_become_a_shield() {
+    let mesh = MESH.replace(
+        "image: r.example/web}",
+        "image: r.example/web, connections: [{to: db, ports: [5432]}]}",
+    );
+    let plan = compiled(&mesh, &images()).unwrap();
+    let web = session(&plan, "team/shop/web").to_text();
+    for part in [
+        "MSE_NETWORK_SHIELD_CLIENT_1_DESTINATION",
+        "TCP:db:5432",
+        "MSE_NETWORK_SHIELD_SERVER_8443",
+        "mesh-web-client",
+        "/run/mesh/client.key",
+    ] {
+        assert!(web.contains(part), "{part} in {}", *web);
+    }
+    let db = session(&plan, "team/shop/db");
+    let environment = &db.services[0].environment;
+    let value = |name: &str| {
+        let found = environment.iter().find(|(one, _)| one.as_str() == name);
+        found
+            .and_then(|(_, value)| literal(value))
+            .map(str::to_owned)
+    };
+    assert_eq!(value("MSE_NETWORK_SHIELD").as_deref(), Some("protected"));
+    assert_eq!(
+        value("MSE_NETWORK_SHIELD_SERVER_5432_CLIENT_AUTH").as_deref(),
+        Some("file:/run/mesh/ca.pem")
+    );
+    session(&plan, "team/shop/secrets");
+    assert_eq!(
+        refused(&mesh.replace("[5432]", "[5433]"), &images()),
+        "`web` connects to port 5433 of `db`, which does not say that it listens there: add the port to `listen` of its manifest or `ports` in the Meshfile"
+    );
+}
+
+#[test]
+fn an_encrypted_image_needs_its_own_key() {
+    let key = CodeKey::from_bytes([5; 32]);
+    let mut images = images();
+    let web = images.get_mut(&"web".parse().unwrap()).unwrap();
+    web.facts.sealed = Some(SealedPart {
+        bundle: Digest::of(b"b"),
+        key_check: key.check_value(),
+    });
+    assert!(refused(MESH, &images).contains("its key is not here"));
+    let web = images.get_mut(&"web".parse().unwrap()).unwrap();
+    web.key = Some(CodeKey::from_bytes([6; 32]));
+    assert!(refused(MESH, &images).contains("not that of the encrypted part"));
+    let web = images.get_mut(&"web".parse().unwrap()).unwrap();
+    web.key = Some(key);
+    let text = session(&compiled(MESH, &images).unwrap(), "team/shop/web").to_text();
+    assert!(text.contains("/mse/image.key"), "{}", *text);
+}
+
+#[test]
+fn faults_are_named() {
+    let images = images();
+    let without = |part: &str| refused(&MESH.replace(part, ""), &images);
+    assert!(without("{name: WHO, value: world}").contains("`{{WHO}}`"));
+    let with = |manifest: &str| {
+        let mut images = images.clone();
+        images.insert("web".parse().unwrap(), image(manifest));
+        refused(MESH, &images)
+    };
+    assert_eq!(
+        with(&WEB.replace("import: [ca]", "import: [cas]")),
+        "`web` imports the secret `cas`, which no service defines in `secrets.global`; did you mean `ca`?"
+    );
+    assert!(
+        with(&WEB.replace("web_cert.key", "ca2:chain"))
+            .contains("the content of `/tls/web.key` of `web` uses the secret `ca2`")
+    );
+    assert!(
+        with(
+            &WEB.replace("import: [ca]", "import: []")
+                .replace("name: web_key", "name: ca")
+                .replace("issuer: ca, ", "")
+        )
+        .contains("both define the secret `ca`")
+    );
+    assert!(with(&WEB.replace("name: web_key", "name: access_policy")).contains("give it another"));
+    for (field, value) in [("tolerate", "outdated-tcb"), ("ignore_advisories", "'*'")] {
+        let mesh = MESH.replace("team/shop}", &format!("team/shop, {field}: {value}}}"));
+        assert!(
+            refused(&mesh, &images).contains("is dangerous: say why"),
+            "{field}"
+        );
+    }
+    let mesh = MESH.replace("{name: db", "{name: secrets");
+    let mut renamed = images.clone();
+    let db = renamed.remove(&"db".parse().unwrap()).unwrap();
+    renamed.insert("secrets".parse().unwrap(), db);
+    assert!(refused(&mesh, &renamed).contains("would be two sessions"));
+}
