@@ -92,7 +92,7 @@ fn build(
     places.extend(private);
     places.extend(plan.volumes.iter().map(Place::of_volume));
     site.mount_all(places)?;
-    write_network_files(&site, host.etc)?;
+    write_network_files(&site, plan.network.adapt(host.etc))?;
     site.write_links(&host.links)?;
     name_user()?;
     Ok(entries(plan, &site))
