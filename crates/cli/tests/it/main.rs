@@ -13,6 +13,8 @@ mod forecasting;
 mod help;
 #[path = "../../../image/tests/it/tiny.rs"]
 mod image_base;
+// Not all of it is needed here.
+#[allow(dead_code)]
 #[path = "../../../image/tests/it/server.rs"]
 mod image_server;
 mod imaging;

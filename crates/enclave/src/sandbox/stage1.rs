@@ -85,7 +85,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, Stag
     let (plan, mut entries) = match Order::read(&mut frames)? {
         Order::Tree(plan) => {
             let entries = on_machine(&plan)?;
-            (plan, entries)
+            (*plan, entries)
         }
         Order::Root(root) => image::make(&mut frames, &root)?,
     };
@@ -115,7 +115,7 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, Stag
 /// What comes first.
 enum Order {
     /// A root directory of the machine's.
-    Tree(TreePlan),
+    Tree(Box<TreePlan>),
     /// A root directory of an image's; the rest of the plan follows when it is copied.
     Root(RootPlan),
 }
@@ -125,7 +125,7 @@ impl Order {
         let frame = frames.read()?;
         Ok(match frame.kind {
             Kind::Root => Self::Root(frame.json()?),
-            Kind::Tree => Self::Tree(frame.json()?),
+            Kind::Tree => Self::Tree(Box::new(frame.json()?)),
             got => {
                 let expected = Kind::Tree;
                 return Err(WireError::Unexpected { expected, got }.into());
