@@ -65,6 +65,8 @@ async fn launch(image: &Image, environment: Environment) -> Result<RunningEnclav
         one_time_password: None,
         access_token: None,
         volumes: image.volumes()?,
+        // The container's network has names.
+        hosts: std::collections::BTreeMap::new(),
         release_timeout: RELEASE,
     };
     let enclave = runtime.launch_service(spec).await?;

@@ -56,6 +56,8 @@ pub(crate) struct RunCas {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunService {
     pub(crate) name: String,
+    /// What the others call it.
+    pub(crate) host: String,
     /// With its digest.
     pub(crate) image: String,
     pub(crate) workload: ServiceWorkload,
@@ -109,6 +111,7 @@ impl RunService {
     fn of(wanted: &MeshService, planned: &PlannedService) -> Self {
         Self {
             name: planned.name.to_string(),
+            host: planned.name.dns_label(),
             image: planned.image.to_string(),
             workload: planned.workload.clone(),
             measurement: planned.measurement,

@@ -72,7 +72,10 @@ impl Program {
         let directory = configuration.working_directory.as_deref();
         let directory = directory.unwrap_or(default_directory(base));
         let mut environment = configuration.environment.clone();
-        let shield = Policy::take(&mut environment)?;
+        let mut shield = Policy::take(&mut environment)?;
+        if let Some(policy) = &mut shield {
+            policy.route(&host.hosts);
+        }
         let mut files = Files::of(&configuration.files)?;
         let image_key = match base {
             Base::Image { .. } => files.take_image_key()?,
@@ -318,6 +321,7 @@ mod tests {
             one_time_password: None,
             access_token: None,
             release_seconds: 1,
+            hosts: BTreeMap::new(),
             app_uid: None,
             volumes: BTreeMap::new(),
         }
@@ -405,6 +409,36 @@ mod tests {
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains("canary"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_host_says_where_names_lead_and_nothing_else_of_the_shield() {
+        let variables = [
+            ("MSE_NETWORK_SHIELD", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1_DESTINATION", "TCP:db:5432"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1_SERVER_AUTH", "file:/ca"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_DESTINATION", "TCP:cache:6379"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_DESTINATION_IP", "192.0.2.1"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_SERVER_AUTH", "file:/ca"),
+        ];
+        let mut host = host();
+        host.hosts = ["db", "cache"]
+            .map(|name| (name.into(), [127, 0, 0, 1].into()))
+            .into();
+        let configuration = configuration(&["run"], &variables);
+        let Ok(program) = Program::of(&configuration, &Base::Machine {}, &host) else {
+            panic!("it is a configuration")
+        };
+        let clients = program.shield.expect("there is one").clients;
+        let reached = clients
+            .iter()
+            .map(|rule| rule.address.map(|address| address.to_string()));
+        assert_eq!(
+            reached.collect::<Vec<_>>(),
+            [Some("127.0.0.1".to_owned()), Some("192.0.2.1".to_owned())]
+        );
     }
 
     #[test]

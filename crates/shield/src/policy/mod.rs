@@ -43,6 +43,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Has destinations that are called by a name of `hosts` be reached there, unless the policy says
+    /// where they are.
+    pub fn route(&mut self, hosts: &BTreeMap<String, IpAddr>) {
+        for rule in &mut self.clients {
+            if let (None, Host::Name(name)) = (rule.address, &rule.destination.host) {
+                rule.address = hosts.get(name).copied();
+            }
+        }
+    }
+
     /// Takes the variables of the shield out of `environment`: the program is told none of them.
     ///
     /// `None` if there is none.
