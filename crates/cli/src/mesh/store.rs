@@ -1,14 +1,19 @@
-//! Images of this machine: one OCI layout for each reference, and the folders that they were
-//! unpacked into.
+//! Images of this machine: an OCI layout for each digest, which name means which digest, and the
+//! folders that images were unpacked into.
 
 use std::path::{Path, PathBuf};
 
 use mse_crypto::Digest;
 use mse_image::{BlobDigest, Image, Layout, Part, Reference, unpack};
+use tempfile::TempDir;
 
 use crate::conf_dir::cache_dir;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::private_file;
+
+/// A digest is shorter.
+const MAX_NAME: u64 = 256;
 
 /// Images that were built or pulled here. All of it can be made again.
 pub(crate) struct ImageStore(PathBuf);
@@ -24,21 +29,84 @@ impl ImageStore {
         self.0.join("build")
     }
 
-    /// The layout of an image; its name is the digest of the reference, which has characters that
-    /// no folder may have.
-    pub(crate) fn place(&self, reference: &Reference) -> PathBuf {
-        let name = Digest::of(reference.to_string().as_bytes()).to_string();
-        self.0.join("layouts").join(&name[..40])
+    /// A folder for a layout that is being made; it is removed unless it is [kept](Self::keep).
+    pub(crate) fn new_layout(&self) -> Result<TempDir, Failure> {
+        let layouts = self.0.join("layouts");
+        std::fs::create_dir_all(&layouts)
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix(".new-")
+                    .tempdir_in(&layouts)
+            })
+            .map_err(|error| Failure::file("make a folder in", &layouts, &error))
     }
 
-    /// The image that is called so, if it is here: a name with a digest is the image that was
-    /// pulled by it, or the one under the bare name, if it has that digest.
-    pub(crate) fn get(&self, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
-        let pinned = at(&self.place(reference), reference)?;
-        match (pinned, bare(reference)) {
-            (None, Some(bare)) => at(&self.place(&bare), reference),
-            (found, _) => Ok(found),
+    /// Keeps the image in the folder `layout` of a [new layout](Self::new_layout); `reference` means
+    /// it from now on. Older images stay, by their digests.
+    pub(crate) fn keep(
+        &self,
+        reference: &Reference,
+        digest: BlobDigest,
+        layout: &Path,
+    ) -> Result<(), Failure> {
+        let place = self.layout(digest);
+        match std::fs::rename(layout, &place) {
+            Ok(()) => {}
+            // It is there already, with the same bytes.
+            Err(_) if place.is_dir() => {}
+            Err(error) => return Err(Failure::file("move an image to", &place, &error)),
         }
+        let name = self.name(reference);
+        if let Some(names) = name.parent() {
+            std::fs::create_dir_all(names)
+                .map_err(|error| Failure::file("make the folder", names, &error))?;
+        }
+        private_file::write(&name, format!("{digest}\n").as_bytes())
+    }
+
+    /// The image that is called so, if it is here.
+    pub(crate) fn get(&self, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
+        let Some(digest) = self.digest_of(reference)? else {
+            return Ok(None);
+        };
+        let place = self.layout(digest);
+        if !place.exists() {
+            return Ok(None);
+        }
+        let broken = |error: &dyn std::error::Error| {
+            Failure::other(format!("the image `{reference}` on this machine: {error}")).with_hint(
+                format!("remove `{}`, and build or pull it again", place.display()),
+            )
+        };
+        let layout = Layout::open(&place).map_err(|error| broken(&error))?;
+        let image = layout.image(None).map_err(|error| broken(&error))?;
+        Ok((image.digest == digest).then_some((layout, image)))
+    }
+
+    /// The digest that a reference has, or its name means here.
+    fn digest_of(&self, reference: &Reference) -> Result<Option<BlobDigest>, Failure> {
+        if let Some(digest) = reference.digest() {
+            return Ok(Some(digest));
+        }
+        let file = self.name(reference);
+        let text = private_file::read(&file, MAX_NAME)?;
+        text.map(|text| {
+            text.trim()
+                .parse()
+                .map_err(|error| Failure::file("understand", &file, &error))
+        })
+        .transpose()
+    }
+
+    fn layout(&self, digest: BlobDigest) -> PathBuf {
+        self.0.join("layouts").join(digest.0.to_string())
+    }
+
+    /// The file that says which digest a name means; its own name is a digest, since references
+    /// have characters that no file may have.
+    fn name(&self, reference: &Reference) -> PathBuf {
+        let name = Digest::of(reference.to_string().as_bytes()).to_string();
+        self.0.join("names").join(name)
     }
 
     /// The folder with the files of an image that is here, its own part among them.
@@ -92,31 +160,6 @@ impl ImageStore {
     fn folder_of(&self, digest: BlobDigest) -> PathBuf {
         self.0.join("unpacked").join(digest.0.to_string())
     }
-}
-
-/// The image in a layout, if there is one, and has the digest that is wanted.
-fn at(place: &Path, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
-    if !place.exists() {
-        return Ok(None);
-    }
-    let broken = |error: &dyn std::error::Error| {
-        Failure::other(format!("the image `{reference}` on this machine: {error}")).with_hint(
-            format!("remove `{}`, and build or pull it again", place.display()),
-        )
-    };
-    let layout = Layout::open(place).map_err(|error| broken(&error))?;
-    let image = layout.image(None).map_err(|error| broken(&error))?;
-    match reference.digest() {
-        Some(wanted) if wanted != image.digest => Ok(None),
-        _ => Ok(Some((layout, image))),
-    }
-}
-
-/// The same name without its digest, if it has one.
-fn bare(reference: &Reference) -> Option<Reference> {
-    reference.digest()?;
-    let text = reference.to_string();
-    text.split_once('@')?.0.parse().ok()
 }
 
 /// A reference as the image tools read it.

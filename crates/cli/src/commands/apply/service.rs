@@ -53,7 +53,8 @@ impl Apply {
             sources: None,
             registry: Some(registry.clone()),
         };
-        let place = store.place(&reference);
+        let making = store.new_layout()?;
+        let place = making.path().join("layout");
         let step = scene.ui.step(format!("Building `{reference}`"));
         let progress = Progress::new(told(step.teller()));
         let building = build(spec, site, &place, Cancel::default(), progress);
@@ -61,6 +62,7 @@ impl Apply {
             built = building => built.map_err(|error| failed(&error))?,
             interrupted = interrupted() => return Err(interrupted),
         };
+        store.keep(&reference, built.digest, &place)?;
         step.done(&format!("Built `{reference}`"));
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;

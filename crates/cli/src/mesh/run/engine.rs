@@ -226,11 +226,11 @@ async fn fetch(
     if store.get(reference)?.is_some() {
         return Ok(());
     }
-    registry
-        .pull(reference, &store.place(reference))
-        .await
-        .map(drop)
-        .map_err(|error| Failure::of_registry(&error))
+    let making = store.new_layout()?;
+    let layout = making.path().join("layout");
+    let pulled = registry.pull(reference, &layout).await;
+    let image = pulled.map_err(|error| Failure::of_registry(&error))?;
+    store.keep(reference, image.digest, &layout)
 }
 
 async fn unpack_all(
