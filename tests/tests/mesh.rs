@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use mse_tests::programs::program;
+use mse_tests::programs::{program, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -348,6 +349,87 @@ fn a_new_version_runs_when_the_mesh_is_applied_and_a_changed_one_never() {
     assert_eq!(service["standing"], "failed");
     let why = service["why"].as_str().unwrap();
     assert!(why.contains("check `tree` failed"), "{why}");
+}
+
+#[test]
+fn two_services_speak_mutual_tls_and_survive_a_kill() {
+    let owner = Owner::with_cas();
+    let (counter, web) = (free_port(), free_port());
+    let example = repository().join("examples/mesh");
+    for file in [
+        "mesh.yaml",
+        "counter/counter.py",
+        "counter/service.yaml",
+        "web/web.py",
+        "web/service.yaml",
+    ] {
+        let text = fs::read_to_string(example.join(file)).unwrap();
+        let text = text.replace("8000", &counter.to_string());
+        let text = text.replace("8080", &web.to_string());
+        let path = owner.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    for service in ["counter/service.yaml", "web/service.yaml"] {
+        owner.done(&["apply", "-f", service, "--no-push"]);
+    }
+    let applied = owner.json(&["apply", "-f", "mesh.yaml", "--cas", "here", "--no-pull"]);
+    assert_eq!(applied["sessions"].as_array().unwrap().len(), 8);
+    owner.json(&["mesh", "up", "--detach", "--wait", "120"]);
+    let ca = owner.done(&["secret", "get", "shop/secrets", "mesh-ca"]);
+    fs::write(owner.path("ca.pem"), ca).unwrap();
+    let visit = || {
+        let to = format!("web:{web}:127.0.0.1:{web}");
+        let url = format!("https://web:{web}/");
+        curl(&[
+            "--cacert",
+            owner.path("ca.pem").to_str().unwrap(),
+            "--connect-to",
+            &to,
+            &url,
+        ])
+    };
+    let answered = |what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while visit().as_deref() != Some(what) {
+            assert!(Instant::now() < deadline, "{:?}", visit());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    answered("Welcome, visitor 1\n");
+    assert_eq!(visit().as_deref(), Some("Welcome, visitor 2\n"));
+
+    // Nobody else speaks to the counter, in clear or with TLS.
+    for url in ["http", "https"] {
+        let url = format!("{url}://127.0.0.1:{counter}/");
+        assert_eq!(curl(&["--insecure", &url]), None, "{url}");
+    }
+
+    let services = owner.json(&["mesh", "ps"])["services"].clone();
+    let killed = services
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "counter")
+        .unwrap();
+    let pid = killed["pid"].as_i64().unwrap();
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    answered("Welcome, visitor 1\n");
+}
+
+/// What is at a URL; `None` if nobody answers, or with an error.
+fn curl(words: &[&str]) -> Option<String> {
+    let mut command = Command::new("curl");
+    command
+        .args(["--silent", "--fail", "--max-time", "10"])
+        .args(words);
+    let output = command.output().expect("`curl` is installed by ./x setup");
+    output.status.success().then(|| text(&output.stdout))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// The file with this name below a folder.
