@@ -31,6 +31,8 @@ fn every_command_has_a_help_with_an_example() {
         "policy",
         "collateral",
         "session",
+        "apply",
+        "mesh",
         "manifest",
         "secret",
         "completions",

@@ -1,6 +1,8 @@
 //! Tests that drive the real `mse` against a platform and enclaves that are made here: honest
 //! ones, and ones that lie.
 
+mod applying;
+mod applying;
 mod auditing;
 mod cases;
 mod collateral;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mse_image::{Cancel, Event, ImageLock, Progress, Registry, Site, build, sign};
+use mse_image::{Base, Cancel, Event, ImageLock, Kind, Progress, Registry, Site, build, sign};
 use mse_mesh::ServiceManifest;
 use serde::Serialize;
 
@@ -162,7 +162,7 @@ fn failed(error: &mse_image::BuildError) -> Failure {
 }
 
 fn steps(spec: &mse_image::ImageSpec) -> Vec<String> {
-    let mut steps = vec![format!("base: {:?}", spec.base)];
+    let mut steps = vec![format!("base: {}", base(&spec.base))];
     steps.extend(
         spec.requirements
             .iter()
@@ -172,6 +172,16 @@ fn steps(spec: &mse_image::ImageSpec) -> Vec<String> {
     steps.extend(spec.run.iter().map(|command| format!("run: {command}")));
     steps.extend(spec.dirs.iter().map(|path| format!("encrypt: {path}")));
     steps
+}
+
+fn base(base: &Base) -> String {
+    match base {
+        Base::Kind(Kind::Python) => "Python, from Debian's packages".to_owned(),
+        Base::Kind(Kind::Java) => "Java, from Debian's packages".to_owned(),
+        Base::Debian { packages } => format!("Debian's {}", packages.join(", ")),
+        Base::Reference(reference) => reference.to_string(),
+        Base::Layout(folder) => format!("the layout `{}`", folder.display()),
+    }
 }
 
 #[derive(Serialize)]

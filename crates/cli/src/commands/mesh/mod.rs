@@ -19,6 +19,12 @@ use crate::mesh::run::RunFolder;
 /// `mse apply -f mesh.yaml` has made its policies and the folder `target`; here its services run,
 /// through the same policies and the same CAS, on this machine's SIMULATED TEE.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  mse mesh up --detach
+  mse mesh ps
+  mse mesh logs web --follow
+  mse mesh down")]
 pub(crate) struct MeshCommand {
     #[command(subcommand)]
     what: What,
