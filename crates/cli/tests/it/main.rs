@@ -2,7 +2,6 @@
 //! ones, and ones that lie.
 
 mod applying;
-mod applying;
 mod auditing;
 mod cases;
 mod collateral;
