@@ -5,11 +5,13 @@
 //! | `mesh.json` | what runs: [`RunPlan`] |
 //! | `policies/NAME.json` | the sessions as they were applied, without secret values |
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
+//! | `helm/` | the chart that runs the mesh on Kubernetes |
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use mse_crypto::hpke::PublicKey;
+use mse_mesh::chart::Chart;
 use mse_mesh::compile::PlannedService;
 use mse_mesh::{Health, MeshService, Meshfile};
 use mse_session::{EncryptedSession, Session, SignedSession};
@@ -155,6 +157,28 @@ impl TargetDir {
                 .map_err(|error| Failure::other(error.to_string()))?;
             let file = format!("encrypted_{}.json", file_name(&prepared.session));
             self.put("session_files", &file, &format!("{}\n", sealed.to_json()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the chart. Services that the mesh has no more are gone from it.
+    pub(crate) fn write_chart(&self, chart: &Chart) -> Result<(), Failure> {
+        let folder = self.0.join("helm");
+        for made in ["charts", "templates"] {
+            let made = folder.join(made);
+            match std::fs::remove_dir_all(&made) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Failure::file("remove the old chart", &made, &error));
+                }
+                _ => {}
+            }
+        }
+        for file in &chart.files {
+            let path = folder.join(&file.path);
+            let parent = path.parent().unwrap_or(&folder);
+            std::fs::create_dir_all(parent)
+                .map_err(|error| Failure::file("make the folder", parent, &error))?;
+            private_file::write(&path, &file.content)?;
         }
         Ok(())
     }

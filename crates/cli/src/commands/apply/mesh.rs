@@ -1,5 +1,6 @@
 //! A Meshfile becomes sessions, and a folder with what runs them.
 
+use mse_mesh::chart::{Chart, Installation};
 use mse_mesh::compile::{Plan, Target, compile};
 use mse_mesh::{Advisories, Meshfile, Role, UploadMode};
 use mse_session::Terms;
@@ -39,7 +40,7 @@ impl Apply {
         let Plan {
             sessions,
             services,
-            warnings,
+            mut warnings,
         } = compile(
             &mesh,
             &Target {
@@ -49,6 +50,16 @@ impl Apply {
             },
         )
         .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
+        let chart = Chart::of(&Installation {
+            mesh: &mesh,
+            services: &services,
+            images: &images,
+            cas: &known.pin.address,
+            name: &given.release,
+            simulated,
+        })
+        .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
+        warnings.extend(chart.warnings.iter().cloned());
         for warning in &warnings {
             scene.ui.warn(warning.clone());
         }
@@ -73,6 +84,7 @@ impl Apply {
                 });
             }
             target.write(&plan, &changes)?;
+            target.write_chart(&chart)?;
         }
         scene.ui.report(&Applied {
             done: !self.dry_run,
