@@ -49,8 +49,9 @@ pub enum ChartError {
 
 fn listed(volumes: &[VolumeName]) -> String {
     let names: Vec<_> = volumes.iter().map(|one| format!("`{one}`")).collect();
-    match names.is_empty() {
-        true => "it has none".to_owned(),
-        false => format!("it has {}", names.join(", ")),
+    if names.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has {}", names.join(", "))
     }
 }

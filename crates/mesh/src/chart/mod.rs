@@ -164,7 +164,9 @@ fn of_service(
 }
 
 fn yaml(path: &str, comment: &str, value: &impl Serialize) -> Result<ChartFile, ChartError> {
-    let body = serde_saphyr::to_string(value)?;
+    // Digests are longer than a line, and would be folded.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let body = serde_saphyr::to_string_with_options(value, options)?;
     Ok(text(path, &format!("{comment}{body}")))
 }
 

@@ -3,7 +3,7 @@
 use mse_workload::image::LAUNCHER;
 use serde_json::{Map, Value, json};
 
-use crate::model::{Health, Probe};
+use crate::model::{Health, Probe, Seconds};
 
 /// A service is started anew if it does not run after five minutes.
 const START: (u32, u32) = (2, 150);
@@ -20,7 +20,7 @@ pub(super) struct Probes<'a> {
 
 impl Probes<'_> {
     /// Until the program runs: attested, released, and not ended.
-    pub(super) fn startup(&self) -> Value {
+    pub(super) fn startup() -> Value {
         let (period, failures) = START;
         launcher(
             json!({"periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}),
@@ -53,8 +53,8 @@ impl Probes<'_> {
     fn pace(&self) -> Value {
         let given = |of: fn(&Probe) -> Option<u32>| self.probe.and_then(of);
         json!({
-            "periodSeconds": given(|one| one.period.map(|time| time.get())).unwrap_or(10),
-            "timeoutSeconds": given(|one| one.timeout.map(|time| time.get())).unwrap_or(5),
+            "periodSeconds": given(|one| one.period.map(Seconds::get)).unwrap_or(10),
+            "timeoutSeconds": given(|one| one.timeout.map(Seconds::get)).unwrap_or(5),
             "failureThreshold": given(|one| one.failures).unwrap_or(3),
         })
     }

@@ -64,7 +64,6 @@ pub(super) fn service(workload: &Value, simulated: bool) -> Value {
         .flatten()
         .map(|(name, value)| (name.as_str(), json!({"const": value})))
         .collect();
-    let port = json!({"type": "integer", "minimum": 1, "maximum": 65535});
     let mut schema = object(&[
         ("replicaCount", json!({"type": "integer", "minimum": 0})),
         (
@@ -101,13 +100,13 @@ pub(super) fn service(workload: &Value, simulated: bool) -> Value {
         ("podAnnotations", texts()),
         (
             "ports",
-            list_of(object(&[
+            list_of(&object(&[
                 (
                     "name",
                     json!({"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "maxLength": 15}),
                 ),
-                ("port", port.clone()),
-                ("targetPort", port.clone()),
+                ("port", port()),
+                ("targetPort", port()),
             ])),
         ),
         (
@@ -120,40 +119,8 @@ pub(super) fn service(workload: &Value, simulated: bool) -> Value {
                 ("annotations", texts()),
             ]),
         ),
-        (
-            "networkPolicy",
-            object(&[
-                ("enabled", json!({"type": "boolean"})),
-                (
-                    "ingress",
-                    list_of(object(&[
-                        ("port", port.clone()),
-                        ("from", list_of(json!({"type": "string", "minLength": 1}))),
-                    ])),
-                ),
-                (
-                    "egress",
-                    object(&[
-                        ("unrestricted", json!({"type": "boolean"})),
-                        (
-                            "services",
-                            list_of(object(&[
-                                ("name", json!({"type": "string", "minLength": 1})),
-                                ("port", port.clone()),
-                            ])),
-                        ),
-                        (
-                            "networks",
-                            list_of(object(&[
-                                ("cidr", json!({"type": "string", "pattern": "/[0-9]+$"})),
-                                ("ports", list_of(port)),
-                            ])),
-                        ),
-                    ]),
-                ),
-            ]),
-        ),
-        ("volumes", list_of(volume())),
+        ("networkPolicy", network_policy()),
+        ("volumes", list_of(&volume())),
         ("startupProbe", json!({"type": ["object", "null"]})),
         ("readinessProbe", json!({"type": ["object", "null"]})),
         ("livenessProbe", json!({"type": ["object", "null"]})),
@@ -167,6 +134,28 @@ pub(super) fn service(workload: &Value, simulated: bool) -> Value {
     // Helm gives each chart the values of all.
     schema["properties"]["global"] = json!({"type": "object"});
     schema
+}
+
+fn network_policy() -> Value {
+    let name = json!({"type": "string", "minLength": 1});
+    let cidr = json!({"type": "string", "pattern": "/[0-9]+$"});
+    let ingress = object(&[("port", port()), ("from", list_of(&name))]);
+    let service = object(&[("name", name), ("port", port())]);
+    let network = object(&[("cidr", cidr), ("ports", list_of(&port()))]);
+    let egress = object(&[
+        ("unrestricted", json!({"type": "boolean"})),
+        ("services", list_of(&service)),
+        ("networks", list_of(&network)),
+    ]);
+    object(&[
+        ("enabled", json!({"type": "boolean"})),
+        ("ingress", list_of(&ingress)),
+        ("egress", egress),
+    ])
+}
+
+fn port() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": 65535})
 }
 
 fn is_probe(name: &Value) -> bool {
@@ -192,15 +181,16 @@ fn volume() -> Value {
 
 /// Simulation proves nothing, and a CAS that was told to expect hardware refuses it.
 fn tee(simulated: bool) -> Value {
-    let known = match simulated {
-        true => json!(["", "sgx", "tdx", "snp", "simulated"]),
-        false => json!(["", "sgx", "tdx", "snp"]),
+    let known = if simulated {
+        json!(["", "sgx", "tdx", "snp", "simulated"])
+    } else {
+        json!(["", "sgx", "tdx", "snp"])
     };
     json!({"enum": known, "description": "the TEE; `simulated` protects nothing, and is possible only for a mesh that was compiled for it"})
 }
 
 fn pull_secrets() -> Value {
-    list_of(object(&[(
+    list_of(&object(&[(
         "name",
         json!({"type": "string", "minLength": 1}),
     )]))
@@ -220,12 +210,12 @@ fn object(properties: &[(&str, Value)]) -> Value {
     })
 }
 
-fn list_of(items: Value) -> Value {
+fn list_of(items: &Value) -> Value {
     json!({"type": "array", "items": items})
 }
 
 fn list_of_objects() -> Value {
-    list_of(json!({"type": "object"}))
+    list_of(&json!({"type": "object"}))
 }
 
 fn texts() -> Value {

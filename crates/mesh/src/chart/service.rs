@@ -109,7 +109,7 @@ impl ServiceChart {
             "service": {"type": "ClusterIP", "annotations": {}},
             "networkPolicy": connections.values(service),
             "volumes": volumes,
-            "startupProbe": probes.startup(),
+            "startupProbe": Probes::startup(),
             "readinessProbe": probes.readiness(),
             "livenessProbe": probes.liveness(),
         });

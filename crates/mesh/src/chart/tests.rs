@@ -154,14 +154,14 @@ fn a_mesh_for_hardware_is_never_simulated() {
 }
 
 #[test]
-fn values_fit_their_schema() {
+fn each_schema_is_one() {
     let chart = chart(MESH, &[WEB, DB], true).unwrap();
     for service in ["web-1", "db"] {
         let schema = file(&chart, &format!("charts/{service}/values.schema.json"));
         let schema: Value = serde_json::from_str(schema).unwrap();
         jsonschema::draft7::meta::validate(&schema).unwrap();
     }
-    // The values themselves are checked by Helm: tests/tests/kubernetes_chart.rs.
+    // Values are checked against it by Helm: tests/tests/kubernetes_chart.rs.
 }
 
 #[test]

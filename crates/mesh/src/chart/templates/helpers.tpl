@@ -20,7 +20,7 @@ mse.dev/simulated: "true"
 {{- end }}
 
 {{- define "mse.annotations" -}}
-{{- if eq (include "mse.tee" .) "simulated" }}
+{{- if eq (include "mse.tee" .) "simulated" -}}
 mse.dev/simulated: "true: no hardware protects this service; whoever owns its node can read everything it is told"
 {{- end }}
 {{- end }}
