@@ -7,11 +7,12 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use mse_crypto::Digest;
-use mse_mesh::chart::{Chart, Installation};
+use mse_mesh::chart::{Chart, Installation, manifests};
 use mse_mesh::compile::{MeshImage, Target, compile};
 use mse_mesh::{Meshfile, ServiceManifest, Variables};
 use mse_workload::image::{FACTS_FORMAT, ImageFacts};
 use mse_workload::{CasKey, EnclaveDigest};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::programs::{repository, target};
@@ -83,7 +84,11 @@ pub enum CompiledFor {
 }
 
 /// A chart in a folder of its own.
-pub struct ChartFolder(TempDir);
+pub struct ChartFolder {
+    folder: TempDir,
+    /// The objects that `mse apply --output yaml` writes, or why there are none.
+    pub manifests: Result<String, String>,
+}
 
 impl ChartFolder {
     /// The chart of the mesh `text`, which has the services of [`MESH`].
@@ -101,14 +106,15 @@ impl ChartFolder {
             },
         );
         let plan = compiled.unwrap_or_else(|error| panic!("{error}"));
-        let chart = Chart::of(&Installation {
+        let installation = Installation {
             mesh: &mesh,
             services: &plan.services,
             images: &images,
             cas: "cas.example:8081",
             name: "shop",
             simulated,
-        });
+        };
+        let chart = Chart::of(&installation);
         let folder = TempDir::new().expect("there is room for a folder");
         for file in chart.unwrap_or_else(|error| panic!("{error}")).files {
             let path = folder.path().join(file.path);
@@ -116,12 +122,19 @@ impl ChartFolder {
             fs::create_dir_all(parent).expect("folders can be made");
             fs::write(path, file.content).expect("files can be written");
         }
-        Self(folder)
+        let manifests = manifests(&installation)
+            .map(|files| {
+                let texts = files.into_iter().map(|one| String::from_utf8(one.content));
+                let texts: Result<Vec<_>, _> = texts.collect();
+                texts.expect("they are UTF-8").concat()
+            })
+            .map_err(|error| error.to_string());
+        Self { folder, manifests }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 }
 
@@ -172,6 +185,13 @@ pub fn tool(name: &str) -> Command {
         command.env(variable, FOLDER.join("..").join(folder));
     }
     command
+}
+
+/// The documents of a YAML file, as a reader that is not ours sees them.
+pub fn documents(yaml: &Path) -> Vec<Value> {
+    const READ: &str = "import json, sys, yaml; print(json.dumps([one for one in yaml.safe_load_all(open(sys.argv[1])) if one]))";
+    let json = printed(tool("../python/bin/python").args(["-c", READ]).arg(yaml));
+    serde_json::from_str(&json).expect("it is a list")
 }
 
 /// What a command printed; it must have succeeded.

@@ -4,7 +4,10 @@
 use std::fs;
 use std::process::Command;
 
-use mse_tests::kubernetes::{CANARY, ChartFolder, CompiledFor, MESH, printed, refused, tool};
+use mse_tests::kubernetes::{
+    CANARY, ChartFolder, CompiledFor, MESH, documents, printed, refused, tool,
+};
+use serde_json::Value;
 
 /// The oldest has no field for AppArmor, the newest runs user namespaces by default.
 const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
@@ -81,6 +84,64 @@ fn every_version_of_kubernetes_knows_every_field() {
             .arg(file),
     );
     assert!(fault.contains("enableServiceLink"), "{fault}");
+}
+
+#[test]
+fn manifests_are_what_helm_renders() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tee, values) in [
+        ("simulated", "{}"),
+        (
+            "sgx",
+            "{tolerations: [{key: a, operator: Exists}], sgxEpcMib: 256, service: {type: NodePort, annotations: {a: b}}}",
+        ),
+        (
+            "tdx",
+            "{hostUsers: null, podAnnotations: {a: b}, podLabels: {c: d}, affinity: {nodeAffinity: {}}, imagePullSecrets: [{name: other}]}",
+        ),
+        (
+            "snp",
+            "{runtimeClassName: kata, networkPolicy: {egress: {unrestricted: true}}, resources: {requests: {cpu: 100m}}}",
+        ),
+    ] {
+        let mesh = format!(
+            "{MESH}helm_extra_values: {{global: {{tee: {tee}}}, db: {values}, Web_1: {values}}}"
+        );
+        let chart = ChartFolder::of(&mesh, CompiledFor::Simulation);
+        let [ours, helms] = ["ours", "helms"].map(|name| folder.path().join(name));
+        fs::write(&ours, chart.manifests.as_ref().unwrap()).unwrap();
+        fs::write(
+            &helms,
+            printed(&mut helm(&["template", "shop"], &chart, &[])),
+        )
+        .unwrap();
+        let [ours, helms] = [ours, helms].map(|file| sorted(documents(&file)));
+        assert_eq!(ours.len(), helms.len());
+        for (one, other) in ours.iter().zip(&helms) {
+            assert_eq!(one, other, "{tee}");
+        }
+    }
+    let unsaid = ChartFolder::of(MESH, CompiledFor::Hardware)
+        .manifests
+        .unwrap_err();
+    assert!(
+        unsaid.starts_with("`helm_extra_values.global.tee` is not set"),
+        "{unsaid}"
+    );
+}
+
+/// By kind and name, and without what says who manages them.
+fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
+    const MANAGED: &str = "app.kubernetes.io/managed-by";
+    for object in &mut objects {
+        for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
+            if let Some(Value::Object(labels)) = object.pointer_mut(labels) {
+                assert!(labels.remove(MANAGED).is_some());
+            }
+        }
+    }
+    objects.sort_by_key(|one| format!("{} {}", one["kind"], one["metadata"]["name"]));
+    objects
 }
 
 #[test]

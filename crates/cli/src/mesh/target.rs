@@ -6,12 +6,13 @@
 //! | `policies/NAME.json` | the sessions as they were applied, without secret values |
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
 //! | `helm/` | the chart that runs the mesh on Kubernetes |
+//! | `manifests/NAME.yaml` | its objects, if they are wanted |
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use mse_crypto::hpke::PublicKey;
-use mse_mesh::chart::Chart;
+use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
 use mse_mesh::{Health, MeshService, Meshfile};
 use mse_session::{EncryptedSession, Session, SignedSession};
@@ -161,19 +162,17 @@ impl TargetDir {
         Ok(())
     }
 
-    /// Writes the chart. Services that the mesh has no more are gone from it.
-    pub(crate) fn write_chart(&self, chart: &Chart) -> Result<(), Failure> {
-        let folder = self.0.join("helm");
-        for made in ["charts", "templates"] {
-            let made = folder.join(made);
-            match std::fs::remove_dir_all(&made) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Failure::file("remove the old chart", &made, &error));
-                }
-                _ => {}
+    /// Writes what runs the mesh on Kubernetes to `folder`, in the place of what an earlier time
+    /// wrote: services that the mesh has no more are gone.
+    pub(crate) fn write_objects(&self, folder: &str, files: &[ChartFile]) -> Result<(), Failure> {
+        let folder = self.0.join(folder);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove the old folder", &folder, &error));
             }
+            _ => {}
         }
-        for file in &chart.files {
+        for file in files {
             let path = folder.join(&file.path);
             let parent = path.parent().unwrap_or(&folder);
             std::fs::create_dir_all(parent)

@@ -42,6 +42,11 @@ pub enum ChartError {
         /// The volumes that there are.
         known: Vec<VolumeName>,
     },
+    /// Objects are for one TEE, and the mesh was compiled for any.
+    #[error(
+        "`helm_extra_values.global.tee` is not set, and manifests are for one TEE: set it to `sgx`, `tdx` or `snp`"
+    )]
+    NoTee,
     /// Values that YAML does not have.
     #[error("the values of the chart cannot be written: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),

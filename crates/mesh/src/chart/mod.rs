@@ -19,11 +19,13 @@
 //! | [`global`] | the values that all services share |
 //! | [`extra`] | values that the Meshfile adds |
 //! | [`schema`] | what values may be |
+//! | [`manifests`] | the objects themselves, without Helm |
 //! | [`templates`] | the files that are always the same |
 
 mod error;
 mod extra;
 mod global;
+mod manifests;
 mod network;
 mod ports;
 mod probes;
@@ -98,6 +100,33 @@ impl Chart {
     }
 }
 
+/// The objects that Helm makes of the chart if it is given no other values, for `kubectl apply`: one
+/// file for each service. They belong to the installation that has the mesh's name.
+pub fn manifests(installation: &Installation<'_>) -> Result<Vec<ChartFile>, ChartError> {
+    // The chart says what has no effect.
+    let mut unsaid = Vec::new();
+    let extra = Extra::of(installation.mesh, &mut unsaid);
+    let global = extra.over(extra::GLOBAL, global::values(installation));
+    let mut files = Vec::new();
+    for service in ServiceChart::all(installation, &mut unsaid)? {
+        let values = extra.over(&service.name, service.values);
+        let objects = manifests::Service {
+            name: &service.name,
+            release: installation.name,
+            global: &global,
+            values: &values,
+        };
+        let mut content = String::new();
+        for object in objects.objects()? {
+            content.push_str("---\n");
+            content.push_str(&document(&object)?);
+        }
+        files.push(text(&format!("{}.yaml", service.name), &content));
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
 fn umbrella(
     installation: &Installation<'_>,
     services: &[ServiceChart],
@@ -164,10 +193,13 @@ fn of_service(
 }
 
 fn yaml(path: &str, comment: &str, value: &impl Serialize) -> Result<ChartFile, ChartError> {
+    Ok(text(path, &format!("{comment}{}", document(value)?)))
+}
+
+fn document(value: &impl Serialize) -> Result<String, ChartError> {
     // Digests are longer than a line, and would be folded.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    let body = serde_saphyr::to_string_with_options(value, options)?;
-    Ok(text(path, &format!("{comment}{body}")))
+    Ok(serde_saphyr::to_string_with_options(value, options)?)
 }
 
 fn json_file(path: &str, value: &Value) -> ChartFile {
