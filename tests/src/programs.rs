@@ -20,12 +20,12 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// The statically linked program `name`, as images have it. `./x test` builds them first; by hand,
-/// `./x static` does.
+/// `./x programs` does.
 pub fn static_program(name: &str) -> PathBuf {
     let path = target().join(STATIC_TARGET).join("debug").join(name);
     assert!(
         path.exists(),
-        "`{}` is missing: run `./x static` first (./x test does)",
+        "`{}` is missing: run `./x programs` first (./x test does)",
         path.display()
     );
     path

@@ -94,6 +94,7 @@ impl ReleaseMachine {
             volumes: BTreeMap::new(),
             one_time_password: None,
             access_token: None,
+            hosts: BTreeMap::new(),
             release_timeout: Duration::from_secs(20),
         }
     }

@@ -90,6 +90,7 @@ impl ServiceMachine {
             one_time_password: None,
             access_token: None,
             volumes: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             release_timeout: Duration::from_secs(20),
         }
     }

@@ -111,7 +111,7 @@ impl Seen {
         }
     }
 
-    async fn to_the_end(&mut self, running: &mut impl Running) {
+    async fn finish(&mut self, running: &mut impl Running) {
         self.until(running, |seen| seen.how.is_some()).await;
     }
 }
@@ -140,7 +140,7 @@ async fn a_service_in_a_container_is_told_what_was_released() {
     let spec = setting.spec().await;
     let mut running = setting.engine.runtime.launch(spec).await.unwrap();
     let mut seen = Seen::default();
-    seen.to_the_end(&mut running).await;
+    seen.finish(&mut running).await;
     assert_eq!(seen.end, Some(ServiceEnd::Program { code: 7 }), "{seen:#?}");
     assert_eq!(seen.how.as_deref(), Some("exit status: 7"));
     assert_eq!(seen.lines[0], "an argument of the host s3cret z1");
@@ -171,7 +171,7 @@ async fn a_container_that_is_stopped_ends_its_program_in_order() {
         .podman(&["exec", &id, "/usr/local/bin/cat", "/mse/run/phase"]);
     assert_eq!(probe, "running", "{seen:#?}");
     running.stop(Duration::from_secs(10));
-    seen.to_the_end(&mut running).await;
+    seen.finish(&mut running).await;
     assert!(seen.lines.contains(&"asked".to_owned()), "{seen:#?}");
     assert_eq!(seen.how.as_deref(), Some("exit status: 0"), "{seen:#?}");
 }
@@ -184,7 +184,7 @@ async fn a_tampered_image_does_not_even_ask() {
     let spec = setting.spec().await;
     let mut running = setting.engine.runtime.launch(spec).await.unwrap();
     let mut seen = Seen::default();
-    seen.to_the_end(&mut running).await;
+    seen.finish(&mut running).await;
     let check = ServiceCheck::Tree;
     assert_eq!(seen.end, Some(ServiceEnd::Refused { check }), "{seen:#?}");
     assert_eq!(seen.how.as_deref(), Some("exit status: 65"));
@@ -201,7 +201,7 @@ async fn without_a_tee_nothing_is_simulated_and_leftovers_are_found() {
     };
     let mut running = setting.engine.runtime.launch(spec).await.unwrap();
     let mut seen = Seen::default();
-    seen.to_the_end(&mut running).await;
+    seen.finish(&mut running).await;
     assert_eq!(seen.how.as_deref(), Some("exit status: 64"), "{seen:#?}");
     assert!(
         seen.log

@@ -92,6 +92,15 @@ pub fn sha384(bytes: &[u8]) -> [u8; 48] {
     digest
 }
 
+/// The SHA-1 digest of `bytes`: for formats of others that have it as a check sum. It protects
+/// nothing.
+pub fn sha1_checksum(bytes: &[u8]) -> [u8; 20] {
+    let mut digest = [0; 20];
+    let context = backend::digest(&backend::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    digest.copy_from_slice(context.as_ref());
+    digest
+}
+
 /// SHA-256 over bytes that arrive in pieces.
 #[derive(Clone)]
 pub struct Hasher(backend::Context);
@@ -157,6 +166,10 @@ mod tests {
         assert_eq!(
             Digest::of(b"abc").to_string(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            hex::encode(sha1_checksum(b"abc")),
+            "a9993e364706816aba3e25717850c26c9cd0d89d"
         );
         assert_eq!(
             hex::encode(sha384(b"abc")),

@@ -16,9 +16,9 @@ use crate::health::{self, Health};
 use crate::output;
 use crate::sandbox::{
     AppCommand, AppDirs, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
-    PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, Sandbox,
-    SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir, Spawned,
-    TreePlan,
+    Network, PrivateDir, PrivateFilesWriter, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase,
+    Sandbox, SandboxError, SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SocketDir,
+    Spawned, TreePlan,
 };
 use crate::unsealing::{self, UnsealIntoError};
 
@@ -219,6 +219,7 @@ fn plan(launch: &Launch, workload: &Workload) -> Result<SandboxPlan, AppError> {
         }),
         released: Vec::new(),
         volumes: Vec::new(),
+        network: Network::Host,
     };
     let command = |args: &[&str]| -> Result<AppCommand, AppError> {
         let serve = format!("{SECRETS}/{SERVE_FILE}");

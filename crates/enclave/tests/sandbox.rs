@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mse_enclave::sandbox::{
     AppCommand, AppDirs, AppUid, Area, CodeAccess, ExitCause, FileMode, LaunchPlan, LogStream,
-    PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, Sandbox, SandboxError,
+    Network, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, Sandbox, SandboxError,
     SandboxExit, SandboxHandle, SandboxPath, SandboxPlan, SandboxReport, SocketDir, Spawned, State,
     Step, TreePlan,
 };
@@ -896,6 +896,7 @@ fn plan(serve: AppCommand) -> SandboxPlan {
             socket_dir: None,
             released: Vec::new(),
             volumes: Vec::new(),
+            network: Network::Host,
         },
         launch: LaunchPlan {
             prepare: Vec::new(),

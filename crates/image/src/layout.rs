@@ -1,7 +1,8 @@
 //! OCI image layouts: a folder with blobs by digest, and an index that names images.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mse_crypto::Digest;
@@ -248,12 +249,17 @@ impl Layout {
         Ok(bytes)
     }
 
-    /// Writes whole or not at all.
+    /// Writes whole or not at all, whoever else writes the same.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LayoutError> {
         let path = self.root.join(name);
-        let half = path.with_extension("half");
-        fs::write(&half, bytes)
-            .and_then(|()| fs::rename(&half, &path))
+        tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(&self.root)
+            .and_then(|mut half| {
+                half.write_all(bytes)?;
+                half.persist(&path).map_err(|error| error.error)?;
+                Ok(())
+            })
             .map_err(|source| LayoutError::Io(path, source))
     }
 }

@@ -58,6 +58,8 @@ pub enum Step {
     Requirements,
     /// The files of the context.
     Copy,
+    /// The sources of Java.
+    Compile,
     /// A command.
     Run {
         /// Its place among the commands, from 1.
@@ -79,6 +81,7 @@ impl fmt::Display for Step {
             Self::Base => f.write_str("base"),
             Self::Requirements => f.write_str("requirements"),
             Self::Copy => f.write_str("copy"),
+            Self::Compile => f.write_str("compile"),
             Self::Run { number, command } => {
                 let first = command.lines().next().unwrap_or_default();
                 write!(

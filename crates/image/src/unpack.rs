@@ -9,7 +9,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use mse_workload::image::OWN;
+use mse_crypto::Digest;
+use mse_workload::bundle::UnsealError;
+use mse_workload::image::{OWN, SEALED};
 
 use crate::digest::BlobDigest;
 use crate::layer::{ChangeKind, Compression, InvalidLayer, LayerIndex, Limits, index, visit};
@@ -60,6 +62,26 @@ pub fn unpack(
         .collect::<Result<Vec<_>, LayoutError>>()?;
     write(&system, &sources, part, folder)?;
     Ok(system)
+}
+
+/// The bundle digest of the encrypted part, if the image has one.
+pub fn sealed_digest(layout: &Layout, image: &Image) -> Result<Option<Digest>, UnpackError> {
+    let mut digest = None;
+    for blob in &image.manifest.layers {
+        let compression = blob.compression().map_err(LayoutError::from)?;
+        visit(
+            layout.open_blob(blob)?,
+            compression,
+            &Limits::default(),
+            &mut |change, content| {
+                if change.path == SEALED && matches!(change.kind, ChangeKind::File { .. }) {
+                    digest = Some(mse_workload::bundle::digest_of(content));
+                }
+                Ok(())
+            },
+        )?;
+    }
+    Ok(digest.transpose()?)
 }
 
 /// Lays a layer over `system`, within the bounds of an image.
@@ -220,6 +242,9 @@ pub enum UnpackError {
         /// As it is.
         found: BlobDigest,
     },
+    /// The encrypted part is no bundle.
+    #[error("the encrypted part cannot be read: {0}")]
+    Sealed(#[from] UnsealError),
     /// Larger than images may be.
     #[error("the image's files have {0} bytes together: at most {MAX_SIZE} are unpacked")]
     TooLarge(u64),

@@ -30,7 +30,7 @@ pub(crate) struct Environment {
     /// `MSE_ARG_1`, `MSE_ARG_2`…: for `@@1`, `@@2`…
     pub(crate) arguments: Vec<String>,
     /// `MSE_ENV_NAME`: for `\@\@NAME`.
-    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
     /// `MSE_TEE`; the machine's own if it is not set.
     pub(crate) tee: Option<Tee>,
 }
@@ -65,7 +65,7 @@ impl Environment {
         let given = Given::of(variables)?;
         let tee = match given.get("MSE_TEE") {
             None => None,
-            Some(name) => Some(given.parse(
+            Some(name) => Some(parse(
                 "MSE_TEE",
                 name,
                 "write `simulated`, `gramine` or `tsm`, or leave it away for the TEE of the machine",
@@ -84,7 +84,7 @@ impl Environment {
                 millicores: given.number("MSE_MILLICORES", "thousandths of a core: `500`")?,
             },
             arguments: given.arguments()?,
-            environment: given.variables(),
+            variables: given.variables(),
             tee,
         })
     }
@@ -119,21 +119,8 @@ impl Given {
     ) -> Result<T, EnvironmentError> {
         match self.get(name) {
             None | Some("") => Err(EnvironmentError::Missing { name, what }),
-            Some(value) => self.parse(name, value, what),
+            Some(value) => parse(name, value, what),
         }
-    }
-
-    fn parse<T: FromStr>(
-        &self,
-        name: &'static str,
-        value: &str,
-        fix: &'static str,
-    ) -> Result<T, EnvironmentError> {
-        value.parse().map_err(|_| EnvironmentError::Wrong {
-            name: name.to_owned(),
-            value: shown(value),
-            fix,
-        })
     }
 
     fn number(&self, name: &'static str, what: &'static str) -> Result<u32, EnvironmentError> {
@@ -202,6 +189,18 @@ impl Given {
             .iter()
             .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
     }
+}
+
+fn parse<T: FromStr>(
+    name: &'static str,
+    value: &str,
+    fix: &'static str,
+) -> Result<T, EnvironmentError> {
+    value.parse().map_err(|_| EnvironmentError::Wrong {
+        name: name.to_owned(),
+        value: shown(value),
+        fix,
+    })
 }
 
 fn shown(value: &str) -> String {
@@ -280,7 +279,7 @@ mod tests {
         assert_eq!(environment.cas, "cas.example:18765");
         assert_eq!(environment.arguments, ["a", "b"]);
         assert_eq!(
-            environment.environment,
+            environment.variables,
             [("ZONE".to_owned(), "z1".to_owned())].into()
         );
         assert_eq!(environment.tee, Some(Tee::Simulated));

@@ -61,10 +61,12 @@ async fn launch(image: &Image, environment: Environment) -> Result<RunningEnclav
         tree: image.root().to_owned(),
         cas: environment.cas,
         arguments: environment.arguments,
-        environment: environment.environment,
+        environment: environment.variables,
         one_time_password: None,
         access_token: None,
         volumes: image.volumes()?,
+        // The container's network has names.
+        hosts: std::collections::BTreeMap::new(),
         release_timeout: RELEASE,
     };
     let enclave = runtime.launch_service(spec).await?;

@@ -24,6 +24,7 @@ pub(crate) use lines::forward as forward_lines;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -261,6 +262,8 @@ pub struct ServiceSpec {
     pub access_token: Option<AccessToken>,
     /// Folders for the encrypted volumes of the session, absolute, by their names in it.
     pub volumes: BTreeMap<String, PathBuf>,
+    /// Where names lead that the service connects to through its network shield.
+    pub hosts: BTreeMap<String, IpAddr>,
     /// How long the enclave tries to get its release.
     pub release_timeout: Duration,
 }
@@ -275,6 +278,7 @@ impl ServiceSpec {
             environment: self.environment,
             one_time_password: self.one_time_password,
             access_token: self.access_token,
+            hosts: self.hosts,
             release_seconds: self.release_timeout.as_secs(),
             app_uid: instance.app_uid(),
             volumes: self.volumes,

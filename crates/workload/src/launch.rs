@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use mse_crypto::Zeroizing;
@@ -113,7 +114,7 @@ pub struct Launch {
 pub struct ServiceLaunch {
     /// The JSON of a [`crate::ServiceWorkload`], exactly the bytes that were measured.
     pub workload: String,
-    /// The folder with the program's tree.
+    /// The folder with the program's tree, or that is the root directory of its image.
     pub tree: PathBuf,
     /// `host:port` of the CAS. Which CAS it must be, the workload says.
     pub cas: String,
@@ -133,6 +134,10 @@ pub struct ServiceLaunch {
     /// Folders for the encrypted volumes of the session, by their names in it.
     #[serde(default)]
     pub volumes: BTreeMap<String, PathBuf>,
+    /// Where names lead that the service connects to through its network shield; others are looked
+    /// up. Either way it is the host's choice, and the certificate there must be the right one.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, IpAddr>,
 }
 
 /// What the launcher puts at a CAS's disposal. All of it but the workload is unmeasured: what the
@@ -501,6 +506,7 @@ mod tests {
                 release_seconds: 60,
                 app_uid: None,
                 volumes: [("data".into(), "/srv/data".into())].into(),
+                hosts: [("db".into(), [127, 0, 0, 1].into())].into(),
             })),
             ToEnclave::LaunchCas(Box::new(CasLaunch {
                 workload: "{}".into(),

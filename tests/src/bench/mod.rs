@@ -14,6 +14,7 @@ mod measure;
 mod process;
 mod report;
 mod requests;
+pub mod shield;
 mod versions;
 
 use std::path::PathBuf;
@@ -43,12 +44,17 @@ pub enum Benchmark {
     Flood,
     /// Updates of a CAS's sessions, and very many of them.
     Sessions,
+    /// TCP through the network shield.
+    Shield,
 }
 
 impl Benchmark {
     /// Whether it needs what the replaced system is measured with.
     fn has_other_side(self) -> bool {
-        !matches!(self, Self::Releases | Self::Flood | Self::Sessions)
+        !matches!(
+            self,
+            Self::Releases | Self::Flood | Self::Sessions | Self::Shield
+        )
     }
 }
 
@@ -111,6 +117,7 @@ impl Bench {
                 Benchmark::Releases => cas::releases::run(self).await,
                 Benchmark::Flood => cas::flood::run(self).await,
                 Benchmark::Sessions => cas::sessions::run(self).await,
+                Benchmark::Shield => shield::run(self).await,
             };
             report.extend(benchmark, measured?);
         }

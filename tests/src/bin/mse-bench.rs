@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use mse_tests::bench::{Bench, Benchmark, Effort, encrypt, hold_connections};
+use mse_tests::bench::{Bench, Benchmark, Effort, encrypt, hold_connections, shield};
 use mse_tests::programs::target;
 use mse_workload::CasKey;
 
@@ -18,6 +18,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         None => {}
         Some(Part::Seal { code, archive }) => {
             serde_json::to_writer(io::stdout(), &encrypt::seal_here(&code, &archive)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Part::Shield { side, listen, to }) => {
+            shield::serve_side(&side, listen, to).await?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(Part::Strangers {
@@ -97,6 +101,16 @@ enum Part {
         code: PathBuf,
         /// The bundle to be made
         archive: PathBuf,
+    },
+    /// One side of the network shield, until the standard input ends
+    #[command(hide = true)]
+    Shield {
+        /// Its variables, as JSON
+        side: PathBuf,
+        /// The port that it listens on
+        listen: u16,
+        /// The port of the program, for a server's side
+        to: u16,
     },
     /// Connections to a CAS that say nothing, until the standard input ends
     #[command(hide = true)]

@@ -6,6 +6,7 @@ pub(crate) mod collateral;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod deploy;
+pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod localtest;

@@ -125,7 +125,7 @@ impl CasArgs {
         let tolerances = CasTolerances::of(cas);
         self.permit(scene, &tolerances)?;
         let (name, pin) = self.find(scene, cas)?;
-        let expected = self.expected(scene, cas, &pin, &tolerances)?;
+        let expected = expected(scene, cas, &pin, &tolerances)?;
         let step = scene.ui.step(format!("Attesting the CAS `{name}`"));
         let key = ClientKey::load(&scene.conf)?;
         let identity = key.as_ref().map(|key| &key.identity);
@@ -192,46 +192,6 @@ impl CasArgs {
         }
     }
 
-    fn expected(
-        &self,
-        scene: &Scene<'_>,
-        cas: &Cas,
-        pin: &CasPin,
-        tolerances: &CasTolerances,
-    ) -> Result<ExpectedCas, Failure> {
-        if let Some(key) = &cas.key
-            && key.0 != pin.cas_key.0.0
-        {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!(
-                    "the Meshfile expects the CAS with the key {}, and the one that is known has {}",
-                    mse_crypto::Digest(key.0),
-                    pin.cas_key
-                ),
-            )
-            .with_hint("correct `cas_key`, or attest the right CAS"));
-        }
-        let mut policy = TrustStore::of(&scene.conf)
-            .policy(scene.global.simulated.as_deref())?
-            .policy;
-        match &cas.trust.simulated {
-            None => {}
-            Some(SimulatedTrust::ThisMachine) => {
-                policy = policy.with_simulated(this_machine(scene)?.trust_anchor().clone());
-            }
-            Some(SimulatedTrust::Anchor(file)) => {
-                policy = policy.with_simulated(anchor(Path::new(file))?);
-            }
-        }
-        Ok(ExpectedCas {
-            policy: tolerances.relax(policy),
-            measurement: pin.measurement.filter(|_| !tolerances.lets_any_enclave()),
-            owner: Some(pin.owner),
-            cas_key: Some(pin.cas_key),
-        })
-    }
-
     async fn collateral(&self, scene: &Scene<'_>, pin: &CasPin) -> Result<MeshCollateral, Failure> {
         if let Some(url) = &self.pccs {
             let choice = CollateralChoice::Pccs(url.clone());
@@ -243,6 +203,46 @@ impl CasArgs {
         let asked = scene.collaterals(None, None, None).await?;
         Ok(MeshCollateral::Asked(asked))
     }
+}
+
+/// What the CAS must prove.
+fn expected(
+    scene: &Scene<'_>,
+    cas: &Cas,
+    pin: &CasPin,
+    tolerances: &CasTolerances,
+) -> Result<ExpectedCas, Failure> {
+    if let Some(key) = &cas.key
+        && key.0 != pin.cas_key.0.0
+    {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "the Meshfile expects the CAS with the key {}, and the one that is known has {}",
+                mse_crypto::Digest(key.0),
+                pin.cas_key
+            ),
+        )
+        .with_hint("correct `cas_key`, or attest the right CAS"));
+    }
+    let mut policy = TrustStore::of(&scene.conf)
+        .policy(scene.global.simulated.as_deref())?
+        .policy;
+    match &cas.trust.simulated {
+        None => {}
+        Some(SimulatedTrust::ThisMachine) => {
+            policy = policy.with_simulated(this_machine(scene)?.trust_anchor().clone());
+        }
+        Some(SimulatedTrust::Anchor(file)) => {
+            policy = policy.with_simulated(anchor(Path::new(file))?);
+        }
+    }
+    Ok(ExpectedCas {
+        policy: tolerances.relax(policy),
+        measurement: pin.measurement.filter(|_| !tolerances.lets_any_enclave()),
+        owner: Some(pin.owner),
+        cas_key: Some(pin.cas_key),
+    })
 }
 
 /// All roles are one CAS's here.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mse_image::{Reference, Registry, ServiceImage};
+use mse_crypto::ecdsa::P256VerifyingKey;
+use mse_image::{Reference, Registry, ServiceImage, sign};
 use mse_mesh::compile::{MeshImage, StableImage};
 use mse_mesh::{ImageReference, Meshfile, ServiceName, ServiceTemplate};
 
@@ -29,6 +30,8 @@ pub(crate) struct MeshImages {
     pub(crate) store: ImageStore,
     pub(crate) registry: Arc<Registry>,
     pub(crate) pulling: Pulling,
+    /// Who must have signed what comes from a registry.
+    pub(crate) signer: Option<P256VerifyingKey>,
 }
 
 impl MeshImages {
@@ -41,21 +44,26 @@ impl MeshImages {
         let keys = ImageKeys::of(&scene.conf);
         let mut images = BTreeMap::new();
         for service in &mesh.services {
-            let image = self.one(&service.image, &keys).await?;
+            let image = self.one(scene, &service.image, &keys).await?;
             images.insert(service.name.clone(), image);
         }
         Ok(images)
     }
 
-    async fn one(&self, image: &ImageReference, keys: &ImageKeys) -> Result<MeshImage, Failure> {
-        let (pinned, found) = self.look(image).await?;
+    async fn one(
+        &self,
+        scene: &Scene<'_>,
+        image: &ImageReference,
+        keys: &ImageKeys,
+    ) -> Result<MeshImage, Failure> {
+        let (pinned, found) = self.look(scene, image).await?;
         let template = ServiceTemplate::from_json(&found.template).map_err(|error| {
             Failure::new(Exit::Refused, format!("`{image}`: {error}"))
                 .with_hint("build the image again with this `mse`")
         })?;
         let stable = match &template.stable {
             Some(stable) => {
-                let (reference, found) = self.look(stable).await?;
+                let (reference, found) = self.look(scene, stable).await?;
                 Some(StableImage {
                     reference,
                     facts: found.facts,
@@ -79,32 +87,54 @@ impl MeshImages {
     /// The image, and its reference with the digest.
     async fn look(
         &self,
+        scene: &Scene<'_>,
         image: &ImageReference,
     ) -> Result<(ImageReference, ServiceImage), Failure> {
         let reference = reference(image.as_str())?;
         let found = match self.here(&reference)? {
             Some(found) if self.pulling != Pulling::Always => found,
-            here => match self.pulling {
-                Pulling::Never => here.ok_or_else(|| {
-                    Failure::new(
-                        Exit::NotFound,
-                        format!("the image `{image}` is not on this machine"),
-                    )
-                    .with_hint(
-                        "build it with `mse apply -f SERVICE.yaml`, or leave `--no-pull` away",
-                    )
-                })?,
-                Pulling::Always | Pulling::WhenMissing => {
-                    let asked = self.registry.service(&reference).await;
-                    asked.map_err(|error| Failure::of_registry(&error))?
-                }
-            },
+            here if self.pulling == Pulling::Never => here.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("the image `{image}` is not on this machine"),
+                )
+                .with_hint("build it with `mse apply -f SERVICE.yaml`, or leave `--no-pull` away")
+            })?,
+            _ => {
+                let reference = self.vouched(scene, &reference).await?;
+                let asked = self.registry.service(&reference).await;
+                asked.map_err(|error| Failure::of_registry(&error))?
+            }
         };
         let pinned = reference.with_digest(found.digest).to_string();
         let pinned = pinned
             .parse()
             .map_err(|error: mse_mesh::InvalidImageReference| Failure::other(error.to_string()))?;
         Ok((pinned, found))
+    }
+
+    /// The reference with the digest that the signer vouches for. What an image says of its command
+    /// and files becomes policy, so whoever can change a tag could have another command released to.
+    async fn vouched(
+        &self,
+        scene: &Scene<'_>,
+        reference: &Reference,
+    ) -> Result<Reference, Failure> {
+        let Some(signer) = &self.signer else {
+            if reference.digest().is_none() {
+                scene.ui.warn(format!(
+                    "nobody vouches for `{reference}`: it is whatever the registry has under this tag now. Name its digest in the Meshfile, or who signs it with `--image-signer`"
+                ));
+            }
+            return Ok(reference.clone());
+        };
+        let verified = sign::verify(&self.registry, reference, signer)
+            .await
+            .map_err(|error| {
+                Failure::new(Exit::Refused, error.to_string())
+                    .with_hint("do not use this image, or give the key of whoever signs it")
+            })?;
+        Ok(reference.with_digest(verified.digest))
     }
 
     fn here(&self, reference: &Reference) -> Result<Option<ServiceImage>, Failure> {

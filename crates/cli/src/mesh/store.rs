@@ -34,27 +34,10 @@ impl ImageStore {
     /// The image that is called so, if it is here: a name with a digest is the image that was
     /// pulled by it, or the one under the bare name, if it has that digest.
     pub(crate) fn get(&self, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
-        let pinned = self.at(&self.place(reference), reference)?;
+        let pinned = at(&self.place(reference), reference)?;
         match (pinned, bare(reference)) {
-            (None, Some(bare)) => self.at(&self.place(&bare), reference),
+            (None, Some(bare)) => at(&self.place(&bare), reference),
             (found, _) => Ok(found),
-        }
-    }
-
-    fn at(&self, place: &Path, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
-        if !place.exists() {
-            return Ok(None);
-        }
-        let broken = |error: &dyn std::error::Error| {
-            Failure::other(format!("the image `{reference}` on this machine: {error}")).with_hint(
-                format!("remove `{}`, and build or pull it again", place.display()),
-            )
-        };
-        let layout = Layout::open(place).map_err(|error| broken(&error))?;
-        let image = layout.image(None).map_err(|error| broken(&error))?;
-        match reference.digest() {
-            Some(wanted) if wanted != image.digest => Ok(None),
-            _ => Ok(Some((layout, image))),
         }
     }
 
@@ -108,6 +91,24 @@ impl ImageStore {
 
     fn folder_of(&self, digest: BlobDigest) -> PathBuf {
         self.0.join("unpacked").join(digest.0.to_string())
+    }
+}
+
+/// The image in a layout, if there is one, and has the digest that is wanted.
+fn at(place: &Path, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
+    if !place.exists() {
+        return Ok(None);
+    }
+    let broken = |error: &dyn std::error::Error| {
+        Failure::other(format!("the image `{reference}` on this machine: {error}")).with_hint(
+            format!("remove `{}`, and build or pull it again", place.display()),
+        )
+    };
+    let layout = Layout::open(place).map_err(|error| broken(&error))?;
+    let image = layout.image(None).map_err(|error| broken(&error))?;
+    match reference.digest() {
+        Some(wanted) if wanted != image.digest => Ok(None),
+        _ => Ok(Some((layout, image))),
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `manifests/NAME.yaml` | its objects, if they are wanted |
 
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mse_crypto::hpke::PublicKey;
 use mse_mesh::chart::ChartFile;
@@ -59,6 +59,8 @@ pub(crate) struct RunCas {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunService {
     pub(crate) name: String,
+    /// What the others call it.
+    pub(crate) host: String,
     /// With its digest.
     pub(crate) image: String,
     pub(crate) workload: ServiceWorkload,
@@ -112,6 +114,7 @@ impl RunService {
     fn of(wanted: &MeshService, planned: &PlannedService) -> Self {
         Self {
             name: planned.name.to_string(),
+            host: planned.name.dns_label(),
             image: planned.image.to_string(),
             workload: planned.workload.clone(),
             measurement: planned.measurement,
@@ -208,10 +211,6 @@ impl TargetDir {
             .with_hint("`mse apply -f MESH.yaml` makes it anew"));
         }
         Ok(plan)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     fn put(&self, folder: &str, file: &str, text: &str) -> Result<(), Failure> {

@@ -73,10 +73,6 @@ impl Changes {
         }
         Ok(sent)
     }
-
-    pub(crate) fn count(&self, change: Change) -> usize {
-        self.0.iter().filter(|one| one.change == change).count()
-    }
 }
 
 async fn prepare(cas: &mut KnownCas, planned: &PlannedSession) -> Result<Prepared, Failure> {

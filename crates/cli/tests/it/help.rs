@@ -24,6 +24,7 @@ fn every_command_has_a_help_with_an_example() {
         "measure",
         "proxy",
         "service",
+        "image",
         "cas",
         "context",
         "trust",

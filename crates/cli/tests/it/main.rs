@@ -11,6 +11,13 @@ mod evidence;
 mod files;
 mod forecasting;
 mod help;
+#[path = "../../../image/tests/it/tiny.rs"]
+mod image_base;
+// Not all of it is needed here.
+#[allow(dead_code)]
+#[path = "../../../image/tests/it/server.rs"]
+mod image_server;
+mod imaging;
 mod listing;
 mod localtesting;
 mod logging_in;

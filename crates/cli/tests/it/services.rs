@@ -51,6 +51,49 @@ fn a_measurement_needs_nothing_but_the_folder_and_changes_with_it() {
     assert_ne!(measure(), first);
 }
 
+/// What an image says about itself.
+fn facts() -> String {
+    format!(
+        r#"{{"format":1,"name":"shop-web","root":"{KEY}","enclave":"{KEY}","unmeasured":["/etc/ssl/certs"]}}"#
+    )
+}
+
+#[test]
+fn the_measurement_of_an_image_needs_only_what_the_image_says() {
+    let user = User::new();
+    user.write("image.json", &facts());
+    user.write("unpacked/mse/image.json", &facts());
+    let measure = |program: &[&str]| {
+        let mut words = vec!["service", "measure", "--cas-key", KEY];
+        words.extend(["--session", "team/shop", "--service", "web"]);
+        words.extend(program);
+        user.mse(&words)
+    };
+    let by_facts = measure(&["--image-facts", "image.json"]);
+    assert_eq!(by_facts.code, 0, "{by_facts:?}");
+    insta::assert_snapshot!("measurement_of_an_image", by_facts.stdout);
+    let by_folder = measure(&["--image", "unpacked"]);
+    assert_eq!(by_folder.stdout, by_facts.stdout, "{by_folder:?}");
+    user.write("image.json", &facts().replace("/etc/ssl/certs", "/etc/ssl"));
+    assert_ne!(
+        measure(&["--image-facts", "image.json"]).stdout,
+        by_facts.stdout
+    );
+
+    user.write("image.json", "{}");
+    for (program, code, says) in [
+        (&[][..], 2, "which program"),
+        (&["--image", "nowhere"], 6, "`nowhere`"),
+        (&["--image-facts", "nowhere.json"], 6, "nowhere.json"),
+        (&["--image-facts", "image.json"], 3, "malformed"),
+        (&["web", "--image", "unpacked"], 2, "cannot be used with"),
+    ] {
+        let ran = measure(program);
+        assert_eq!(ran.code, code, "{program:?}: {ran:?}");
+        assert!(ran.stderr.contains(says), "{program:?}: {ran:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused_before_anything_starts() {
     let user = user();

@@ -316,6 +316,7 @@ mod tests {
             socket_dir: None,
             released: Vec::new(),
             volumes: Vec::new(),
+            network: crate::sandbox::Network::Host,
         };
         (dir, plan)
     }

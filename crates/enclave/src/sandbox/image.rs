@@ -32,7 +32,7 @@ pub(super) fn make(
             namespaces::enter_mounts()?;
             Vec::new()
         }
-        Maker::User => namespaces::enter(maker)?,
+        Maker::User => namespaces::enter_user(maker)?,
     };
     let made = copy(frames, root, maker).and_then(|(memory, plan)| {
         if let RootBase::Machine(_) = plan.base {
@@ -48,8 +48,9 @@ pub(super) fn make(
     if let Maker::Root(uid) = maker {
         stage1::hand_over(&plan)?;
         namespaces::become_app_user(uid)?;
-        entries = namespaces::enter(maker)?;
+        entries = namespaces::enter_user(maker)?;
     }
+    entries.extend(namespaces::enter_rest()?);
     entries.extend(built);
     Ok((plan, entries))
 }
@@ -91,7 +92,7 @@ fn build(
     places.extend(private);
     places.extend(plan.volumes.iter().map(Place::of_volume));
     site.mount_all(places)?;
-    write_network_files(&site, host.etc)?;
+    write_network_files(&site, plan.network.adapt(host.etc))?;
     site.write_links(&host.links)?;
     name_user()?;
     Ok(entries(plan, &site))

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::STAGE1;
 use super::files::PrivateFilesWriter;
 use super::logs::{self, LogLine, LogStream};
+use super::network::InsideNetwork;
 use super::plan::{InvalidPath, InvalidPlan, PrivatePath, SandboxPlan};
 use super::released::Notice;
 use super::report::{SandboxExit, SandboxReport};
@@ -258,6 +259,15 @@ impl SandboxHandle {
         }
     }
 
+    /// The app's own network, if the plan gives it one; there before any command runs.
+    pub async fn network(&self) -> Result<InsideNetwork, SandboxError> {
+        let status = self.progress.until(|status| status.network.is_some()).await;
+        match status.network {
+            Some(descriptors) => InsideNetwork::receive(&descriptors),
+            None => Err(status.error()),
+        }
+    }
+
     /// Returns when no process of the sandbox is left, and says how it ended.
     pub async fn wait(&self) -> Result<SandboxExit, SandboxError> {
         let status = self.progress.until(|_| false).await;
@@ -420,6 +430,7 @@ struct Status {
     replacements: u64,
     last_replacement: Option<Result<Notice, String>>,
     volumes: Option<Arc<Vec<OwnedFd>>>,
+    network: Option<Arc<Vec<OwnedFd>>>,
     pauses: u64,
     commits_asked: u64,
     failure: Option<Failure>,
@@ -437,6 +448,7 @@ impl Default for Status {
             replacements: 0,
             last_replacement: None,
             volumes: None,
+            network: None,
             pauses: 0,
             commits_asked: 0,
             failure: None,
@@ -464,6 +476,7 @@ impl Status {
     fn apply(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
         match event {
             Event::Mounted => self.volumes = Some(Arc::new(descriptors)),
+            Event::Network => self.network = Some(Arc::new(descriptors)),
             Event::Paused => self.pauses += 1,
             Event::CommitAsked => self.commits_asked += 1,
             Event::Built { entries } => self.report.entries.extend(entries),

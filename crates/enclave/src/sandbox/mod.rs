@@ -38,6 +38,7 @@ mod landlock;
 mod launcher;
 mod logs;
 mod namespaces;
+mod network;
 mod plan;
 mod released;
 mod report;
@@ -53,6 +54,7 @@ use std::process::ExitCode;
 pub use files::PrivateFilesWriter;
 pub use launcher::{Sandbox, SandboxError, SandboxHandle, Spawned};
 pub use logs::{LogLine, LogStream, MAX_LOG_LINE};
+pub use network::{InsideNetwork, InsideSockets, MAX_LISTENERS, Network, OwnNetwork};
 pub use plan::{
     AppCommand, AppDirs, AppUid, Area, CodeAccess, FileMode, InvalidPath, InvalidPlan, LaunchPlan,
     MAX_VOLUMES, PrivateDir, PrivatePath, ProcessLimits, ReadOnlyBind, RootBase, SandboxPath,

@@ -99,54 +99,68 @@ pub(super) fn become_app_user(uid: AppUid) -> Result<(), StageError> {
 /// Makes the namespaces and becomes [`INSIDE_ID`] in them, with every capability
 /// over them and none over the host.
 pub(super) fn enter(maker: Maker) -> Result<Vec<SandboxEntry>, StageError> {
+    let mut entries = enter_user(maker)?;
+    entries.extend(enter_rest()?);
+    Ok(entries)
+}
+
+/// The first part of [`enter`]: the user and mount namespaces. This process can still have
+/// threads.
+pub(super) fn enter_user(maker: Maker) -> Result<Vec<SandboxEntry>, StageError> {
     // Read first: a new namespace may hide what explains a refusal.
     let advice = advice();
     let (uid, gid) = (Uid::effective(), Gid::effective());
     let groups = unistd::getgroups().unwrap_or_default();
 
-    unshare(
-        CloneFlags::CLONE_NEWUSER
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS,
-    )
-    .doing(|| "make the user, mount, pid, ipc and uts namespaces".into())
-    .and_then(|()| map_ids(uid, gid))
-    .map_err(|error| error.with_fix(advice))?;
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+        .doing(|| "make the user and mount namespaces".into())
+        .and_then(|()| map_ids(uid, gid))
+        .map_err(|error| error.with_fix(advice))?;
 
-    let mut entries = vec![
+    Ok(vec![
         SandboxEntry::applied(
             "user namespace",
             format!("user {INSIDE_ID} inside is user {uid} of the host"),
         ),
         SandboxEntry::applied("mount namespace", "own mounts, none propagate"),
+        match maker {
+            Maker::Root(_) => SandboxEntry::applied(
+                "separate host user",
+                format!("user {uid} has no account and owns nothing on the host"),
+            ),
+            Maker::User => SandboxEntry::not_applied(
+                "separate host user",
+                format!(
+                    "mse-enclave runs as user {uid} and has no right to another; run it as root to separate them"
+                ),
+            ),
+        },
+        match groups.iter().filter(|group| **group != gid).count() {
+            0 => SandboxEntry::applied("supplementary groups", "none"),
+            kept => SandboxEntry::not_applied(
+                "supplementary groups",
+                format!("an ordinary user cannot give up its groups: {kept} kept"),
+            ),
+        },
+    ])
+}
+
+/// The second part of [`enter`]. The kernel starts no more threads of this process: they could not
+/// be in the new pid namespace.
+pub(super) fn enter_rest() -> Result<Vec<SandboxEntry>, StageError> {
+    let advice = advice();
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
+        .doing(|| "make the pid, ipc and uts namespaces".into())
+        .map_err(|error| error.with_fix(advice))?;
+    Ok(vec![
         SandboxEntry::applied("pid namespace", "sees only its own processes"),
         SandboxEntry::applied("ipc namespace", "own System V objects and message queues"),
         SandboxEntry::applied("uts namespace", "host name `enclave`"),
-    ];
-    entries.push(match unshare(CloneFlags::CLONE_NEWCGROUP) {
-        Ok(()) => SandboxEntry::applied("cgroup namespace", "the host's groups have no names"),
-        Err(error) => SandboxEntry::not_applied("cgroup namespace", error.desc()),
-    });
-    entries.push(match maker {
-        Maker::Root(_) => SandboxEntry::applied(
-            "separate host user",
-            format!("user {uid} has no account and owns nothing on the host"),
-        ),
-        Maker::User => SandboxEntry::not_applied(
-            "separate host user",
-            format!("mse-enclave runs as user {uid} and has no right to another; run it as root to separate them"),
-        ),
-    });
-    entries.push(match groups.iter().filter(|group| **group != gid).count() {
-        0 => SandboxEntry::applied("supplementary groups", "none"),
-        kept => SandboxEntry::not_applied(
-            "supplementary groups",
-            format!("an ordinary user cannot give up its groups: {kept} kept"),
-        ),
-    });
-    Ok(entries)
+        match unshare(CloneFlags::CLONE_NEWCGROUP) {
+            Ok(()) => SandboxEntry::applied("cgroup namespace", "the host's groups have no names"),
+            Err(error) => SandboxEntry::not_applied("cgroup namespace", error.desc()),
+        },
+    ])
 }
 
 /// Lets the next program keep the two rights that the init needs: mounting

@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::network::{MAX_LISTENERS, Network};
+
 /// Everything needed to make a sandbox and run an app in it.
 #[derive(Clone)]
 pub struct SandboxPlan {
@@ -32,6 +34,7 @@ impl SandboxPlan {
                 return Err(InvalidPlan::Reserved(target.clone()));
             }
         }
+        self.tree.check_network()?;
         self.tree.check_volumes()?;
         self.tree.check_released()
     }
@@ -95,6 +98,8 @@ pub struct TreePlan {
     /// Directories that the app may write to and that `mse-enclave` reaches, too
     /// ([`super::SandboxHandle::volumes`]): at most [`MAX_VOLUMES`].
     pub volumes: Vec<PrivateDir>,
+    /// Which network the app has.
+    pub network: Network,
 }
 
 /// What a root directory is made of.
@@ -174,6 +179,25 @@ impl TreePlan {
             let below = place.0.strip_prefix("/").unwrap_or(&place.0);
             (place.as_path(), current.join(below))
         })
+    }
+
+    /// Refuses a network of its own with more listeners than can be handed up, or with names that
+    /// a released file would hide.
+    fn check_network(&self) -> Result<(), InvalidPlan> {
+        let Network::Own(network) = &self.network else {
+            return Ok(());
+        };
+        if network.listen.len() > MAX_LISTENERS {
+            return Err(InvalidPlan::TooManyListeners(network.listen.len()));
+        }
+        let hosts = self
+            .released
+            .iter()
+            .find(|place| place.as_path() == Path::new("/etc/hosts"));
+        match hosts.filter(|_| !network.hosts.is_empty()) {
+            Some(place) => Err(InvalidPlan::HidesHosts(place.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Refuses volumes that lie in each other, or where nothing can be put. Below the app's code
@@ -654,6 +678,14 @@ pub enum InvalidPlan {
     /// Too many.
     #[error("there are {0} volumes: at most {MAX_VOLUMES} are mounted")]
     TooManyVolumes(usize),
+    /// Too many.
+    #[error("the app's network has {0} listeners: at most {MAX_LISTENERS} are made")]
+    TooManyListeners(usize),
+    /// A released file that would hide the names of the app's network.
+    #[error(
+        "a released file cannot be put at `{0}`: the network shield writes it, with the names of its destinations; take the file out"
+    )]
+    HidesHosts(SandboxPath),
     /// A user id that may belong to somebody.
     #[error("the user id `{0}` may belong to an account; choose one from 61184 to 65519")]
     Uid(u32),
@@ -726,6 +758,7 @@ mod tests {
                 socket_dir: None,
                 released: places.iter().map(|place| path(place)).collect(),
                 volumes: vec![private("/data")],
+                network: Network::Host,
             };
             tree.check_released()
         };
@@ -801,6 +834,7 @@ mod tests {
                     socket_dir: None,
                     released: Vec::new(),
                     volumes: places.iter().map(|place| private(place)).collect(),
+                    network: Network::Host,
                 },
                 launch: LaunchPlan {
                     prepare: Vec::new(),

@@ -9,12 +9,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{self, Gid, Pid, Uid, fchown, getppid};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::failure::{Doing, StageError};
 use super::namespaces::{self, Maker};
+use super::network::{self, Supply, Supplying};
 use super::plan::{RootBase, TreePlan};
 use super::report::{ExitCause, SandboxEntry};
 use super::root::RootPlan;
@@ -39,14 +41,15 @@ pub(super) fn main(parent: Option<&str>) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let init = match prepare(&mut channel, parent).and_then(|()| start_init()) {
-        Ok(init) => init,
+    let prepared = prepare(&mut channel, parent).and_then(|supply| Ok((supply, start_init()?)));
+    let (supply, init) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return fail(&mut channel, error),
     };
     // From here the channel belongs to the init alone, so that mse-enclave sees
     // its end at once.
     drop(channel);
-    match accompany(init) {
+    match accompany(init, supply) {
         Ok(status) => ExitCode::from(ExitCause::from(status).shell_code()),
         Err(error) => {
             eprintln!("{error}");
@@ -73,7 +76,7 @@ pub(super) fn fail(channel: &mut UnixStream, error: StageError) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
+fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<Option<Supply>, StageError> {
     die_with(parent)?;
     unistd::setsid().doing(|| "leave the terminal".into())?;
     umask(Mode::from_bits_truncate(0o022));
@@ -82,14 +85,19 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
     let (plan, mut entries) = match Order::read(&mut frames)? {
         Order::Tree(plan) => {
             let entries = on_machine(&plan)?;
-            (plan, entries)
+            (*plan, entries)
         }
         Order::Root(root) => image::make(&mut frames, &root)?,
     };
+    let (network, made) = network::make(&plan.network)?;
+    entries.extend(made);
     // The kernel forgets this whenever a process changes its user.
     die_with(parent)?;
 
     volumes::hand_up(frames.channel(), &plan)?;
+    let supply = network
+        .map(|network| network.hand_up(frames.channel()))
+        .transpose()?;
     files::unpack(&mut frames, &plan)?;
     released::enact_first(&plan)?;
     if let RootBase::Image = plan.base {
@@ -101,13 +109,13 @@ fn prepare(channel: &mut UnixStream, parent: Pid) -> Result<(), StageError> {
         Kind::Event,
         &wire::encode(&Event::Built { entries })?,
     )?;
-    Ok(())
+    Ok(supply)
 }
 
 /// What comes first.
 enum Order {
     /// A root directory of the machine's.
-    Tree(TreePlan),
+    Tree(Box<TreePlan>),
     /// A root directory of an image's; the rest of the plan follows when it is copied.
     Root(RootPlan),
 }
@@ -117,7 +125,7 @@ impl Order {
         let frame = frames.read()?;
         Ok(match frame.kind {
             Kind::Root => Self::Root(frame.json()?),
-            Kind::Tree => Self::Tree(frame.json()?),
+            Kind::Tree => Self::Tree(Box::new(frame.json()?)),
             got => {
                 let expected = Kind::Tree;
                 return Err(WireError::Unexpected { expected, got }.into());
@@ -206,16 +214,25 @@ fn start_init() -> Result<Child, StageError> {
         .doing(|| "start the sandbox's init".into())
 }
 
-/// Passes on requests to stop until the init ends.
-fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
+/// Passes on requests to stop, and supplies sockets, until the init ends. Still one thread: the
+/// kernel allows no second one to who has made a pid namespace.
+fn accompany(mut init: Child, supply: Option<Supply>) -> Result<ExitStatus, StageError> {
     let null = std::fs::File::open("/dev/null").doing(|| "open `/dev/null`".into())?;
     unistd::dup2_stdin(&null).doing(|| "leave the channel to the init".into())?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .doing(|| "start the event loop of stage 1".into())?
+        .block_on(attend(&mut init, supply))
+}
 
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, KILL_ALL, Signal::SIGCHLD] {
-        signals.add(signal);
-    }
-    signals.thread_block().doing(|| "receive signals".into())?;
+async fn attend(init: &mut Child, supply: Option<Supply>) -> Result<ExitStatus, StageError> {
+    let listen = |kind| unix::signal(kind).doing(|| "receive signals".into());
+    let mut children = listen(SignalKind::child())?;
+    let mut stop = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut kill_all = listen(SignalKind::from_raw(KILL_ALL as i32))?;
+    let mut supply = Supplying::new(supply)?;
     let pid = Pid::from_raw(init.id().cast_signed());
     loop {
         if let Some(status) = init
@@ -224,12 +241,17 @@ fn accompany(mut init: Child) -> Result<ExitStatus, StageError> {
         {
             return Ok(status);
         }
-        match signals.wait().doing(|| "receive signals".into())? {
-            Signal::SIGCHLD => {}
-            // Not reaped yet, so the id is still the init's. Killing it here, and
-            // not this process, lets this process see the last one end.
-            KILL_ALL => kill(pid, Signal::SIGKILL).doing(|| "kill the sandbox".into())?,
-            _ => kill(pid, Signal::SIGTERM).doing(|| "pass on the request to stop".into())?,
+        let signal = tokio::select! {
+            _ = children.recv() => None,
+            _ = stop.recv() => Some(Signal::SIGTERM),
+            _ = interrupt.recv() => Some(Signal::SIGTERM),
+            // Not reaped yet, so the id is still the init's. Killing it here, and not this process,
+            // lets this process see the last one end.
+            _ = kill_all.recv() => Some(Signal::SIGKILL),
+            () = supply.next() => None,
+        };
+        if let Some(signal) = signal {
+            kill(pid, signal).doing(|| "pass on the request to stop".into())?;
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn build(
     );
     places.extend(plan.volumes.iter().map(Place::of_volume));
     site.mount_all(places)?;
-    site.write_etc(&host.etc)?;
+    site.write_etc(&plan.network.adapt(host.etc))?;
     site.write_accounts(own.home.target.as_path())?;
     site.write_released(plan)?;
     site.write_links(&host.links)?;
@@ -285,6 +285,8 @@ impl Site {
         self.make_dirs(Path::new("/etc"))?;
         for (name, content) in files {
             let path = self.at(&Path::new("/etc").join(name));
+            // An image may have one that is read-only, or a link to nowhere.
+            let _ = fs::remove_file(&path);
             fs::write(&path, content)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444)))
                 .doing(|| format!("write `/etc/{name}` of the sandbox"))?;

@@ -30,12 +30,18 @@ use tokio::net::unix::OwnedReadHalf;
 
 use super::failure::{Doing, StageError};
 use super::launcher::{Progress, SandboxError};
+use super::network::MAX_DESCRIPTORS;
 use super::plan::{MAX_VOLUMES, TreePlan};
 use super::released::Down;
 use super::wire::{self, Event, Kind};
 
-/// Room for as many descriptors as there can be volumes.
-const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_VOLUMES));
+/// Room for as many descriptors as come at once: of volumes, or of a network.
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS));
+const MOST_DESCRIPTORS: usize = if MAX_VOLUMES > MAX_DESCRIPTORS {
+    MAX_VOLUMES
+} else {
+    MAX_DESCRIPTORS
+};
 /// How long processes are waited for to stand still.
 const STOPPING: Duration = Duration::from_secs(1);
 /// How long those that cannot stop because the kernel has them wait: for a disk, or with `vfork`

@@ -104,6 +104,9 @@ pub(super) enum Event {
     /// The volumes are mounted, if the plan has any: with the frame come descriptors of their
     /// directories, in the plan's order.
     Mounted,
+    /// The app's own network stands, if the plan has one: with the frame come a socket that
+    /// supplies more of them, and the listeners in the plan's order.
+    Network,
     /// The namespaces and the root directory stand, the files are in place.
     Built { entries: Vec<SandboxEntry> },
     /// The init has given up every privilege; commands run from here on.

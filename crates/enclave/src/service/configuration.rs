@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::{CodeKey, Zeroizing};
 use mse_ratls::release::{Configuration, InjectedFile, VolumeGrant};
+use mse_shield::policy::is_shield_variable;
+use mse_shield::{Policy, PolicyError};
 use mse_workload::Base;
 use mse_workload::image::IMAGE_KEY;
 use mse_workload::launch::ServiceLaunch;
@@ -31,6 +33,8 @@ pub(super) struct Program {
     pub(super) directory: StartDir,
     pub(super) files: Files,
     pub(super) mounts: Vec<Mount>,
+    /// What becomes of its connections. Keys in it may change while it runs.
+    pub(super) shield: Option<Policy>,
     pub(super) image_key: Option<ImageKey>,
 }
 
@@ -67,6 +71,11 @@ impl Program {
         }
         let directory = configuration.working_directory.as_deref();
         let directory = directory.unwrap_or(default_directory(base));
+        let mut environment = configuration.environment.clone();
+        let mut shield = Policy::take(&mut environment)?;
+        if let Some(policy) = &mut shield {
+            policy.route(&host.hosts);
+        }
         let mut files = Files::of(&configuration.files)?;
         let image_key = match base {
             Base::Image { .. } => files.take_image_key()?,
@@ -75,10 +84,11 @@ impl Program {
         let program = Self {
             name: name.to_string(),
             arguments: with_host_arguments(arguments, &host.arguments)?,
-            environment: with_host_variables(&configuration.environment, &host.environment)?,
+            environment: with_host_variables(&environment, &host.environment)?,
             directory: StartDir::try_from(PathBuf::from(directory))?,
             files,
             mounts: configuration.volumes.iter().map(Mount::of).collect(),
+            shield,
             image_key,
         };
         program.check_text()?;
@@ -163,6 +173,12 @@ impl Files {
         })
     }
 
+    /// What the program finds at `path`.
+    pub(super) fn content(&self, path: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let place = SandboxPath::try_from(path).ok()?;
+        self.0.get(&place).map(|content| content.bytes.clone())
+    }
+
     /// Leaves only those at `places`, and gives the number of the others.
     pub(super) fn keep(&mut self, places: &BTreeSet<SandboxPath>) -> usize {
         let before = self.0.len();
@@ -222,6 +238,9 @@ fn with_host_variables(
     let mut whole = BTreeMap::new();
     for (key, value) in environment {
         let (name, value) = match key.strip_prefix(HOST_VARIABLE) {
+            Some(name) if is_shield_variable(name) => {
+                return Err(ConfigurationError::ShieldOfHost(shown(name)));
+            }
             Some(name) => {
                 let value = given.get(name).cloned().unwrap_or_default();
                 (name, Zeroizing::new(value))
@@ -264,6 +283,12 @@ pub(crate) enum ConfigurationError {
     Variable(String),
     #[error("the session's environment gives the variable `{0}` and also takes it from the host")]
     TwoValues(String),
+    #[error(transparent)]
+    Shield(#[from] PolicyError),
+    #[error(
+        "the session takes the variable `{0}` from the host, which must not choose how the service's connections are protected: give its value in the session"
+    )]
+    ShieldOfHost(String),
     #[error("the session injects {0} files: at most {MAX_FILES} are taken")]
     TooManyFiles(usize),
     #[error("the session injects two files at `{0}`")]
@@ -296,6 +321,7 @@ mod tests {
             one_time_password: None,
             access_token: None,
             release_seconds: 1,
+            hosts: BTreeMap::new(),
             app_uid: None,
             volumes: BTreeMap::new(),
         }
@@ -382,6 +408,55 @@ mod tests {
             let message = refusal(&configuration(&["run"], environment));
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains("canary"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_host_says_where_names_lead_and_nothing_else_of_the_shield() {
+        let variables = [
+            ("MSE_NETWORK_SHIELD", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1_DESTINATION", "TCP:db:5432"),
+            ("MSE_NETWORK_SHIELD_CLIENT_1_SERVER_AUTH", "file:/ca"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2", "protected"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_DESTINATION", "TCP:cache:6379"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_DESTINATION_IP", "192.0.2.1"),
+            ("MSE_NETWORK_SHIELD_CLIENT_2_SERVER_AUTH", "file:/ca"),
+        ];
+        let mut host = host();
+        host.hosts = ["db", "cache"]
+            .map(|name| (name.into(), [127, 0, 0, 1].into()))
+            .into();
+        let configuration = configuration(&["run"], &variables);
+        let Ok(program) = Program::of(&configuration, &Base::Machine {}, &host) else {
+            panic!("it is a configuration")
+        };
+        let clients = program.shield.expect("there is one").clients;
+        let reached = clients
+            .iter()
+            .map(|rule| rule.address.map(|address| address.to_string()));
+        assert_eq!(
+            reached.collect::<Vec<_>>(),
+            [Some("127.0.0.1".to_owned()), Some("192.0.2.1".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_program_is_not_told_of_its_shield_and_the_host_has_no_say_in_it() {
+        let shielded = configuration(&["run"], &[("A", "1"), ("MSE_NETWORK_SHIELD", "protected")]);
+        let Ok(program) = Program::of(&shielded, &Base::Machine {}, &host()) else {
+            panic!("refused");
+        };
+        assert!(program.shield.is_some_and(|policy| policy.isolates()));
+        let names: Vec<&str> = program.environment.keys().map(String::as_str).collect();
+        assert_eq!(names, ["A"]);
+        for (name, value, expected) in [
+            (r"\@\@MSE_NETWORK_SHIELD", "", "must not choose"),
+            (r"\@\@SCONE_NETWORK_SHIELD_SERVER_1", "", "must not choose"),
+            ("SCONE_NETWORK_SHIELD", "on", "`on` is not one of"),
+        ] {
+            let message = refusal(&configuration(&["run"], &[(name, value)]));
+            assert!(message.contains(expected), "{message}");
         }
     }
 

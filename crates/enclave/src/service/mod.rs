@@ -13,6 +13,7 @@ mod cas;
 mod configuration;
 mod image;
 mod renewal;
+mod shield;
 mod source;
 mod tree;
 mod volumes;
@@ -30,6 +31,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use self::cas::{Cas, CasError, Lease, Standing};
 use self::configuration::{ConfigurationError, Program};
 use self::renewal::{Backoff, EndOfLease, Renewal};
+use self::shield::Shielding;
 use self::source::{Source, SourceError};
 use self::volumes::{Keeper, Order as VolumeOrder, OrderError, Record, VolumeError};
 use crate::lifecycle::{End, grace, launcher_gone, ordered_end};
@@ -39,6 +41,7 @@ use crate::sandbox::{
     PrivateFilesWriter, ProcessLimits, ReleasedFiles, RootBase, SandboxError, SandboxExit,
     SandboxHandle, SandboxPath, SandboxPlan, Spawned, TreePlan,
 };
+use mse_shield::StartError;
 use mse_tee::attester::{Attester, AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Order};
 
@@ -221,7 +224,7 @@ impl<'a> Prepared<'a> {
             standing: Arc::new(Standing::of(&self.lease)),
         };
         let standing = Arc::clone(&record.standing);
-        let (released, keeper) = tokio::select! {
+        let (released, keeper, shielding) = tokio::select! {
             filled = self.fill(&handle, files, record) => filled?,
             end = ordered_end(&mut orders) => return Ok(Ended::Ordered(end)),
         };
@@ -238,6 +241,7 @@ impl<'a> Prepared<'a> {
             base: &self.workload.base,
             program: self.program,
             released,
+            shielding: &shielding,
         };
         let mut patience = LAST_COMMIT;
         let ended = tokio::select! {
@@ -265,7 +269,8 @@ impl<'a> Prepared<'a> {
             }
         };
         // No process of the program is left.
-        match (ended, keeping.finish(patience).await) {
+        let (kept, ()) = tokio::join!(keeping.finish(patience), shielding.finish());
+        match (ended, kept) {
             (Ok(_), Err(error)) => Err(error.into()),
             (ended, _) => ended,
         }
@@ -277,7 +282,7 @@ impl<'a> Prepared<'a> {
         handle: &SandboxHandle,
         mut files: PrivateFilesWriter,
         record: Record,
-    ) -> Result<(ReleasedFiles, Keeper), ServiceError> {
+    ) -> Result<(ReleasedFiles, Keeper, Shielding), ServiceError> {
         let volumes = std::mem::take(&mut self.volumes);
         let directories = if volumes.is_empty() {
             Arc::default()
@@ -290,8 +295,9 @@ impl<'a> Prepared<'a> {
         for file in self.program.files.iter() {
             files.release(file.place, file.mode, file.content).await?;
         }
+        let shielding = Shielding::start(&self.program, handle).await?;
         let released = files.finish().await?;
-        Ok((released, keeper))
+        Ok((released, keeper, shielding))
     }
 
     /// In bytes.
@@ -340,6 +346,7 @@ impl<'a> Prepared<'a> {
                         max_bytes: memory,
                     })
                     .collect(),
+                network: shield::network(program),
             },
             launch: LaunchPlan {
                 prepare: Vec::new(),
@@ -431,6 +438,8 @@ pub(crate) enum ServiceError {
     VolumeOverTree(SandboxPath),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error("the network shield: {0}")]
+    Shield(#[from] StartError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
@@ -441,7 +450,9 @@ impl ServiceError {
     fn check(&self) -> ServiceCheck {
         match self {
             Self::Workload(_) => ServiceCheck::Launch,
-            Self::Attester(_) | Self::Sandbox(_) => ServiceCheck::Machine,
+            Self::Attester(_) | Self::Sandbox(_) | Self::Shield(StartError::Port { .. }) => {
+                ServiceCheck::Machine
+            }
             Self::Source(error) => error.check(),
             Self::Cas(error) => error.check(),
             Self::NoAnswer(_) => ServiceCheck::CasReachable,
@@ -449,6 +460,7 @@ impl ServiceError {
             | Self::Plan(_)
             | Self::Path(_)
             | Self::Volumes(_)
+            | Self::Shield(_)
             | Self::VolumeOverTree(_) => ServiceCheck::Configuration,
             Self::Volume(error) => error.check(),
             Self::EndOfLease(EndOfLease::Refused(_)) => ServiceCheck::Revocation,

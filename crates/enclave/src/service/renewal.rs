@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::cas::{Cas, CasError, Lease, Standing};
 use super::configuration::{Files, Program};
+use super::shield::Shielding;
 use crate::sandbox::{Notice, ReleasedFile, ReleasedFiles, SandboxPath};
 use mse_tee::attester::Attester;
 
@@ -68,6 +69,8 @@ pub(super) struct Renewal<'a> {
     /// What the program was started with; its files are kept up to date.
     pub(super) program: Program,
     pub(super) released: ReleasedFiles,
+    /// Its connections.
+    pub(super) shielding: &'a Shielding,
 }
 
 impl Renewal<'_> {
@@ -134,6 +137,7 @@ impl Renewal<'_> {
                 return;
             }
         };
+        self.shielding.renew(&next);
         let more = next.files.keep(places);
         let told_anew = next.name != self.program.name
             || next.arguments != self.program.arguments

@@ -19,7 +19,7 @@ use crate::spec::Base;
 use crate::unpack::UnpackError;
 
 /// Changes with what this code makes of the same packages.
-const BASE_STEP: &str = "debian-base-1";
+const BASE_STEP: &str = "debian-base-2";
 /// A choice of packages is asked for anew after a day: security updates matter more than the
 /// seconds that it takes.
 const CHOICE_AGE: Duration = Duration::from_secs(24 * 60 * 60);

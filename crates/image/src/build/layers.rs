@@ -9,6 +9,7 @@ use mse_crypto::Digest;
 use mse_workload::image::ImageFacts;
 
 use super::cache::{Cache, KeyHasher, Made};
+use super::commands::JavaFiles;
 use super::context::{Item, collect};
 use super::plan::Plan;
 use super::sealed::Confidential;
@@ -18,8 +19,8 @@ use crate::layer::{Compression, Layer, LayerWriter};
 use crate::lock::{ImageLock, PythonPackage};
 use crate::manifest::{Blob, architecture};
 use crate::progress::{Cancel, Event, Progress, Step};
-use crate::spec::{ImageSpec, StepNetwork};
-use crate::step::{Mount, Sandbox, StepError, WorkTree};
+use crate::spec::ImageSpec;
+use crate::step::WorkTree;
 use crate::tree::{FileSystem, Node};
 
 /// A build that goes on.
@@ -35,6 +36,8 @@ pub(super) struct Build {
     pub(super) progress: Progress,
     pub(super) cancel: Cancel,
     pub(super) confidential: Option<Confidential>,
+    /// What of the copied files is to be compiled.
+    pub(super) java: JavaFiles,
     /// The layers so far, unpacked; made when the first step needs it.
     pub(super) tree: Option<WorkTree>,
 }
@@ -80,6 +83,7 @@ impl Build {
             progress,
             cancel,
             confidential,
+            java: JavaFiles::default(),
             tree: None,
         })
     }
@@ -87,6 +91,7 @@ impl Build {
     /// Copies the files of the context; those for encrypted folders to where no disk sees them.
     pub(super) fn copy(&mut self) -> Result<(), BuildError> {
         let mut items = collect(&self.spec.context, &self.spec.copy, &self.plan)?;
+        self.java = JavaFiles::among(&items);
         let secret: Vec<String> = items
             .keys()
             .filter(|path| self.plan.is_confidential(path))
@@ -143,54 +148,6 @@ impl Build {
         // What was unpacked lacks these files.
         self.tree = None;
         self.stack(made, "copy")
-    }
-
-    /// Runs the commands.
-    pub(super) fn run(&mut self) -> Result<(), BuildError> {
-        let commands = self.spec.run.clone();
-        if !commands.is_empty()
-            && self.system.get("/usr/bin/sh").is_none()
-            && self.system.get("/bin/sh").is_none()
-        {
-            return Err(BuildError::NoShell);
-        }
-        for (at, command) in commands.iter().enumerate() {
-            let step = Step::Run {
-                number: at + 1,
-                command: command.clone(),
-            };
-            // A step that sees secret files is done anew: what it makes of them must not be kept.
-            let key = self.confidential.is_none().then(|| {
-                let network = self.spec.network == StepNetwork::On;
-                self.key("run-1")
-                    .field(command.as_bytes())
-                    .field(self.plan.pwd.as_bytes())
-                    .field(&[network.into()])
-                    .finish()
-            });
-            let made = self.step(step, key, |build, out| {
-                build.unpack()?;
-                let tree = build.tree.as_ref().expect("it was just unpacked");
-                let mounts = match &build.confidential {
-                    Some(confidential) => confidential.mounts(),
-                    None => Vec::new(),
-                };
-                build
-                    .run_command(tree, command, mounts)
-                    .map_err(|source| match source {
-                        StepError::Cancelled => BuildError::Cancelled,
-                        source => BuildError::Run {
-                            number: at + 1,
-                            command: command.clone(),
-                            source,
-                        },
-                    })?;
-                let writer = LayerWriter::new(out, build.spec.epoch);
-                Ok(tree.changes(&build.system, writer)?)
-            })?;
-            self.stack(made, &format!("run: {command}"))?;
-        }
-        Ok(())
     }
 
     /// Does a step, unless its result is there.
@@ -262,28 +219,6 @@ impl Build {
             )?);
         }
         Ok(())
-    }
-
-    fn run_command(
-        &self,
-        tree: &WorkTree,
-        command: &str,
-        mounts: Vec<Mount>,
-    ) -> Result<(), StepError> {
-        Sandbox {
-            root: tree.path(),
-            network: self.spec.network,
-            folder: &self.plan.pwd,
-            mounts,
-            environment: vec![
-                (
-                    "SOURCE_DATE_EPOCH".into(),
-                    self.spec.epoch.0.to_string().into(),
-                ),
-                ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
-            ],
-        }
-        .run(&["/bin/sh", "-c", command], &self.progress, &self.cancel)
     }
 
     /// Only the base and the requirements are there, and these are public.

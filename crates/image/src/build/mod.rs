@@ -3,6 +3,7 @@
 mod assemble;
 mod base;
 mod cache;
+mod commands;
 mod context;
 mod layers;
 mod own;
@@ -90,6 +91,7 @@ pub async fn build(
         build.base(pulled)?;
         build.requirements()?;
         build.copy()?;
+        build.compile()?;
         build.run()?;
         build.own()?;
         build.assemble(&output)
@@ -136,6 +138,9 @@ pub enum BuildError {
         "`requirements` are installed with the image's Python, and the base has none: choose kind `python`, or install them in `run`"
     )]
     NoPython,
+    /// The compiler failed.
+    #[error("the Java sources in `copy` cannot be compiled: {0}")]
+    Compile(#[source] StepError),
     /// A command failed.
     #[error("`run` step {number}, `{command}`: {source}")]
     Run {

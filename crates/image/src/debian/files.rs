@@ -1,5 +1,6 @@
 //! What the scripts of packages would do, and a program needs.
 
+use super::java;
 use super::open::{DebError, Opened};
 
 const PASSWD: &str = "\
@@ -64,26 +65,35 @@ pub(super) fn complete(opened: &mut Opened) -> Result<(), DebError> {
     opened.add_file("/etc/passwd", PASSWD.as_bytes())?;
     opened.add_file("/etc/group", GROUP.as_bytes())?;
     opened.add_file("/etc/nsswitch.conf", NSSWITCH.as_bytes())?;
-    authorities(opened)?;
-    commands_of_java(opened);
+    let authorities = authorities(opened)?;
+    if !opened.below("/usr/lib/jvm").is_empty() {
+        commands_of_java(opened);
+        opened.add_file(java::TRUST_STORE, &java::trust_store(&authorities)?)?;
+    }
     Ok(())
 }
 
-/// `update-ca-certificates`: all authorities in the order of their files' names.
-fn authorities(opened: &mut Opened) -> Result<(), DebError> {
-    let mut all = Vec::new();
+/// `update-ca-certificates`: all authorities in the order of their files' names. What they are
+/// called, and their PEM.
+fn authorities(opened: &mut Opened) -> Result<Vec<(String, String)>, DebError> {
+    let mut authorities = Vec::new();
     for path in opened.below(AUTHORITIES_FROM) {
-        if path.strip_suffix(".crt").is_some()
-            && let Some(certificate) = opened.content(&path)?
+        let name = path
+            .rsplit('/')
+            .next()
+            .and_then(|name| name.strip_suffix(".crt"));
+        if let Some(name) = name
+            && let Some(content) = opened.content(&path)?
         {
-            all.extend(certificate);
-            if !all.ends_with(b"\n") {
-                all.push(b'\n');
-            }
+            let mut pem = String::from_utf8_lossy(&content).trim_end().to_owned();
+            pem.push('\n');
+            authorities.push((name.to_owned(), pem));
         }
     }
     opened.remove(AUTHORITIES_FROM);
-    opened.add_file(AUTHORITIES, &all)
+    let all: String = authorities.iter().map(|(_, pem)| pem.as_str()).collect();
+    opened.add_file(AUTHORITIES, all.as_bytes())?;
+    Ok(authorities)
 }
 
 /// `update-alternatives`: the commands of the one Java that is there.

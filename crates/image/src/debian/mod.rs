@@ -6,6 +6,7 @@
 
 mod apt;
 mod files;
+mod java;
 mod open;
 
 pub use apt::{Apt, AptError};

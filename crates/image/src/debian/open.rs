@@ -298,6 +298,9 @@ pub enum DebError {
     /// Strange files.
     #[error("the package `{at}` cannot be used: {1}", at = .0.display())]
     Content(PathBuf, #[source] InvalidLayer),
+    /// Strange authorities.
+    #[error("the package `ca-certificates` has `{0}`, which is no certificate")]
+    Authority(String),
     /// Another package than expected.
     #[error("the package `{at}` has no `{1}`", at = .0.display())]
     Missing(PathBuf, String),

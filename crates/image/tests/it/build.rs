@@ -16,7 +16,8 @@ use mse_image::{
 };
 use mse_workload::bundle::{FileMode, FileSink, SourceSalt, unseal};
 
-use crate::fixture::{Scene, tiny_base};
+use crate::fixture::Scene;
+use crate::tiny::tiny_base;
 
 fn recording() -> (Progress, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -100,8 +101,8 @@ async fn a_python_service_is_built_runs_and_is_the_same_anywhere() {
     assert_eq!(again.digest, built.digest);
     assert_eq!(started(&events), ["facts"]);
 
-    // Changed code installs nothing anew.
-    scene.file("code/api.py", "print('changed')\n");
+    // Changed code installs nothing anew. It is code that no earlier test had.
+    scene.file("code/api.py", format!("print({:?})\n", scene.path("")));
     let (progress, events) = recording();
     let changed = scene.build(spec, progress).await;
     assert_ne!(changed.facts.root, built.facts.root);
@@ -428,4 +429,37 @@ async fn services_come_from_debians_packages() {
         names.contains(&"nginx") && !names.contains(&"dpkg"),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+async fn java_is_compiled_runs_and_knows_the_authorities_of_the_world() {
+    let scene = Scene::new();
+    let source =
+        |text: &str| format!("class Hello {{ public static void main(String[] a) {{ {text} }} }}");
+    scene.file("src/Hello.java", source("System.out.println(\"hello\");"));
+    let mut spec = scene.spec(Base::Kind(Kind::Java));
+    spec.pwd = "/java".into();
+    spec.copy = vec!["src".into()];
+    let built = scene.build(spec.clone(), Progress::silent()).await;
+    let (layout, image) = load(&built.layout);
+    let root = scene.path("root");
+    unpack(&layout, &image, Part::WithoutOwn, &root).unwrap();
+    assert_eq!(printed(&root, "/java", &["java", "Hello"]), "hello\n");
+    let version = printed(&root, "/java", &["java", "-version"]);
+    assert!(version.starts_with("openjdk version"), "{version}");
+    let list = ["keytool", "-list", "-cacerts", "-storepass", "changeit"];
+    let listed = printed(&root, "/java", &list);
+    let entries = listed.matches("trustedCertEntry").count();
+    let bundle = fs::read_to_string(root.join("etc/ssl/certs/ca-certificates.crt")).unwrap();
+    assert_eq!(
+        entries,
+        bundle.matches("BEGIN CERTIFICATE").count(),
+        "{listed}"
+    );
+    assert!(entries > 50);
+
+    scene.file("src/Hello.java", source("nonsense"));
+    let error = refused(&scene, spec).await;
+    assert!(matches!(error, BuildError::Compile(_)), "{error}");
+    assert!(error.to_string().contains("not a statement"), "{error}");
 }

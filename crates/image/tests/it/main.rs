@@ -4,3 +4,5 @@ mod build;
 mod fixture;
 mod registry;
 mod server;
+mod tiny;
+mod unpack;

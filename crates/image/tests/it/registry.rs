@@ -10,8 +10,9 @@ use mse_image::{
     Site, build,
 };
 
-use crate::fixture::{Scene, tiny_base};
+use crate::fixture::Scene;
 use crate::server::{Guard, Server};
+use crate::tiny::tiny_base;
 
 /// An image of ours that needs no package.
 async fn image(scene: &Scene) -> (Layout, mse_image::Image) {

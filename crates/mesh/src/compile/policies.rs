@@ -118,13 +118,13 @@ pub(super) fn sessions(
     if mesh.policy.access_policy_name.is_none() {
         let rules =
             json!({"read": ["CREATOR"], "update": ["CREATOR"], "create_sessions": ["NONE"]});
-        let body = fragment(ACCESS_POLICY, rules, &names.namespace);
+        let body = fragment(ACCESS_POLICY, &rules, &names.namespace);
         sessions.push(planned(SessionRole::Access, &names.access, body));
     }
     if mesh.policy.security_policy_name.is_none() {
         let body = fragment(
             SECURITY_POLICY,
-            security(&mesh.policy, warnings)?,
+            &security(&mesh.policy, warnings)?,
             &names.namespace,
         );
         sessions.push(planned(SessionRole::Security, &names.security, body));
@@ -167,7 +167,7 @@ fn namespaces(innermost: &SessionName) -> Result<Vec<PlannedSession>, CompileErr
 }
 
 /// A session with one config-fragment that the whole namespace may import.
-fn fragment(name: &str, value: Value, namespace: &SessionName) -> Map<String, Value> {
+fn fragment(name: &str, value: &Value, namespace: &SessionName) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert(
         "secrets".into(),

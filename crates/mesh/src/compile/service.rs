@@ -15,7 +15,7 @@ use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned};
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
-use crate::model::{MeshService, Meshfile, ServiceName, VolumeSource};
+use crate::model::{MeshService, Meshfile, Millicores, ServiceName, VolumeSource};
 use crate::text::{MeshText, UndefinedMeshVariable};
 use crate::values::MeshValues;
 
@@ -301,7 +301,7 @@ fn resources(service: &MeshService) -> Resources {
         }),
         millicores: given
             .cores
-            .map_or(DEFAULT_RESOURCES.millicores, |cores| cores.get()),
+            .map_or(DEFAULT_RESOURCES.millicores, Millicores::get),
     }
 }
 

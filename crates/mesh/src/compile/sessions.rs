@@ -61,7 +61,7 @@ impl PlannedSession {
         let mut whole = Map::new();
         whole.insert("name".into(), json!(self.name.as_str()));
         whole.insert("version".into(), json!("0.3.12"));
-        whole.insert("salt".into(), json!(hex(&salt)));
+        whole.insert("salt".into(), json!(hex::encode(salt)));
         if let Some(predecessor) = predecessor {
             whole.insert("predecessor".into(), json!(predecessor.to_string()));
         }
@@ -72,8 +72,4 @@ impl PlannedSession {
         let text = session.to_text();
         Ok((session, text))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

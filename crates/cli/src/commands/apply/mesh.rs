@@ -1,5 +1,8 @@
 //! A Meshfile becomes sessions, and a folder with what runs them.
 
+use std::path::Path;
+
+use mse_crypto::ecdsa::P256VerifyingKey;
 use mse_mesh::chart::{Chart, ChartError, ChartFile, Installation, manifests};
 use mse_mesh::compile::{Plan, Target, compile};
 use mse_mesh::{Advisories, Meshfile, Role, UploadMode};
@@ -14,6 +17,7 @@ use crate::mesh::{
     CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Pulling, RunCas, RunPlan,
     TargetDir,
 };
+use crate::private_file;
 use crate::ui::{Report, bad, caution, counted, good, pairs, table};
 
 impl Apply {
@@ -25,6 +29,7 @@ impl Apply {
             store: ImageStore::find()?,
             registry: self.registry.open()?,
             pulling: given.pulling(),
+            signer: given.image_signer.as_deref().map(signer_in).transpose()?,
         };
         let step = scene.ui.step("Looking at the images");
         let images = images.of(scene, &mesh).await?;
@@ -159,6 +164,28 @@ impl MeshArgs {
             _ => Pulling::WhenMissing,
         }
     }
+}
+
+/// A public key, PEM.
+fn signer_in(file: &Path) -> Result<P256VerifyingKey, Failure> {
+    let text = private_file::read(file, 64 * 1024)?.ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            format!("there is no key `{}`", file.display()),
+        )
+    })?;
+    P256VerifyingKey::from_pem(&text).map_err(|error| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            format!(
+                "`{}` is no key of who signs images: {error}",
+                file.display()
+            ),
+        )
+        .with_hint(
+            "give the public key on P-256, PEM: `mse image sign` writes it beside the private one",
+        )
+    })
 }
 
 /// How sessions get to the CAS.

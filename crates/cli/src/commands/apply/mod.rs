@@ -90,6 +90,9 @@ struct MeshArgs {
     /// Ask the registry also for images that are on this machine
     #[arg(long)]
     pull: bool,
+    /// The public key (PEM) of whoever must have signed the images that come from a registry
+    #[arg(long, value_name = "FILE")]
+    image_signer: Option<PathBuf>,
     /// The namespace of the sessions, instead of the Meshfile's
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<mse_session::SessionName>,

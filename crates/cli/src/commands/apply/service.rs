@@ -59,7 +59,7 @@ impl Apply {
         let building = build(spec, site, &place, Cancel::default(), progress);
         let built = tokio::select! {
             built = building => built.map_err(|error| failed(&error))?,
-            interrupted = interrupted() => return Err(interrupted.into()),
+            interrupted = interrupted() => return Err(interrupted),
         };
         step.done(&format!("Built `{reference}`"));
         if let Some(file) = &given.lock {
@@ -204,7 +204,7 @@ impl Report for Done {
             ("Digest", self.digest.clone()),
             ("Measured root", self.root.clone()),
             ("Enclave program", self.enclave.clone()),
-            ("Size", format!("{:.1} MB", self.size as f64 / 1e6)),
+            ("Size", format!("{} KiB", self.size.div_ceil(1024))),
         ];
         if self.encrypted {
             rows.push(("Encrypted part", "yes".to_owned()));

@@ -31,7 +31,7 @@ pub(super) struct Down {
 
 impl Down {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
-        let folder = self.which.folder();
+        let folder = self.which.folder()?;
         let state = folder.state()?.filter(|_| folder.is_running());
         let Some(state) = state else {
             return scene.ui.report(&Ended { was_running: false });

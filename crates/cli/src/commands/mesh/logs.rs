@@ -39,7 +39,7 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) async fn run(self, _scene: &Scene<'_>) -> Result<(), Failure> {
         let plan = self.which.target().plan()?;
-        let folder = self.which.folder();
+        let folder = self.which.folder()?;
         let names: Vec<_> = plan.services.into_iter().map(|one| one.name).collect();
         let chosen = match &self.service {
             None => names,

@@ -56,7 +56,7 @@ impl Which {
         TargetDir(self.target.clone())
     }
 
-    fn folder(&self) -> RunFolder {
+    fn folder(&self) -> Result<RunFolder, Failure> {
         RunFolder::of(&self.target)
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Ps {
 
 impl Ps {
     pub(super) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
-        let folder = self.which.folder();
+        let folder = self.which.folder()?;
         let Some(mut state) = folder.state()? else {
             return Err(Failure::new(
                 Exit::NotFound,

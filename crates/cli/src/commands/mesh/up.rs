@@ -50,7 +50,7 @@ pub(super) struct Up {
 impl Up {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let plan = self.which.target().plan()?;
-        let folder = self.which.folder();
+        let folder = self.which.folder()?;
         folder.create()?;
         scene.ui.warn(
             "SIMULATED: no hardware protects these services; whoever owns this machine can read everything they are told",
@@ -78,7 +78,7 @@ impl Up {
 
     /// Has another process of this program do it.
     async fn behind(&self, scene: &Scene<'_>) -> Result<(), Failure> {
-        let folder = self.which.folder();
+        let folder = self.which.folder()?;
         // It is free now: whoever holds it from here on is the process that is started.
         drop(folder.lock()?);
         folder.forget()?;

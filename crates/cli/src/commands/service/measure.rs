@@ -9,7 +9,7 @@ use mse_workload::{Measurement, ServiceWorkload, WorkloadDigest, measurement};
 use serde::Serialize;
 
 use super::image::{UnpackedImage, read_facts};
-use super::{Measured, Program};
+use super::{Extent, Measured, Program};
 use crate::cli::Scene;
 use crate::failure::Failure;
 use crate::reference::{EnclaveReference, ReferenceSource};
@@ -71,7 +71,8 @@ struct Found {
     workload: WorkloadDigest,
     measurement: Measurement,
     tee: &'static str,
-    extent: String,
+    #[serde(flatten)]
+    extent: Extent,
     enclave: EnclaveReference,
     /// The workload itself, whose canonical form is digested.
     description: ServiceWorkload,

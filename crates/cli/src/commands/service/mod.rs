@@ -4,6 +4,7 @@ mod image;
 mod measure;
 mod run;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,6 +13,7 @@ use mse_crypto::Digest;
 use mse_workload::bundle::{CodeTree, tree_digest};
 use mse_workload::image::ImageFacts;
 use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT, ServiceWorkload};
+use serde::Serialize;
 
 use crate::cas::{CasChoice, CasName, CasPins};
 use crate::cli::Scene;
@@ -181,8 +183,26 @@ impl Measured {
 struct Program {
     tree: Digest,
     base: Base,
-    /// How much it is, for people.
-    extent: String,
+    extent: Extent,
+}
+
+/// How much it is.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Extent {
+    /// So many files of a folder.
+    Files(usize),
+    /// The image of this name.
+    Image(String),
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(files) => f.write_str(&counted(*files, "file", "files")),
+            Self::Image(name) => write!(f, "image `{name}`"),
+        }
+    }
 }
 
 impl Program {
@@ -193,7 +213,7 @@ impl Program {
         Ok(Self {
             tree: tree_digest(&tree).map_err(|error| invalid(error.to_string()))?,
             base: Base::Machine {},
-            extent: counted(tree.files().len(), "file", "files"),
+            extent: Extent::Files(tree.files().len()),
         })
     }
 
@@ -202,7 +222,7 @@ impl Program {
         Self {
             tree: facts.root,
             base: facts.base(),
-            extent: format!("image `{}`", facts.name),
+            extent: Extent::Image(facts.name.clone()),
         }
     }
 }

@@ -139,6 +139,7 @@ impl Run {
             one_time_password: self.otp,
             access_token: access_token.transpose()?,
             volumes: BTreeMap::from_iter(self.volumes),
+            hosts: BTreeMap::new(),
             release_timeout: Duration::from_secs(self.wait),
         })
     }

@@ -1,6 +1,7 @@
 //! What runs the services: processes of this machine, or containers.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -46,6 +47,8 @@ struct Parts {
     cas: RunCas,
     mesh: String,
     folder: RunFolder,
+    /// Where services find each other: all are on this machine.
+    hosts: BTreeMap<String, IpAddr>,
     by: By,
 }
 
@@ -88,6 +91,11 @@ impl Engine {
             cas: plan.cas.clone(),
             mesh: plan.namespace.clone(),
             folder: folder.clone(),
+            hosts: plan
+                .services
+                .iter()
+                .map(|service| (service.host.clone(), IpAddr::from(Ipv4Addr::LOCALHOST)))
+                .collect(),
             by,
         })))
     }
@@ -109,6 +117,7 @@ impl Engine {
                     one_time_password: None,
                     access_token: None,
                     volumes,
+                    hosts: parts.hosts.clone(),
                     release_timeout: RELEASE,
                 };
                 let running = runtime

@@ -17,8 +17,11 @@ const MAX_STATE: u64 = 4 * 1024 * 1024;
 pub(crate) struct RunFolder(PathBuf);
 
 impl RunFolder {
-    pub(crate) fn of(target: &Path) -> Self {
-        Self(target.join("run"))
+    /// An absolute path: enclaves work in folders of their own.
+    pub(crate) fn of(target: &Path) -> Result<Self, Failure> {
+        std::path::absolute(target.join("run"))
+            .map(Self)
+            .map_err(|error| Failure::file("find", target, &error))
     }
 
     pub(crate) fn create(&self) -> Result<(), Failure> {
@@ -86,12 +89,12 @@ impl RunFolder {
 
     /// The same file, to write to.
     pub(crate) fn log(&self, service: &str) -> Result<File, Failure> {
-        self.open(&self.log_file(service))
+        open(&self.log_file(service))
     }
 
     /// The output of a mesh that runs in the background.
     pub(crate) fn own_log(&self) -> Result<File, Failure> {
-        self.open(&self.own_log_file())
+        open(&self.own_log_file())
     }
 
     /// Where that is kept.
@@ -109,15 +112,16 @@ impl RunFolder {
             _ => Ok(()),
         }
     }
+}
 
-    fn open(&self, path: &Path) -> Result<File, Failure> {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| Failure::file("open", path, &error))
-    }
+/// To write at its end, for the user only.
+fn open(path: &Path) -> Result<File, Failure> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| Failure::file("open", path, &error))
 }
 
 /// That the mesh runs.

@@ -178,10 +178,9 @@ impl Supervised {
 }
 
 async fn until_well(health: Option<crate::mesh::target::RunHealth>) {
-    match &health {
-        Some(health) => health::until_well(health).await,
-        // That it runs is all that can be known.
-        None => {}
+    // Without a sign, that it runs is all that can be known.
+    if let Some(health) = &health {
+        health::until_well(health).await;
     }
 }
 

@@ -59,7 +59,7 @@ fn digest_of(folder: &Path) -> Digest {
 
 /// The digest by another way: every path that `find` would print, sorted as bytes.
 fn digest_by_paths(root: &Path, unmeasured: &[String]) -> Digest {
-    fn collect(folder: &Path, paths: &mut Vec<std::path::PathBuf>) {
+    fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             paths.push(path.clone());
@@ -70,7 +70,7 @@ fn digest_by_paths(root: &Path, unmeasured: &[String]) -> Digest {
     }
     let mut paths = Vec::new();
     collect(root, &mut paths);
-    let mut named: Vec<(String, std::path::PathBuf)> = paths
+    let mut named: Vec<(String, PathBuf)> = paths
         .into_iter()
         .map(|path| {
             let below = path
@@ -140,18 +140,19 @@ fn what_the_image_leaves_unprotected_is_neither_hashed_nor_copied() {
 #[test]
 fn every_lie_has_another_digest() {
     let honest = digest_of(image().path());
-    let lies: [(&str, fn(&Path)); 9] = [
+    type Lie = fn(&Path);
+    let lies: [(&str, Lie); 9] = [
         ("a byte", |root| {
-            write(&root.join("usr/bin/tool"), b"\x7fELG", 0o755)
+            write(&root.join("usr/bin/tool"), b"\x7fELG", 0o755);
         }),
         ("a file more", |root| {
-            write(&root.join("usr/bin/more"), b"", 0o755)
+            write(&root.join("usr/bin/more"), b"", 0o755);
         }),
         ("a file less", |root| {
-            fs::remove_file(root.join("etc/ssl/ca")).unwrap()
+            fs::remove_file(root.join("etc/ssl/ca")).unwrap();
         }),
         ("a folder more", |root| {
-            fs::create_dir(root.join("usr/lib")).unwrap()
+            fs::create_dir(root.join("usr/lib")).unwrap();
         }),
         ("a mode", |root| {
             let mode = fs::Permissions::from_mode(0o777);

@@ -110,7 +110,7 @@ impl<'a> Walk<'a> {
                 known => known,
             };
             match kind {
-                FileType::Directory => self.folder_in(folder, name, path, depth)?,
+                FileType::Directory => self.folder_in(folder, name, &path, depth)?,
                 FileType::RegularFile => self.file(folder, name, path),
                 FileType::Symlink => self.link(folder, name, path)?,
                 other => {
@@ -128,29 +128,29 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: &Pair,
         name: &CStr,
-        path: String,
+        path: &str,
         depth: usize,
     ) -> Result<(), RootError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |at: &OwnedFd| rustix::fs::openat(at, name, flags, Mode::empty());
-        let from = open(&parent.from).map_err(RootError::read(&path))?;
-        let stat = look(&from, &path)?;
+        let from = open(&parent.from).map_err(RootError::read(path))?;
+        let stat = look(&from, path)?;
         if Some(stat.st_dev) != self.device && self.other_mounts.len() < MAX_NAMED_MOUNTS {
-            self.other_mounts.push(path.clone());
+            self.other_mounts.push(path.to_owned());
         }
         let to = rustix::fs::mkdirat(&parent.to, name, Mode::RWXU)
             .and_then(|()| open(&parent.to))
             .and_then(|to| finish(&to, stat.st_mode, self.owner).map(|()| to))
-            .map_err(RootError::write(&path))?;
+            .map_err(RootError::write(path))?;
         let folder = Pair {
             from: Arc::new(from),
             to: Arc::new(to),
         };
         self.found.push(Found {
-            path: path.clone(),
+            path: path.to_owned(),
             kind: Kind::Folder { mode: stat.st_mode },
         });
-        self.entries(&folder, &path, depth + 1)
+        self.entries(&folder, path, depth + 1)
     }
 
     fn file(&mut self, parent: &Pair, name: &CStr, path: String) {
