@@ -159,6 +159,14 @@ fn a_mesh_is_installed_upgraded_and_uninstalled() {
         assert!(!release.contains(CANARY), "{part}");
     }
 
+    // Nor is it in a file of the server, its database or their logs.
+    let found = Command::new("grep")
+        .args(["--recursive", "--quiet", "--fixed-strings", CANARY])
+        .arg(cluster.0.path())
+        .status()
+        .unwrap();
+    assert_eq!(found.code(), Some(1), "grep finds it, or fails");
+
     // An update: one more instance of the web service, and another budget.
     let upgrade = [
         "upgrade",
