@@ -6,6 +6,7 @@ pub mod cas_program;
 pub mod containers;
 pub mod enclave;
 pub mod image_root;
+pub mod kubernetes;
 pub mod namespaces;
 pub mod operator;
 pub mod platform;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use mse_tests::kubernetes::{documents, printed, tool};
 use mse_tests::programs::{program, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -318,6 +319,46 @@ fn old_manifests_become_a_running_attested_service() {
 
     owner.done(&["mesh", "down"]);
     assert_eq!(owner.service()["standing"], "stopped");
+}
+
+#[test]
+fn an_applied_mesh_is_a_chart_that_helm_takes() {
+    let owner = Owner::with_cas();
+    owner.built();
+    // What an earlier mesh had is gone.
+    let old = owner.path("target/helm/charts/old");
+    fs::create_dir_all(&old).unwrap();
+    owner.applied();
+    assert!(!old.exists());
+    let chart = owner.path("target/helm");
+    printed(tool("helm").args(["lint", "--strict"]).arg(&chart));
+    let objects = printed(tool("helm").args(["template", "mesh"]).arg(&chart));
+    assert!(
+        objects.contains("value: \"helloMesh/pythonapp\""),
+        "{objects}"
+    );
+    assert!(objects.contains("port: 443"), "{objects}");
+    assert!(objects.contains("mse.dev/simulated: \"true\""), "{objects}");
+    // What the program is told.
+    assert!(
+        !objects.contains("myself") && !objects.contains("hello.py"),
+        "{objects}"
+    );
+    assert!(!owner.path("target/manifests").exists());
+
+    let anchor = owner.anchor();
+    let mut apply = vec!["apply", "-f", "mesh.yaml", "-o", "yaml", "--cas", "here"];
+    apply.extend(["--allow-insecure-cas", "--no-pull", "--simulated", &anchor]);
+    owner.done(&apply);
+    let objects = documents(&owner.path("target/manifests/pythonapp.yaml"));
+    let kinds: Vec<_> = objects
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["NetworkPolicy", "ServiceAccount", "Service", "Deployment"]
+    );
 }
 
 #[test]

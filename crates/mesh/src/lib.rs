@@ -50,12 +50,15 @@
 //! | [`text`] | `{{name}}` in texts |
 //! | [`values`] | which of several values a mesh variable has |
 //! | [`template`] | what of a manifest is in the image |
+//! | [`mod@compile`] | from a Meshfile and its images to the sessions of a CAS |
+//! | [`chart`] | a Helm chart that runs a compiled mesh on Kubernetes |
 //! | [`write`] | the canonical form |
 //! | [`mod@schema`] | JSON Schemas |
 //!
 //! The language is described in `docs/manifest.md`, and what of SCONE's it has in
 //! `docs/compatibility.md`.
 
+pub mod chart;
 mod check;
 pub mod compile;
 mod model;

@@ -5,11 +5,14 @@
 //! | `mesh.json` | what runs: [`RunPlan`] |
 //! | `policies/NAME.json` | the sessions as they were applied, without secret values |
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
+//! | `helm/` | the chart that runs the mesh on Kubernetes |
+//! | `manifests/NAME.yaml` | its objects, if they are wanted |
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use mse_crypto::hpke::PublicKey;
+use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
 use mse_mesh::{Health, MeshService, Meshfile};
 use mse_session::{EncryptedSession, Session, SignedSession};
@@ -158,6 +161,26 @@ impl TargetDir {
                 .map_err(|error| Failure::other(error.to_string()))?;
             let file = format!("encrypted_{}.json", file_name(&prepared.session));
             self.put("session_files", &file, &format!("{}\n", sealed.to_json()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what runs the mesh on Kubernetes to `folder`, in the place of what an earlier time
+    /// wrote: services that the mesh has no more are gone.
+    pub(crate) fn write_objects(&self, folder: &str, files: &[ChartFile]) -> Result<(), Failure> {
+        let folder = self.0.join(folder);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove the old folder", &folder, &error));
+            }
+            _ => {}
+        }
+        for file in files {
+            let path = folder.join(&file.path);
+            let parent = path.parent().unwrap_or(&folder);
+            std::fs::create_dir_all(parent)
+                .map_err(|error| Failure::file("make the folder", parent, &error))?;
+            private_file::write(&path, &file.content)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::CompileError;
 use super::secrets::exports;
 use super::service::Compiled;
-use crate::model::{Destination, MeshService, Meshfile, ServiceName};
+use crate::model::{Connection, Destination, MeshService, Meshfile, ServiceName};
 
 /// How the secrets of the shield begin.
 pub(super) const PREFIX: &str = "mesh-";
@@ -84,12 +84,21 @@ impl Shield {
                         why: "the shield carries connections to services of the mesh; others would leave in the clear",
                     });
                 };
-                for port in &connection.ports {
-                    shield.connect(&service.name, to, port.get())?;
+                for port in shield.ports_of(connection, to) {
+                    shield.connect(&service.name, to, port)?;
                 }
             }
         }
         Ok(shield)
+    }
+
+    /// Those that a connection names, or all that the other listens on.
+    fn ports_of(&self, connection: &Connection, to: &ServiceName) -> Vec<u16> {
+        if connection.ports.is_empty() {
+            let server = self.services.get(to).into_iter();
+            return server.flat_map(|one| one.ports.keys().copied()).collect();
+        }
+        connection.ports.iter().map(|port| port.get()).collect()
     }
 
     fn connect(

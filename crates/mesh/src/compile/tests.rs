@@ -254,6 +254,20 @@ fn connections_become_a_shield() {
 }
 
 #[test]
+fn a_connection_without_ports_is_one_to_all_of_them() {
+    let [named, all] = ["[{to: db, ports: [5432]}]", "[db]"].map(|connections| {
+        let mesh = MESH.replace(
+            "image: r.example/web}",
+            &format!("image: r.example/web, connections: {connections}}}"),
+        );
+        let plan = compiled(&mesh, &images()).unwrap();
+        let names = ["team/shop/web", "team/shop/db", "team/shop/secrets"];
+        names.map(|name| session(&plan, name).to_text().to_string())
+    });
+    assert_eq!(named, all);
+}
+
+#[test]
 fn an_encrypted_image_needs_its_own_key() {
     let key = CodeKey::from_bytes([5; 32]);
     let mut images = images();

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use mse_crypto::ecdsa::P256VerifyingKey;
+use mse_mesh::chart::{Chart, ChartError, ChartFile, Installation, manifests};
 use mse_mesh::compile::{Plan, Target, compile};
 use mse_mesh::{Advisories, Meshfile, Role, UploadMode};
 use mse_session::Terms;
 use serde::Serialize;
 
-use super::{Apply, MeshArgs};
+use super::{Apply, Manifests, MeshArgs};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -44,7 +45,7 @@ impl Apply {
         let Plan {
             sessions,
             services,
-            warnings,
+            mut warnings,
         } = compile(
             &mesh,
             &Target {
@@ -54,6 +55,16 @@ impl Apply {
             },
         )
         .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
+        let installation = Installation {
+            mesh: &mesh,
+            services: &services,
+            images: &images,
+            cas: &known.pin.address,
+            name: &given.release,
+            simulated,
+        };
+        let (chart, manifests) = given.objects(&installation)?;
+        warnings.extend(chart.warnings.iter().cloned());
         for warning in &warnings {
             scene.ui.warn(warning.clone());
         }
@@ -78,6 +89,8 @@ impl Apply {
                 });
             }
             target.write(&plan, &changes)?;
+            target.write_objects("helm", &chart.files)?;
+            target.write_objects("manifests", &manifests)?;
         }
         scene.ui.report(&Applied {
             done: !self.dry_run,
@@ -131,6 +144,17 @@ impl MeshArgs {
         if let Advisories::All(none @ None) = &mut mesh.policy.ignore_advisories {
             *none = Some(terms());
         }
+    }
+
+    /// What runs the mesh on Kubernetes: the chart, and objects if they are wanted.
+    fn objects(&self, installation: &Installation<'_>) -> Result<(Chart, Vec<ChartFile>), Failure> {
+        let failed =
+            |error: ChartError| Failure::new(Exit::InvalidConfiguration, error.to_string());
+        let objects = match self.output {
+            Some(Manifests::Yaml) => manifests(installation).map_err(failed)?,
+            None => Vec::new(),
+        };
+        Ok((Chart::of(installation).map_err(failed)?, objects))
     }
 
     fn pulling(&self) -> Pulling {

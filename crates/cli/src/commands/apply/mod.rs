@@ -27,6 +27,7 @@ Examples:
   mse apply -f service.yaml --no-push
   mse apply -f mesh.yaml --release shop
   mse apply -f mesh.yaml --dry-run
+  mse apply -f mesh.yaml -o yaml
   mse apply -f mesh.yaml.template -e APP_NAMESPACE=shop-17 --cas here")]
 pub(crate) struct Apply {
     /// The service manifest or Meshfile; `-` is standard input
@@ -80,6 +81,9 @@ struct MeshArgs {
     release: String,
     #[command(flatten)]
     cas: CasArgs,
+    /// Also write the objects of the chart, for `kubectl apply`, to the folder `manifests`
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Manifests>,
     /// Use the images on this machine, and ask no registry
     #[arg(long, conflicts_with = "pull")]
     no_pull: bool,
@@ -95,6 +99,13 @@ struct MeshArgs {
     /// The last day of dangerous tolerances for which the Meshfile gives no end
     #[arg(long, value_name = "DAY")]
     tolerate_until: Option<mse_session::Until>,
+}
+
+/// The form of Kubernetes objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Manifests {
+    /// A file of YAML for each service
+    Yaml,
 }
 
 impl Apply {

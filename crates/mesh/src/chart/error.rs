@@ -1,0 +1,62 @@
+//! Why there is no chart of a mesh.
+
+use mse_session::VolumeName;
+
+use crate::model::ServiceName;
+
+/// Why there is no chart of a mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum ChartError {
+    /// The chart would have an impossible name.
+    #[error(
+        "`--release` is `{}`: Kubernetes wants at most 53 characters of `a`-`z`, `0`-`9` and `-`, with a letter in front and no `-` at the end",
+        mse_yaml::shown(.0)
+    )]
+    Release(String),
+    /// Names of Services are stricter than those of services.
+    #[error(
+        "`services[].name` is `{0}`: in Kubernetes a name begins with a letter; give the service another `name`"
+    )]
+    Name(ServiceName),
+    /// A name that charts use themselves.
+    #[error(
+        "`services[].name` is `{0}`, which stands for all services in the values of a chart; give the service another `name`"
+    )]
+    Reserved(ServiceName),
+    /// An image that may be another one tomorrow.
+    #[error("the image of `{0}` has no digest: apply the Meshfile with images that were pushed")]
+    NoDigest(ServiceName),
+    /// A service of the plan that the Meshfile does not have, or the other way round.
+    #[error("the plan is not one of this Meshfile: `{0}` is in one of them only")]
+    OtherPlan(ServiceName),
+    /// The Meshfile says where a volume is kept that is none.
+    #[error(
+        "`services[].volumes[].name` of `{service}` is `{volume}`, and the manifest of its image has no such volume; {}",
+        listed(.known)
+    )]
+    NoVolume {
+        /// The service.
+        service: ServiceName,
+        /// The volume.
+        volume: VolumeName,
+        /// The volumes that there are.
+        known: Vec<VolumeName>,
+    },
+    /// Objects are for one TEE, and the mesh was compiled for any.
+    #[error(
+        "`helm_extra_values.global.tee` is not set, and manifests are for one TEE: set it to `sgx`, `tdx` or `snp`"
+    )]
+    NoTee,
+    /// Values that YAML does not have.
+    #[error("the values of the chart cannot be written: {0}")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+fn listed(volumes: &[VolumeName]) -> String {
+    let names: Vec<_> = volumes.iter().map(|one| format!("`{one}`")).collect();
+    if names.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has {}", names.join(", "))
+    }
+}

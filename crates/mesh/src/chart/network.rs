@@ -1,0 +1,102 @@
+//! Who may connect to whom.
+//!
+//! A port that some service says it connects to is open to those that say so; any other that a
+//! service listens on is open to everybody. A service that says whom it connects to reaches nothing
+//! else, but names and the CAS.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::ports::Ports;
+use crate::model::{Connection, Destination, MeshService, Meshfile, ServiceName};
+
+/// The connections of a mesh.
+pub(super) struct Connections<'a> {
+    mesh: &'a Meshfile,
+    /// The ports that each service listens on.
+    listened: BTreeMap<&'a ServiceName, BTreeSet<u16>>,
+}
+
+impl<'a> Connections<'a> {
+    pub(super) fn of(mesh: &'a Meshfile, ports: &[Ports]) -> Self {
+        let services = mesh.services.iter().zip(ports);
+        Self {
+            mesh,
+            listened: services
+                .map(|(service, ports)| (&service.name, ports.listened()))
+                .collect(),
+        }
+    }
+
+    /// Whether any service says whom it connects to: then the network shield guards all of them.
+    pub(super) fn are_shielded(&self) -> bool {
+        self.mesh
+            .services
+            .iter()
+            .any(|one| one.connections.is_some())
+    }
+
+    /// The values of a service's network policy.
+    pub(super) fn values(&self, service: &MeshService) -> Value {
+        json!({
+            "enabled": true,
+            "ingress": self.ingress(&service.name),
+            "egress": self.egress(service),
+        })
+    }
+
+    fn ingress(&self, name: &ServiceName) -> Value {
+        let listened = self.listened.get(name).into_iter().flatten();
+        let rules = listened.map(|port| {
+            let from: Vec<_> = self
+                .mesh
+                .services
+                .iter()
+                .filter(|other| self.connects(other, name, *port))
+                .map(|other| other.name.dns_label())
+                .collect();
+            json!({"port": port, "from": from})
+        });
+        rules.collect()
+    }
+
+    fn connects(&self, from: &MeshService, to: &ServiceName, port: u16) -> bool {
+        from.connections.iter().flatten().any(|connection| {
+            connection.to == Destination::Service(to.clone())
+                && self.ports(connection, to).contains(&port)
+        })
+    }
+
+    fn egress(&self, service: &MeshService) -> Value {
+        let Some(connections) = &service.connections else {
+            return json!({"unrestricted": true, "services": [], "networks": []});
+        };
+        let (mut services, mut networks) = (BTreeSet::new(), Vec::new());
+        for connection in connections {
+            match &connection.to {
+                Destination::Service(to) => {
+                    let ports = self.ports(connection, to);
+                    services.extend(ports.into_iter().map(|port| (to.dns_label(), port)));
+                }
+                Destination::Network(network) => networks.push(json!({
+                    "cidr": network.to_string(),
+                    "ports": connection.ports,
+                })),
+            }
+        }
+        let services: Vec<_> = services
+            .into_iter()
+            .map(|(name, port)| json!({"name": name, "port": port}))
+            .collect();
+        json!({"unrestricted": false, "services": services, "networks": networks})
+    }
+
+    /// The ports that a connection names, or all.
+    fn ports(&self, connection: &Connection, to: &ServiceName) -> BTreeSet<u16> {
+        if connection.ports.is_empty() {
+            return self.listened.get(to).cloned().unwrap_or_default();
+        }
+        connection.ports.iter().map(|port| port.get()).collect()
+    }
+}
