@@ -1,5 +1,7 @@
 //! `mse apply` and `mse mesh`, as far as they need neither a CAS nor an image.
 
+use std::fmt::Write;
+
 use crate::support::User;
 
 const SERVICE: &str = "
@@ -75,7 +77,7 @@ fn what_cannot_be_applied_says_why_and_what_to_do() {
     ] {
         let output = user.mse(words);
         assert_ne!(output.code, 0, "{what}");
-        shown.push_str(&format!("# {what}: {}\n{}\n", output.code, output.stderr));
+        writeln!(shown, "# {what}: {}\n{}", output.code, output.stderr).unwrap();
     }
     insta::assert_snapshot!(shown);
 }
