@@ -116,11 +116,14 @@ impl Owner {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let running = lines
+            .by_ref()
             .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
             .find(|event| event["event"] == "running")
             .expect("the CAS runs");
+        // It ends when nobody reads what it says.
+        std::thread::spawn(move || lines.for_each(drop));
         owner.cas = Some(child);
         owner.done(&[
             "cas",
@@ -328,6 +331,7 @@ fn an_applied_mesh_is_a_chart_that_helm_takes() {
     // What an earlier mesh had is gone.
     let old = owner.path("target/helm/charts/old");
     fs::create_dir_all(&old).unwrap();
+    fs::write(owner.path("target/helm/.made-by-mse"), "").unwrap();
     owner.applied();
     assert!(!old.exists());
     let chart = owner.path("target/helm");

@@ -50,6 +50,11 @@ impl ConfDir {
         self.0.join("cas-client.pem")
     }
 
+    /// The file with the key that signs images.
+    pub(crate) fn image_signing_key(&self) -> PathBuf {
+        self.0.join("image-signing.pem")
+    }
+
     /// Makes sure that the folder exists.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         if self.0.is_dir() {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mse_crypto::CodeKey;
 use mse_crypto::ecdsa::P256SigningKey;
+use mse_crypto::{CodeKey, Digest};
+use mse_image::Reference;
 use mse_workload::image::SealedPart;
 
 use crate::conf_dir::ConfDir;
@@ -14,7 +15,7 @@ use crate::private_file;
 /// A key file is much shorter.
 const MAX_FILE: u64 = 16 * 1024;
 
-/// The keys of encrypted image parts: one file each, 0600, named after its check value.
+/// The keys of encrypted image parts: one file each, 0600, named after the digest of the repository.
 pub(crate) struct ImageKeys(PathBuf);
 
 impl ImageKeys {
@@ -22,9 +23,12 @@ impl ImageKeys {
         Self(conf.as_ref().join("image-keys"))
     }
 
-    /// The key for images of the service `name`: made when it is first asked for.
-    pub(crate) fn for_service(&self, name: &str) -> Result<CodeKey, Failure> {
-        let file = self.0.join(format!("{name}.key"));
+    /// The key for images of this repository: made when it is first asked for. No two have the same:
+    /// who is told one opens all images under it.
+    pub(crate) fn for_image(&self, reference: &Reference) -> Result<CodeKey, Failure> {
+        let repository = format!("{}/{}", reference.registry(), reference.repository());
+        let name = Digest::of(repository.as_bytes()).to_string();
+        let file = self.0.join(format!("{}.key", &name[..40]));
         if let Some(key) = read(&file)? {
             return Ok(key);
         }

@@ -1,6 +1,6 @@
 //! From a service manifest to what `mse-image` builds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mse_image::{Base, ImageSpec, Kind, Programs, StepNetwork};
 use mse_mesh::{Build, ServiceManifest, Toolchain};
@@ -53,11 +53,6 @@ pub(crate) fn spec_of(
 
 fn base(build: &Build) -> Result<Base, Failure> {
     if let Some(from) = &build.from {
-        // A folder with an OCI layout, where there is one of that name.
-        let folder = PathBuf::from(from.as_str());
-        if folder.join("oci-layout").is_file() {
-            return Ok(Base::Layout(folder));
-        }
         return reference(from.as_str()).map(Base::Reference);
     }
     match build.kind {

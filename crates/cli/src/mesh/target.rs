@@ -3,7 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `mesh.json` | what runs: [`RunPlan`] |
-//! | `policies/NAME.json` | the sessions as they were applied, without secret values |
+//! | `policies/NAME.json` | the sessions as they were applied, without values that programs are told |
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
 //! | `helm/` | the chart that runs the mesh on Kubernetes |
 //! | `manifests/NAME.yaml` | its objects, if they are wanted |
@@ -16,17 +16,20 @@ use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
 use mse_mesh::{Health, MeshService, Meshfile};
 use mse_session::{EncryptedSession, Session, SignedSession};
-use mse_workload::{CasKey, Measurement, ServiceWorkload};
+use mse_workload::{CasKey, EnclaveDigest, Measurement, ServiceWorkload};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::upload::Changes;
-use crate::commands::session::secrecy::Documents;
+use crate::commands::session::secrecy::{Documents, HIDDEN};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 
 /// The version of the run plan that this code reads and writes.
 const FORMAT: u32 = 1;
+/// That a folder is ours to remove.
+const MARKER: &str = ".made-by-mse";
 /// A run plan is much shorter.
 const MAX_PLAN: u64 = 16 * 1024 * 1024;
 
@@ -64,6 +67,8 @@ pub(crate) struct RunService {
     /// With its digest.
     pub(crate) image: String,
     pub(crate) workload: ServiceWorkload,
+    /// The enclave program that the image must have.
+    pub(crate) enclave: EnclaveDigest,
     /// On the simulated TEE.
     pub(crate) measurement: Measurement,
     /// Those that must be well before it starts.
@@ -117,6 +122,7 @@ impl RunService {
             host: planned.name.dns_label(),
             image: planned.image.to_string(),
             workload: planned.workload.clone(),
+            enclave: planned.enclave,
             measurement: planned.measurement,
             after: wanted.after.iter().map(ToString::to_string).collect(),
             health: wanted.health.as_ref().map(|probe| match &probe.check {
@@ -142,7 +148,8 @@ impl TargetDir {
     /// Writes what was applied.
     pub(crate) fn write(&self, plan: &RunPlan, changes: &Changes) -> Result<(), Failure> {
         for prepared in &changes.0 {
-            let shown = Documents::of(&prepared.session)?.shown;
+            let mut shown = Documents::of(&prepared.session)?.shown;
+            hide_texts(&mut shown);
             let text = serde_json::to_string_pretty(&shown)
                 .map_err(|error| Failure::other(error.to_string()))?;
             let file = format!("{}.json", file_name(&prepared.session));
@@ -169,12 +176,30 @@ impl TargetDir {
     /// wrote: services that the mesh has no more are gone.
     pub(crate) fn write_objects(&self, folder: &str, files: &[ChartFile]) -> Result<(), Failure> {
         let folder = self.0.join(folder);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::file("remove the old folder", &folder, &error));
+        let marker = folder.join(MARKER);
+        if folder.exists() {
+            if files.is_empty() && !marker.exists() {
+                return Ok(());
             }
-            _ => {}
+            if !marker.exists() {
+                return Err(Failure::new(
+                    Exit::Conflict,
+                    format!(
+                        "`{}` is there, and `mse apply` did not make it",
+                        folder.display()
+                    ),
+                )
+                .with_hint("move it away, or choose another folder with `--target DIR`"));
+            }
+            std::fs::remove_dir_all(&folder)
+                .map_err(|error| Failure::file("remove the old folder", &folder, &error))?;
         }
+        if files.is_empty() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Failure::file("make the folder", &folder, &error))?;
+        private_file::write(&marker, b"Made by `mse apply`, and made anew each time.\n")?;
         for file in files {
             let path = folder.join(&file.path);
             let parent = path.parent().unwrap_or(&folder);
@@ -218,6 +243,36 @@ impl TargetDir {
         std::fs::create_dir_all(&folder)
             .map_err(|error| Failure::file("make the folder", &folder, &error))?;
         private_file::write(&folder.join(file), text.as_bytes())
+    }
+}
+
+/// What the program is told: a Meshfile may give values that are nobody else's business.
+fn hide_texts(session: &mut Value) {
+    let each = |value: &mut Value, key: &str, hide: fn(&mut Value)| {
+        for item in value[key].as_array_mut().into_iter().flatten() {
+            hide(item);
+        }
+    };
+    each(session, "services", |service| {
+        hide(&mut service["command"]);
+        for value in service["environment"].as_object_mut().into_iter().flatten() {
+            hide(value.1);
+        }
+    });
+    each(session, "images", |image| {
+        for file in image["injection_files"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
+            hide(&mut file["content"]);
+        }
+    });
+}
+
+fn hide(value: &mut Value) {
+    if !value.is_null() {
+        *value = HIDDEN.into();
     }
 }
 

@@ -3,7 +3,7 @@
 use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, Upload};
 use mse_crypto::{Zeroizing, random};
 use mse_mesh::compile::{PlannedSession, SessionRole};
-use mse_session::{Compatibility, Session, Variables, check_text};
+use mse_session::{Compatibility, Identity, KeyHash, Session, SessionName, Variables, check_text};
 use serde::Serialize;
 
 use crate::cas::KnownCas;
@@ -43,6 +43,32 @@ pub(crate) struct Prepared {
     pub(crate) text: Zeroizing<String>,
 }
 
+/// Whose the sessions of a mesh are.
+pub(crate) struct Owner {
+    /// Who applies it.
+    pub(crate) key: KeyHash,
+    /// Its namespace; those above it may be anybody's.
+    pub(crate) namespace: SessionName,
+}
+
+impl Owner {
+    /// A session that is there must be this user's: whoever created it reads and changes it.
+    fn prove(&self, session: &Session) -> Result<(), Failure> {
+        let is_above = self.namespace != session.name && self.namespace.is_within(&session.name);
+        if is_above || session.creator == Some(Identity::Tls(self.key)) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Forbidden,
+            format!(
+                "the session `{}` was created by somebody else, who could read and change what is put there",
+                session.name
+            ),
+        )
+        .with_hint("choose another `policy.namespace`; `mse session read` shows who created it"))
+    }
+}
+
 /// All sessions of a mesh, compared with those of its CAS.
 pub(crate) struct Changes(pub(crate) Vec<Prepared>);
 
@@ -51,10 +77,11 @@ impl Changes {
     pub(crate) async fn find(
         cas: &mut KnownCas,
         planned: &[PlannedSession],
+        owner: &Owner,
     ) -> Result<Self, Failure> {
         let mut prepared = Vec::with_capacity(planned.len());
         for session in planned {
-            prepared.push(prepare(cas, session).await?);
+            prepared.push(prepare(cas, session, owner).await?);
         }
         Ok(Self(prepared))
     }
@@ -75,7 +102,11 @@ impl Changes {
     }
 }
 
-async fn prepare(cas: &mut KnownCas, planned: &PlannedSession) -> Result<Prepared, Failure> {
+async fn prepare(
+    cas: &mut KnownCas,
+    planned: &PlannedSession,
+    owner: &Owner,
+) -> Result<Prepared, Failure> {
     let name = planned.name.as_str();
     let view: Option<SessionView> = cas.get_if_let(SESSION, &[("name", name)]).await?;
     let Some(view) = view else {
@@ -89,6 +120,7 @@ async fn prepare(cas: &mut KnownCas, planned: &PlannedSession) -> Result<Prepare
         .with_hint("choose another `policy.namespace`"));
     }
     let current = understood(name, &view.text)?;
+    owner.prove(&current)?;
     if planned.role == SessionRole::Namespace {
         let text = current.to_text();
         return Ok(Prepared {

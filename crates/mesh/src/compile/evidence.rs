@@ -6,7 +6,7 @@ use mse_session::SecretName;
 use mse_workload::{EnclaveDigest, Measurement, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
-use super::policies::{Names, planned};
+use super::policies::{Names, guard, planned};
 use super::service::Compiled;
 use super::sessions::{PlannedSession, SessionRole};
 use super::{CompileError, Target};
@@ -61,6 +61,7 @@ pub(super) fn sessions(
             }));
             let mut body = Map::new();
             body.insert("secrets".into(), Value::Array(secrets));
+            guard(&mut body, names);
             Ok(planned(SessionRole::Image, &names.image(image)?, body))
         })
         .collect()

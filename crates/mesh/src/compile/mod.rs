@@ -25,7 +25,7 @@ use std::num::NonZeroU16;
 use mse_crypto::CodeKey;
 use mse_session::{SessionName, VolumeName};
 use mse_workload::image::ImageFacts;
-use mse_workload::{CasKey, Measurement, Resources, ServiceWorkload};
+use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkload};
 
 pub use self::error::CompileError;
 pub use self::sessions::{PlannedSession, SessionRole};
@@ -90,6 +90,8 @@ pub struct PlannedService {
     pub service: mse_session::ServiceName,
     /// What is measured when it runs.
     pub workload: ServiceWorkload,
+    /// The enclave program of the image.
+    pub enclave: EnclaveDigest,
     /// The measurement on the simulated TEE.
     pub measurement: Measurement,
     /// The ports that it serves, in order.
@@ -128,6 +130,7 @@ pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileErro
     for service in &services {
         sessions.push(service.session(&shield, &names)?);
     }
+    unique(&sessions)?;
     Ok(Plan {
         sessions,
         services: services
@@ -136,4 +139,19 @@ pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileErro
             .collect(),
         warnings,
     })
+}
+
+/// Two images can have names that differ only in what names of sessions do not have.
+fn unique(sessions: &[PlannedSession]) -> Result<(), CompileError> {
+    for (at, session) in sessions.iter().enumerate() {
+        let earlier = sessions[..at].iter().find(|one| one.name == session.name);
+        if let Some(earlier) = earlier {
+            return Err(CompileError::Collision {
+                name: session.name.to_string(),
+                first: format!("of the kind `{}`", earlier.role.as_str()),
+                second: format!("one of the kind `{}`", session.role.as_str()),
+            });
+        }
+    }
+    Ok(())
 }

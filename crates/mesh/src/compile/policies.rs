@@ -118,15 +118,17 @@ pub(super) fn sessions(
     if mesh.policy.access_policy_name.is_none() {
         let rules =
             json!({"read": ["CREATOR"], "update": ["CREATOR"], "create_sessions": ["NONE"]});
-        let body = fragment(ACCESS_POLICY, &rules, &names.namespace);
+        let mut body = fragment(ACCESS_POLICY, &rules, &names.namespace);
+        body.insert("access_policy".into(), rules);
         sessions.push(planned(SessionRole::Access, &names.access, body));
     }
     if mesh.policy.security_policy_name.is_none() {
-        let body = fragment(
+        let mut body = fragment(
             SECURITY_POLICY,
             &security(&mesh.policy, warnings)?,
             &names.namespace,
         );
+        guard(&mut body, names);
         sessions.push(planned(SessionRole::Security, &names.security, body));
     }
     Ok(sessions)
@@ -233,6 +235,23 @@ fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
             json!({key: word, "reason": reason, "until": until.to_string()})
         }
     }
+}
+
+/// Has a session be read and changed by whom the access policy says.
+pub(super) fn guard(body: &mut Map<String, Value>, names: &Names) {
+    body.insert(
+        "access_policy".into(),
+        json!(format!("$$MSE::{ACCESS_POLICY}$$")),
+    );
+    let import = import(ACCESS_POLICY, &names.access, &policy_secret(ACCESS_POLICY));
+    if let Some(Value::Array(secrets)) = body.get_mut("secrets") {
+        secrets.push(import);
+    }
+}
+
+/// The name of one of the two secrets of policies.
+pub(super) fn policy_secret(name: &str) -> SecretName {
+    name.parse().expect("a constant that is a name")
 }
 
 /// A secret that is another session's.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mse_session::{SecretName, SessionName};
+use mse_session::{HostArguments, SecretName, SessionName, Template};
 use serde_json::{Map, Value, json};
 
-use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, planned};
+use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, guard, planned};
 use super::service::{Compiled, IMAGE_KEY_SECRET};
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::{self, Shield};
@@ -29,6 +29,9 @@ pub(super) fn session(
 ) -> Result<Option<PlannedSession>, CompileError> {
     let defined = definitions(services)?;
     let mut takers = takers(services, &defined)?;
+    for definition in defined.values() {
+        check_definition(definition, &defined)?;
+    }
     let mut secrets = Vec::new();
     for (name, definition) in &defined {
         let values = &definition.by.planned.values;
@@ -49,6 +52,7 @@ pub(super) fn session(
     }
     let mut body = Map::new();
     body.insert("secrets".into(), Value::Array(secrets));
+    guard(&mut body, names);
     Ok(Some(planned(SessionRole::Secrets, &names.secrets, body)))
 }
 
@@ -96,6 +100,60 @@ fn definitions<'a>(
         }
     }
     Ok(defined)
+}
+
+/// A definition refers to what its service defines or imports, and to nothing else: all of them
+/// stand in one session, beside those of the other services and the mesh's own.
+fn check_definition(
+    definition: &Defined<'_>,
+    defined: &BTreeMap<&SecretName, Defined<'_>>,
+) -> Result<(), CompileError> {
+    let Defined { what, by } = definition;
+    let values = &by.planned.values;
+    let place = format!("the secret `{}`", what.name);
+    let resolved = what.to_session(|variable| values.get(variable));
+    let resolved = resolved.map_err(|error| CompileError::Undefined {
+        service: by.name().clone(),
+        error,
+    })?;
+    let mut used: Vec<SecretName> = [&what.parameters.private_key, &what.parameters.issuer]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    for text in texts(&resolved) {
+        let parsed = Template::parse(text, HostArguments::Literal);
+        let parsed = parsed.map_err(|error| CompileError::Text {
+            service: by.name().clone(),
+            what: place.clone(),
+            why: error.to_string(),
+        })?;
+        let references = parsed.template.references();
+        used.extend(references.filter_map(|reference| reference.secret().cloned()));
+    }
+    let known = &by.image.template.secrets;
+    for secret in used {
+        let is_own = known.global.iter().any(|own| own.name == secret);
+        let is_known = is_own || known.import.contains(&secret);
+        if !is_known || !defined.contains_key(&secret) {
+            return Err(CompileError::NotImported {
+                service: by.name().clone(),
+                place,
+                secret,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// All texts of a value.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(entries) => entries.values().flat_map(texts).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
 }
 
 /// The sessions that use each secret.

@@ -7,11 +7,12 @@ use mse_crypto::Zeroizing;
 use mse_session::{
     EnvironmentName, HostArguments, Parsed, Reference, SecretName, SessionName, Template,
 };
+use mse_shield::policy::is_shield_variable;
 use mse_workload::image::IMAGE_KEY;
 use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
-use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned};
+use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned, policy_secret};
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
@@ -81,6 +82,17 @@ impl<'a> Compiled<'a> {
                 Ok((file.path.clone(), content))
             })
             .collect::<Result<Vec<_>, CompileError>>()?;
+        if mesh.services.iter().any(|one| one.connections.is_some())
+            && let Some((variable, _)) = environment
+                .iter()
+                .find(|(variable, _)| is_shield_variable(variable.as_str()))
+        {
+            return Err(CompileError::Text {
+                service: name.clone(),
+                what: format!("`{variable}`"),
+                why: "the mesh has `connections`, and the network shield follows them alone; leave the variable away".into(),
+            });
+        }
         let mut uses = Uses::of(name);
         uses.add("the command", &command)?;
         for (variable, value) in &environment {
@@ -111,6 +123,7 @@ impl<'a> Compiled<'a> {
             planned: PlannedService {
                 name: name.clone(),
                 image: image.reference.clone(),
+                enclave: image.facts.enclave,
                 measurement: measurement::simulated(&image.facts.enclave, &of_image.digest()),
                 workload: of_image,
                 session,
@@ -156,6 +169,11 @@ impl<'a> Compiled<'a> {
                 "{name}: the version before is accepted, too: {}",
                 stable.reference
             ));
+            for path in &stable.facts.unmeasured {
+                warnings.push(format!(
+                    "{name}: in the version before, `{path}` is not protected"
+                ));
+            }
         }
     }
 
@@ -181,8 +199,12 @@ impl<'a> Compiled<'a> {
         }
         let own: Vec<_> = self.imports().into_iter().cloned().collect();
         let mut secrets = vec![
-            import(ACCESS_POLICY, &names.access, &secret(ACCESS_POLICY)),
-            import(SECURITY_POLICY, &names.security, &secret(SECURITY_POLICY)),
+            import(ACCESS_POLICY, &names.access, &policy_secret(ACCESS_POLICY)),
+            import(
+                SECURITY_POLICY,
+                &names.security,
+                &policy_secret(SECURITY_POLICY),
+            ),
             import(
                 evidence::ATTESTATION,
                 &names.image(self.image.reference.name())?,
@@ -284,10 +306,6 @@ impl<'a> Compiled<'a> {
 
 /// The image key in the session of a service.
 pub(super) const IMAGE_KEY_SECRET: &str = "image_key";
-
-fn secret(name: &str) -> SecretName {
-    name.parse().expect("a constant that is a name")
-}
 
 fn word_of(program: &mse_session::ServiceName) -> String {
     program.as_str().to_owned()

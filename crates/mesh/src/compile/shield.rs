@@ -2,7 +2,7 @@
 //!
 //! | port | who gets in |
 //! | --- | --- |
-//! | that another service connects to | that service, by its certificate of the mesh |
+//! | that another service connects to | services of the mesh that connect to any, by their certificates |
 //! | that no service connects to, called `https` or `tls…` | everybody: the program speaks TLS itself |
 //! | any other that no service connects to | everybody, by TLS with the certificate of the mesh |
 

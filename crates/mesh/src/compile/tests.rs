@@ -326,3 +326,66 @@ fn faults_are_named() {
     renamed.insert("secrets".parse().unwrap(), db);
     assert!(refused(&mesh, &renamed).contains("would be two sessions"));
 }
+
+#[test]
+fn no_definition_reaches_for_what_is_not_its_service_s() {
+    let with = |definition: &str| {
+        let mut images = images();
+        let manifest = WEB.replace("{name: password, kind: ascii, size: 10}", definition);
+        let manifest = manifest.replace(
+            "{name: PASSWORD, value: $$SCONE::password$$}",
+            "{name: A, value: b}",
+        );
+        images.insert("web".parse().unwrap(), image(&manifest));
+        refused(MESH, &images)
+    };
+    for stolen in [
+        "{name: password, kind: ascii, value: '$$MSE::mesh-ca:privatekey$$'}",
+        "{name: password, kind: ascii, value: 'a$$SCONE::db_only$$'}",
+        "{name: password, kind: ascii, value: '$$MSE::access_policy$$'}",
+    ] {
+        let error = with(stolen);
+        assert!(
+            error.contains("the secret `password` of `web` uses the secret"),
+            "{error}"
+        );
+    }
+    let mesh_ca = WEB.replace("issuer: ca,", "issuer: mesh-ca,");
+    let mut images = images();
+    images.insert("web".parse().unwrap(), image(&mesh_ca));
+    assert!(refused(MESH, &images).contains("uses the secret `mesh-ca`"));
+}
+
+#[test]
+fn every_session_is_guarded_by_the_access_policy() {
+    let plan = compiled(MESH, &images()).unwrap();
+    for planned in &plan.sessions {
+        let text = session(&plan, planned.name.as_str()).to_text();
+        // Their rules are what holds without any.
+        if !matches!(planned.role, SessionRole::Namespace | SessionRole::Access) {
+            assert!(
+                text.contains(r#""access_policy":"$$MSE::access_policy$$""#),
+                "{}",
+                *text
+            );
+        }
+    }
+}
+
+#[test]
+fn a_shield_is_the_mesh_s_alone_and_names_are_unique() {
+    let mesh = MESH.replace(
+        "image: r.example/web}",
+        "image: r.example/web, connections: []}",
+    );
+    let manifest = WEB.replace("name: GREETING", "name: MSE_NETWORK_SHIELD_CLIENT_x");
+    let mut changed = images();
+    changed.insert("web".parse().unwrap(), image(&manifest));
+    assert!(refused(&mesh, &changed).contains("follows them alone"));
+    let mut same = images();
+    let db = same.get_mut(&"db".parse().unwrap()).unwrap();
+    db.reference = "r.example/we.b".parse().unwrap();
+    let web = same.get_mut(&"web".parse().unwrap()).unwrap();
+    web.reference = "r.example/we_b".parse().unwrap();
+    assert!(refused(MESH, &same).contains("would be two sessions"));
+}

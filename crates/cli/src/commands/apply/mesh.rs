@@ -1,21 +1,26 @@
 //! A Meshfile becomes sessions, and a folder with what runs them.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
+use mse_crypto::Digest;
 use mse_crypto::ecdsa::P256VerifyingKey;
 use mse_mesh::chart::{Chart, ChartError, ChartFile, Installation, manifests};
-use mse_mesh::compile::{Plan, Target, compile};
-use mse_mesh::{Advisories, Meshfile, Role, UploadMode};
+use mse_mesh::compile::{MeshImage, Plan, Target, compile};
+use mse_mesh::{Advisories, Meshfile, Role, ServiceName, UploadMode};
 use mse_session::Terms;
+use mse_workload::EnclaveDigest;
 use serde::Serialize;
 
 use super::{Apply, Manifests, MeshArgs};
+use crate::cas::ClientKey;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::{
-    CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Pulling, RunCas, RunPlan,
-    TargetDir,
+    CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Owner, Prepared, Pulling,
+    RunCas, RunPlan, RunService, TargetDir,
 };
 use crate::private_file;
 use crate::ui::{Report, bad, caution, counted, good, pairs, table};
@@ -37,11 +42,13 @@ impl Apply {
             "Looked at {}",
             counted(images.len(), "image", "images")
         ));
+        self.prove_enclaves(&images)?;
         let MeshCas {
             mut known,
             tolerances,
         } = given.cas.attest(scene, &mesh).await?;
         let simulated = known.pin.simulated;
+        refuse_hardware(simulated)?;
         let Plan {
             sessions,
             services,
@@ -68,7 +75,7 @@ impl Apply {
         for warning in &warnings {
             scene.ui.warn(warning.clone());
         }
-        let changes = Changes::find(&mut known, &sessions).await?;
+        let changes = Changes::find(&mut known, &sessions, &owner(scene, &mesh)?).await?;
         let cas = RunCas {
             address: known.pin.address.clone(),
             key: known.pin.cas_key,
@@ -100,26 +107,36 @@ impl Apply {
             tolerances,
             warnings,
             target: self.target.display().to_string(),
-            sessions: changes
-                .0
-                .iter()
-                .map(|one| ShownSession {
-                    role: one.role.as_str(),
-                    name: one.session.name.to_string(),
-                    change: one.change,
-                    hash: one.session.hash().to_string(),
-                })
-                .collect(),
-            services: plan
-                .services
-                .iter()
-                .map(|one| ShownService {
-                    name: one.name.clone(),
-                    image: one.image.clone(),
-                    measurement: one.measurement.to_string(),
-                })
-                .collect(),
+            sessions: changes.0.iter().map(ShownSession::of).collect(),
+            services: plan.services.iter().map(ShownService::of).collect(),
         })
+    }
+}
+
+impl Apply {
+    /// The enclave program is what keeps the promises of the others, so an image cannot bring just
+    /// any.
+    fn prove_enclaves(&self, images: &BTreeMap<ServiceName, MeshImage>) -> Result<(), Failure> {
+        let mut accepted = self.mesh.accept_enclave.clone();
+        if let Ok(programs) = self.service.programs.find() {
+            let digest = File::open(&programs.enclave).and_then(Digest::of_reader);
+            let digest =
+                digest.map_err(|error| Failure::file("read", &programs.enclave, &error))?;
+            accepted.push(EnclaveDigest(digest));
+        }
+        for (service, image) in images {
+            let stable = image.stable.as_ref().map(|stable| stable.facts.enclave);
+            for enclave in [Some(image.facts.enclave), stable].into_iter().flatten() {
+                if !accepted.contains(&enclave) {
+                    return Err(Failure::new(
+                        Exit::Refused,
+                        format!("the image of `{service}` has the enclave program {enclave}, which is none that is known here"),
+                    )
+                    .with_hint(format!("if it is that of a release that you trust: `--accept-enclave {enclave}`; else build the image again")));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +181,33 @@ impl MeshArgs {
             _ => Pulling::WhenMissing,
         }
     }
+}
+
+/// Until what services measure on hardware is computed.
+fn refuse_hardware(simulated: bool) -> Result<(), Failure> {
+    if simulated {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::InvalidConfiguration,
+        "the CAS runs on hardware, and what services measure there is not computed yet",
+    )
+    .with_hint("a rule that names the workload alone would release to any confidential VM of the host's: write the sessions yourself, with the `measurement` of your VM image"))
+}
+
+/// Who applies the mesh.
+fn owner(scene: &Scene<'_>, mesh: &Meshfile) -> Result<Owner, Failure> {
+    let key = ClientKey::load(&scene.conf)?.ok_or_else(|| {
+        Failure::new(
+            Exit::InvalidConfiguration,
+            "you have no key yet that CASes know you by",
+        )
+        .with_hint("make one: `mse cas keygen`")
+    })?;
+    Ok(Owner {
+        key: key.hash,
+        namespace: mesh.policy.namespace.clone(),
+    })
 }
 
 /// A public key, PEM.
@@ -245,6 +289,27 @@ struct ShownService {
     name: String,
     image: String,
     measurement: String,
+}
+
+impl ShownSession {
+    fn of(prepared: &Prepared) -> Self {
+        Self {
+            role: prepared.role.as_str(),
+            name: prepared.session.name.to_string(),
+            change: prepared.change,
+            hash: prepared.session.hash().to_string(),
+        }
+    }
+}
+
+impl ShownService {
+    fn of(service: &RunService) -> Self {
+        Self {
+            name: service.name.clone(),
+            image: service.image.clone(),
+            measurement: service.measurement.to_string(),
+        }
+    }
 }
 
 impl Report for Applied {

@@ -6,6 +6,7 @@ mod service;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mse_workload::EnclaveDigest;
 
 use crate::cli::Scene;
 use crate::exit::Exit;
@@ -68,7 +69,7 @@ struct ServiceArgs {
     #[arg(long, value_name = "FILE")]
     image_key: Option<PathBuf>,
     /// The key that signs the image; made if it is not there [default: `signature.key` of the
-    /// manifest, or `identity.pem` in the target folder]
+    /// manifest, or `image-signing.pem` in the configuration folder]
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
 }
@@ -93,6 +94,10 @@ struct MeshArgs {
     /// The public key (PEM) of whoever must have signed the images that come from a registry
     #[arg(long, value_name = "FILE")]
     image_signer: Option<PathBuf>,
+    /// Accept images with this enclave program, by its SHA-256, besides the one that is installed
+    /// here; may be given several times
+    #[arg(long, value_name = "HEX")]
+    accept_enclave: Vec<EnclaveDigest>,
     /// The namespace of the sessions, instead of the Meshfile's
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<mse_session::SessionName>,

@@ -33,17 +33,17 @@ impl Apply {
         };
         let mut spec = spec_of(&manifest, recipe)?;
         let reference = reference_of(manifest.build.to.as_str())?;
-        if !spec.dirs.is_empty() {
-            spec.image_key = Some(match &given.image_key {
-                Some(file) => image_key(file)?,
-                None => ImageKeys::of(&scene.conf).for_service(&spec.name)?,
-            });
-        }
         spec.lock = given.locked.as_deref().map(lock_in).transpose()?;
         if self.dry_run {
             return scene.ui.report(&Planned {
                 image: reference.to_string(),
                 steps: steps(&spec),
+            });
+        }
+        if !spec.dirs.is_empty() {
+            spec.image_key = Some(match &given.image_key {
+                Some(file) => image_key(file)?,
+                None => ImageKeys::of(&scene.conf).for_image(&reference)?,
             });
         }
         let registry = self.registry.open()?;
@@ -79,7 +79,7 @@ impl Apply {
             signed_by: None,
         };
         if !given.no_push {
-            let key = self.signing_key(&manifest);
+            let key = self.signing_key(scene, &manifest);
             self.push(scene, &registry, &store, &reference, &key)
                 .await?;
             done.pushed = true;
@@ -108,21 +108,21 @@ impl Apply {
                 Failure::of_registry(&error)
                     .and("the image is built, and on this machine: `--no-push` leaves it at that")
             })?;
-        sign::sign(registry, reference, &signing)
+        sign::sign(registry, &reference.with_digest(image.digest), &signing)
             .await
             .map_err(|error| Failure::new(Exit::Platform, error.to_string()))?;
         step.done(&format!("Pushed and signed `{reference}`"));
         Ok(())
     }
 
-    fn signing_key(&self, manifest: &ServiceManifest) -> SigningKeyFile {
+    fn signing_key(&self, scene: &Scene<'_>, manifest: &ServiceManifest) -> SigningKeyFile {
         let given = &self.service.signing_key;
         let named = manifest.build.signature.key.as_ref().map(PathBuf::from);
         SigningKeyFile(
             given
                 .clone()
                 .or(named)
-                .unwrap_or_else(|| self.target.join("identity.pem")),
+                .unwrap_or_else(|| scene.conf.image_signing_key()),
         )
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use mse_crypto::Digest;
 use mse_image::{Reference, Registry};
 use mse_runtime::container::{
     ContainerRuntime, ContainerSpec, ContainerTee, EngineAddress, ImageId, Network,
@@ -16,6 +17,7 @@ use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
 use mse_runtime::running::{Running, Runtime};
 use mse_simtee::Platform;
+use mse_workload::EnclaveDigest;
 
 use super::folder::RunFolder;
 use crate::cli::Scene;
@@ -164,6 +166,15 @@ impl Parts {
     ) -> Result<ProcessRuntime, String> {
         let data = self.folder.enclaves(&service.name);
         let enclave = root.join(mse_workload::image::ENCLAVE.trim_start_matches('/'));
+        // It runs as this user, and was accepted when the mesh was applied.
+        let found = std::fs::File::open(&enclave).and_then(Digest::of_reader);
+        let found = EnclaveDigest(found.map_err(|error| error.to_string())?);
+        if found != service.enclave {
+            return Err(format!(
+                "the image on this machine has the enclave program {found} and not {}: remove it, and pull or build it again",
+                service.enclave
+            ));
+        }
         ProcessRuntime::open(&data, &enclave, Arc::clone(&self.platform))
             .map(|runtime| runtime.with_guard(Guard::OwnProgram))
             .map_err(|error| error.to_string())
