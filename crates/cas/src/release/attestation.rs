@@ -213,13 +213,14 @@ fn admits(rule: &EvidenceRule, proven: &Proven) -> bool {
             mr_td: measurement, ..
         }
         | Program::Snp { measurement, .. } => {
+            // The workload alone says nothing here: whoever starts the machine chooses it, and only the
+            // measured image keeps to it.
             rule.mrenclave.is_empty()
                 && rule.signer.is_none()
-                && (rule.measurement.is_empty()
-                    || rule
-                        .measurement
-                        .iter()
-                        .any(|wanted| wanted.0 == *measurement))
+                && rule
+                    .measurement
+                    .iter()
+                    .any(|wanted| wanted.0 == *measurement)
         }
     }
 }
@@ -401,7 +402,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::release::proven::simulated;
+    use crate::release::proven::{Program, Proven, simulated};
 
     struct Given(BTreeMap<&'static str, Value>);
 
@@ -447,6 +448,44 @@ mod tests {
             ..simulated(1)
         };
         assert_eq!(real.admit(&hardware), Ok(()));
+    }
+
+    /// MRCONFIGID and HOST_DATA are what the host writes there.
+    #[test]
+    fn a_workload_counts_only_in_a_machine_that_is_named() {
+        let workload = "05".repeat(32);
+        let mut mr_config_id = [0; 48];
+        mr_config_id[..32].fill(5);
+        let machines = [1, 2].map(|measurement| {
+            [
+                Program::Tdx {
+                    mr_td: [measurement; 48],
+                    mr_config_id,
+                },
+                Program::Snp {
+                    measurement: [measurement; 48],
+                    host_data: [5; 32],
+                },
+            ]
+        });
+        let admitted = |rule: &str, program: &Program| {
+            let proven = Proven {
+                simulated: false,
+                program: program.clone(),
+            };
+            requirements(rule, "").unwrap().admit(&proven).is_ok()
+        };
+        let alone = format!("[{{workload: [{workload}]}}]");
+        let named = format!(
+            "[{{workload: [{workload}], measurement: [{}]}}]",
+            "01".repeat(48)
+        );
+        let [good, other] = &machines;
+        for (good, other) in good.iter().zip(other) {
+            assert!(!admitted(&alone, good));
+            assert!(admitted(&named, good));
+            assert!(!admitted(&named, other));
+        }
     }
 
     #[test]

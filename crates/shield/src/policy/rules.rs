@@ -54,7 +54,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, PolicyError> {
 impl Policy {
     /// With the host's network, a program can go past every rule.
     fn check_kept(&self, main: &str) -> Result<(), PolicyError> {
-        if self.mode != Mode::Unprotected {
+        if self.mode == Mode::Protected {
             return Ok(());
         }
         let servers = self

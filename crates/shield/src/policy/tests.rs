@@ -227,6 +227,7 @@ fn each_fault_names_its_variable_and_what_would_be_right() {
         (&SERVER, &[("", Some("on"))], "MSE_NETWORK_SHIELD", "`on` is not one of `disabled`, `unprotected`, `protected`"),
         (&SERVER, &[("", None)], "_SERVER_1", "`MSE_NETWORK_SHIELD` is `protected`"),
         (&SERVER, &[("", Some("unprotected"))], "_SERVER_1", "only if"),
+        (&SERVER, &[("", Some("disabled"))], "_SERVER_1", "only if"),
         (&SERVER, &[("_SERVER_1", Some("proteced"))], "_SERVER_1", "`proteced` is not one of"),
         (&SERVER, &[("_SERVER_1", None)], "_SERVER_1_CLIENT_AUTH", "add `MSE_NETWORK_SHIELD_SERVER_1=protected`"),
         (&SERVER, &[("_SERVER_1_PORT", None)], "_SERVER_1", "needs `MSE_NETWORK_SHIELD_SERVER_1_PORT`"),
