@@ -169,9 +169,3 @@ pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
             Failure::new(Exit::InvalidConfiguration, error.to_string())
         })
 }
-
-impl AsRef<Path> for ImageStore {
-    fn as_ref(&self) -> &Path {
-        &self.0
-    }
-}

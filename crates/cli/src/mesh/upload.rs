@@ -3,10 +3,11 @@
 use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, Upload};
 use mse_crypto::{Zeroizing, random};
 use mse_mesh::compile::{PlannedSession, SessionRole};
-use mse_session::{Compatibility, Identity, KeyHash, Session, SessionName, Variables, check_text};
+use mse_session::{Identity, KeyHash, Session, SessionName};
 use serde::Serialize;
 
 use crate::cas::KnownCas;
+use crate::commands::session::stored::understood;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -37,8 +38,6 @@ pub(crate) struct Prepared {
     pub(crate) role: SessionRole,
     pub(crate) change: Change,
     pub(crate) session: Session,
-    /// The version that the CAS has.
-    pub(crate) current: Option<Session>,
     /// As it is sent.
     pub(crate) text: Zeroizing<String>,
 }
@@ -119,15 +118,14 @@ async fn prepare(
         )
         .with_hint("choose another `policy.namespace`"));
     }
-    let current = understood(name, &view.text)?;
+    let current = understood(&view.text)?;
     owner.prove(&current)?;
     if planned.role == SessionRole::Namespace {
         let text = current.to_text();
         return Ok(Prepared {
             role: planned.role,
             change: Change::Same,
-            session: current.clone(),
-            current: Some(current),
+            session: current,
             text,
         });
     }
@@ -138,14 +136,9 @@ async fn prepare(
     let mut compared = as_it_is.session.clone();
     compared.creator.clone_from(&current.creator);
     if compared.hash() == current.hash() {
-        return Ok(Prepared {
-            current: Some(current),
-            ..as_it_is
-        });
+        return Ok(as_it_is);
     }
-    let mut update = made(planned, Change::Update, salt, Some(current.hash()))?;
-    update.current = Some(current);
-    Ok(update)
+    made(planned, Change::Update, salt, Some(current.hash()))
 }
 
 fn made(
@@ -168,20 +161,6 @@ fn made(
         role: planned.role,
         change,
         session,
-        current: None,
         text,
     })
-}
-
-fn understood(name: &str, text: &str) -> Result<Session, Failure> {
-    check_text(text, &Variables::replaced(), Compatibility::Import)
-        .into_result()
-        .map(|(session, _)| session)
-        .map_err(|faults| {
-            Failure::new(
-                Exit::Platform,
-                format!("the CAS gives a session `{name}` that cannot be read: {faults}"),
-            )
-            .with_hint("this `mse` may be older than the CAS: take a newer one")
-        })
 }

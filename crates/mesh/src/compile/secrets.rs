@@ -29,9 +29,6 @@ pub(super) fn session(
 ) -> Result<Option<PlannedSession>, CompileError> {
     let defined = definitions(services)?;
     let mut takers = takers(services, &defined)?;
-    for definition in defined.values() {
-        check_definition(definition, &defined)?;
-    }
     let mut secrets = Vec::new();
     for (name, definition) in &defined {
         let values = &definition.by.planned.values;
@@ -41,6 +38,7 @@ pub(super) fn session(
             service: definition.by.name().clone(),
             error,
         })?;
+        check_definition(definition, &secret, &defined)?;
         if let Some(takers) = takers.remove(name) {
             secret["export"] = exports(takers);
         }
@@ -106,22 +104,17 @@ fn definitions<'a>(
 /// stand in one session, beside those of the other services and the mesh's own.
 fn check_definition(
     definition: &Defined<'_>,
+    resolved: &Value,
     defined: &BTreeMap<&SecretName, Defined<'_>>,
 ) -> Result<(), CompileError> {
     let Defined { what, by } = definition;
-    let values = &by.planned.values;
     let place = format!("the secret `{}`", what.name);
-    let resolved = what.to_session(|variable| values.get(variable));
-    let resolved = resolved.map_err(|error| CompileError::Undefined {
-        service: by.name().clone(),
-        error,
-    })?;
     let mut used: Vec<SecretName> = [&what.parameters.private_key, &what.parameters.issuer]
         .into_iter()
         .flatten()
         .cloned()
         .collect();
-    for text in texts(&resolved) {
+    for text in texts(resolved) {
         let parsed = Template::parse(text, HostArguments::Literal);
         let parsed = parsed.map_err(|error| CompileError::Text {
             service: by.name().clone(),
@@ -131,11 +124,8 @@ fn check_definition(
         let references = parsed.template.references();
         used.extend(references.filter_map(|reference| reference.secret().cloned()));
     }
-    let known = &by.image.template.secrets;
     for secret in used {
-        let is_own = known.global.iter().any(|own| own.name == secret);
-        let is_known = is_own || known.import.contains(&secret);
-        if !is_known || !defined.contains_key(&secret) {
+        if !knows(by, &secret) || !defined.contains_key(&secret) {
             return Err(CompileError::NotImported {
                 service: by.name().clone(),
                 place,
@@ -144,6 +134,12 @@ fn check_definition(
         }
     }
     Ok(())
+}
+
+/// Whether a service defines or imports a secret.
+fn knows(service: &Compiled<'_>, secret: &SecretName) -> bool {
+    let known = &service.image.template.secrets;
+    known.global.iter().any(|own| own.name == *secret) || known.import.contains(secret)
 }
 
 /// All texts of a value.
@@ -163,8 +159,7 @@ fn takers<'a>(
 ) -> Result<BTreeMap<&'a SecretName, BTreeSet<&'a SessionName>>, CompileError> {
     let mut takers: BTreeMap<&SecretName, BTreeSet<&SessionName>> = BTreeMap::new();
     for service in services {
-        let known = &service.image.template.secrets;
-        for name in &known.import {
+        for name in &service.image.template.secrets.import {
             if !defined.contains_key(name) {
                 let names: Vec<_> = defined.keys().map(|name| name.as_str()).collect();
                 return Err(CompileError::NotDefined {
@@ -178,9 +173,8 @@ fn takers<'a>(
             let Some(name) = reference.secret() else {
                 continue;
             };
-            let is_known =
-                known.global.iter().any(|own| own.name == *name) || known.import.contains(name);
-            let Some((name, definition)) = defined.get_key_value(name).filter(|_| is_known) else {
+            let found = defined.get_key_value(name);
+            let Some((name, definition)) = found.filter(|_| knows(service, name)) else {
                 return Err(CompileError::NotImported {
                     service: service.name().clone(),
                     place: place.clone(),

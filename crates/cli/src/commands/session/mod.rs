@@ -14,7 +14,7 @@ pub(crate) mod secrecy;
 mod show;
 pub(crate) mod sign;
 mod source;
-mod stored;
+pub(crate) mod stored;
 mod verify;
 mod vote;
 

@@ -304,7 +304,7 @@ impl Current {
 }
 
 /// The session that a CAS gave, in canonical form.
-pub(super) fn understood(text: &str) -> Result<Session, Failure> {
+pub(crate) fn understood(text: &str) -> Result<Session, Failure> {
     // What was accepted once may break rules of today: relaxations that have ended, say.
     check_text(text, &Variables::replaced(), Compatibility::Import)
         .into_result()
