@@ -1,7 +1,7 @@
 //! A container engine of a test's own: Podman's service on a socket in a folder, with its storage
 //! beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ impl Engine {
             service,
             folder,
         }
+    }
+
+    /// The socket of its API.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("podman.sock")
     }
 
     /// What `podman` with these arguments prints.
