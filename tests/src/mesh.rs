@@ -17,6 +17,7 @@ use crate::programs::program;
 pub struct MeshOwner {
     folder: TempDir,
     cas: Option<Child>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl MeshOwner {
@@ -25,6 +26,7 @@ impl MeshOwner {
         Self {
             folder: tempfile::tempdir().unwrap(),
             cas: None,
+            variables: Vec::new(),
         }
     }
 
@@ -58,6 +60,11 @@ impl MeshOwner {
         ]);
         attest.extend(["--simulated", &anchor, "--accept-simulated", "this-machine"]);
         self.done(&attest);
+    }
+
+    /// What `mse` has in its environment from now on.
+    pub fn set(&mut self, variable: &'static str, value: String) {
+        self.variables.push((variable, value));
     }
 
     /// What this machine's simulated platform is trusted by.
@@ -98,6 +105,7 @@ impl MeshOwner {
             .env("MSE_CAS", program("mse-cas"))
             .env_remove("MSE_SIMULATED")
             .env_remove("MSE_CAS_NAME")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .args(words);
         command

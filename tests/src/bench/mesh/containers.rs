@@ -8,7 +8,9 @@ use anyhow::{Context, bail};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptionsBuilder};
-use mse_runtime::container::{ContainerSpec, ContainerTee, ImageId, Network, RunningContainer};
+use mse_runtime::container::{
+    ContainerSpec, ContainerTee, ImageId, MeshId, Network, RunningContainer,
+};
 use mse_runtime::process::EnclaveEvent;
 use mse_runtime::running::{Running, Runtime};
 use mse_workload::ServiceWorkload;
@@ -112,7 +114,7 @@ impl Service {
     async fn attested(&self) -> anyhow::Result<f64> {
         let spec = ContainerSpec {
             name: "attested".into(),
-            mesh: "bench".into(),
+            mesh: MeshId::new("bench", &self.owner.path("target")),
             image: self.image.clone(),
             cas: self.cas.clone(),
             cas_key: self.workload.cas_key,
@@ -125,6 +127,7 @@ impl Service {
             volumes: BTreeMap::new(),
             ports: Vec::new(),
             network: Network::Host,
+            hosts: BTreeMap::new(),
         };
         let began = Instant::now();
         let running = self.engine.runtime.launch(spec).await?;

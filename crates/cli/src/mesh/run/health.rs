@@ -1,5 +1,6 @@
 //! Whether a program answers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,16 +12,16 @@ use crate::mesh::target::RunHealth;
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Returns when it answers.
-pub(super) async fn until_well(health: &RunHealth) {
-    while !is_well(health).await {
+/// Returns when it answers at `address`.
+pub(super) async fn until_well(health: &RunHealth, address: SocketAddr) {
+    while !is_well(health, address).await {
         sleep(PAUSE).await;
     }
 }
 
-async fn is_well(health: &RunHealth) -> bool {
+async fn is_well(health: &RunHealth, address: SocketAddr) -> bool {
     let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", health.port.get())).await?;
+        let mut stream = TcpStream::connect(address).await?;
         let Some(path) = &health.path else {
             return Ok(true);
         };
@@ -36,9 +37,15 @@ async fn is_well(health: &RunHealth) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::net::TcpListener;
 
     use super::*;
+
+    async fn is_well_here(health: &RunHealth) -> bool {
+        is_well(health, (Ipv4Addr::LOCALHOST, health.port.get()).into()).await
+    }
 
     async fn answering(answer: &'static str) -> RunHealth {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,7 +71,11 @@ mod tests {
             ("HTTP/1.1 503 No\r\n\r\n", false),
             ("", false),
         ] {
-            assert_eq!(is_well(&answering(answer).await).await, well, "{answer}");
+            assert_eq!(
+                is_well_here(&answering(answer).await).await,
+                well,
+                "{answer}"
+            );
         }
     }
 
@@ -72,10 +83,10 @@ mod tests {
     async fn an_open_port_is_enough_without_a_path() {
         let mut health = answering("").await;
         health.path = None;
-        assert!(is_well(&health).await);
+        assert!(is_well_here(&health).await);
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         health.port = closed.local_addr().unwrap().port().try_into().unwrap();
         drop(closed);
-        assert!(!is_well(&health).await);
+        assert!(!is_well_here(&health).await);
     }
 }

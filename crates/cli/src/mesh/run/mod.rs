@@ -5,6 +5,7 @@
 //!                                            after others are well ─▶ launch ─▶ events ─▶ restart
 //! ```
 
+mod containers;
 mod engine;
 mod folder;
 mod health;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(crate) use engine::{Engine, EngineKind};
+pub(crate) use engine::{Engine, EngineKind, Manner, NetworkKind};
 pub(crate) use folder::RunFolder;
 pub(crate) use service::Line;
 pub(crate) use state::{MeshState, ServiceState, Standing};
@@ -79,6 +80,7 @@ pub(crate) async fn run(
         }
     }
     noting.abort();
+    engine.finish().await?;
     let state = MeshState::of(plan, receivers.values().map(|one| one.borrow().clone()));
     folder.write(&state)?;
     Ok(state)

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mse_api::LogStream;
@@ -14,7 +15,7 @@ use super::GRACE;
 use super::engine::Engine;
 use super::health;
 use super::state::{ServiceState, Standing};
-use crate::mesh::target::RunService;
+use crate::mesh::target::{RunHealth, RunService};
 
 /// Who is well for so long starts anew with the shortest pause.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -107,7 +108,8 @@ impl Supervised {
         self.state.send_modify(|state| state.pid = running.pid());
         let (mut reason, mut end, mut is_stopping) = (None, None, false);
         let health = self.service.health.clone();
-        let mut well = Box::pin(until_well(health));
+        let sign = health.and_then(|health| Some((running.address(health.port.get())?, health)));
+        let mut well = Box::pin(until_well(sign));
         let mut runs = false;
         loop {
             let event = tokio::select! {
@@ -177,10 +179,10 @@ impl Supervised {
     }
 }
 
-async fn until_well(health: Option<crate::mesh::target::RunHealth>) {
+async fn until_well(sign: Option<(SocketAddr, RunHealth)>) {
     // Without a sign, that it runs is all that can be known.
-    if let Some(health) = &health {
-        health::until_well(health).await;
+    if let Some((address, health)) = &sign {
+        health::until_well(health, *address).await;
     }
 }
 
