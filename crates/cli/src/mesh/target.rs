@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use mse_crypto::hpke::PublicKey;
 use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
-use mse_mesh::{Destination, Health, MeshService, Meshfile};
+use mse_mesh::{Destination, MeshService, Meshfile};
 use mse_runtime::container::PublishedPort;
 use mse_session::{EncryptedSession, Session, SignedSession};
 use mse_workload::{CasKey, EnclaveDigest, Measurement, ServiceWorkload};
@@ -75,9 +75,9 @@ pub(crate) struct RunService {
     /// Those that must be well before it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<String>,
-    /// How it shows that it is well; without, it is when it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<RunHealth>,
+    /// Whether its enclave looks at whether it is well; if not, it is when it runs.
+    #[serde(default)]
+    pub(crate) checked: bool,
     /// The ports that it serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<NonZeroU16>,
@@ -134,16 +134,6 @@ impl OpenPort {
     }
 }
 
-/// A sign of health.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RunHealth {
-    pub(crate) port: NonZeroU16,
-    /// A GET for it must be answered; without, a connection is enough.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-}
-
 impl RunPlan {
     pub(crate) fn of(
         mesh: &Meshfile,
@@ -174,16 +164,7 @@ impl RunService {
             enclave: planned.enclave,
             measurement: planned.measurement,
             after: wanted.after.iter().map(ToString::to_string).collect(),
-            health: wanted.health.as_ref().map(|probe| match &probe.check {
-                Health::Http { path, port } => RunHealth {
-                    port: *port,
-                    path: Some(path.as_str().to_owned()),
-                },
-                Health::Tcp { port } => RunHealth {
-                    port: *port,
-                    path: None,
-                },
-            }),
+            checked: planned.health.is_some(),
             ports: planned.ports.clone(),
             open: OpenPort::of(mesh, wanted, planned),
             volumes: planned.volumes.iter().map(ToString::to_string).collect(),

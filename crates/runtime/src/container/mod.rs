@@ -106,10 +106,8 @@ impl Runtime for ContainerRuntime {
     type Error = ContainerError;
 
     async fn launch(&self, spec: ContainerSpec) -> Result<RunningContainer, ContainerError> {
-        let (network, ports) = (spec.network.clone(), spec.ports.clone());
         let id = self.create(spec).await?;
-        let started = RunningContainer::start(self.clone(), id.clone(), &network, ports);
-        match started.await {
+        match RunningContainer::start(self.clone(), id.clone()).await {
             Ok(running) => Ok(running),
             Err(error) => {
                 if let Err(error) = self.remove(&id).await {

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use bollard::errors::Error as ApiError;
 use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::{
-    InspectContainerOptions, InspectNetworkOptions, ListNetworksOptionsBuilder,
-};
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
 
 use super::{ContainerError, ContainerRuntime, MeshId};
 
@@ -74,26 +72,6 @@ impl ContainerRuntime {
         Ok(options
             .iter()
             .any(|option| option.contains("name=rootless")))
-    }
-
-    /// The address of a container in the network `network`, if this machine is in it.
-    pub(super) async fn address_in(
-        &self,
-        container: &str,
-        network: &str,
-    ) -> Result<Option<IpAddr>, ContainerError> {
-        if self.is_rootless().await? {
-            return Ok(None);
-        }
-        let found = self
-            .api
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-            .map_err(ContainerError::during("look at the container"))?;
-        let networks = found.network_settings.and_then(|found| found.networks);
-        let endpoint = networks.and_then(|mut networks| networks.remove(network));
-        let address = endpoint.and_then(|endpoint| endpoint.ip_address);
-        Ok(address.and_then(|address| address.parse().ok()))
     }
 
     pub(super) async fn remove_networks(&self, mesh: &MeshId) -> Result<(), ContainerError> {

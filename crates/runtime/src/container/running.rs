@@ -1,6 +1,5 @@
 //! A container from its start to its end.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -14,7 +13,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{ContainerError, ContainerRuntime, Network, PublishedPort};
+use super::{ContainerError, ContainerRuntime};
 use crate::process::{EnclaveEvent, forward_lines};
 use crate::report::Report;
 use crate::running::Running;
@@ -27,7 +26,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A container that was started. Dropping it ends and removes the container.
 pub struct RunningContainer {
     id: String,
-    reach: Reach,
     events: mpsc::Receiver<EnclaveEvent>,
     stops: mpsc::UnboundedSender<Duration>,
 }
@@ -38,53 +36,23 @@ impl RunningContainer {
         &self.id
     }
 
-    /// Where this machine reaches a port of it; `None` if it does not.
-    pub fn address(&self, port: u16) -> Option<SocketAddr> {
-        self.reach.address(port)
-    }
-
     pub(super) async fn start(
         runtime: ContainerRuntime,
         id: String,
-        network: &Network,
-        ports: Vec<PublishedPort>,
     ) -> Result<Self, ContainerError> {
         runtime
             .api
             .start_container(&id, None)
             .await
             .map_err(ContainerError::during("start the container"))?;
-        let own = match network {
-            Network::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
-            Network::Bridge => None,
-            Network::Named { name, .. } => runtime.address_in(&id, name).await?,
-        };
         let (events, received) = mpsc::channel(256);
         let (stops, asked) = mpsc::unbounded_channel();
         tokio::spawn(watch(runtime, id.clone(), events, asked));
         Ok(Self {
             id,
-            reach: Reach { own, ports },
             events: received,
             stops,
         })
-    }
-}
-
-/// How this machine gets to a container.
-struct Reach {
-    /// Its address, if that is one for this machine.
-    own: Option<IpAddr>,
-    ports: Vec<PublishedPort>,
-}
-
-impl Reach {
-    fn address(&self, port: u16) -> Option<SocketAddr> {
-        let published = self.ports.iter().find(|one| one.container == port);
-        match published {
-            Some(published) => Some((Ipv4Addr::LOCALHOST, published.host).into()),
-            None => self.own.map(|own| (own, port).into()),
-        }
     }
 }
 
@@ -193,6 +161,7 @@ async fn forward_reports(output: DuplexStream, events: mpsc::Sender<EnclaveEvent
             };
             let event = match report {
                 Some(Report::Phase(phase)) => EnclaveEvent::Phase(phase),
+                Some(Report::Health { well }) => EnclaveEvent::Health { well },
                 Some(Report::Ended(end)) => EnclaveEvent::ServiceEnded(end),
                 None => event,
             };

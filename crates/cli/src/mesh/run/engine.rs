@@ -1,7 +1,7 @@
 //! What runs the services: processes of this machine, or containers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -227,14 +227,6 @@ impl Launched {
         match self {
             Self::Process(running) => Running::stop(running.as_ref(), grace),
             Self::Container(running) => Running::stop(running.as_ref(), grace),
-        }
-    }
-
-    /// Where this machine reaches one of its ports; `None` if it does not.
-    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
-        match self {
-            Self::Process(_) => Some((Ipv4Addr::LOCALHOST, port).into()),
-            Self::Container(running) => running.address(port),
         }
     }
 

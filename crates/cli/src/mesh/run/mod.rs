@@ -8,7 +8,6 @@
 mod containers;
 mod engine;
 mod folder;
-mod health;
 mod service;
 mod state;
 

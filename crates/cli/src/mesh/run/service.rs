@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mse_api::LogStream;
@@ -13,9 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::GRACE;
 use super::engine::Engine;
-use super::health;
 use super::state::{ServiceState, Standing};
-use crate::mesh::target::{RunHealth, RunService};
+use crate::mesh::target::RunService;
 
 /// Who is well for so long starts anew with the shortest pause.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -107,18 +105,11 @@ impl Supervised {
         };
         self.state.send_modify(|state| state.pid = running.pid());
         let (mut reason, mut end, mut is_stopping) = (None, None, false);
-        let health = self.service.health.clone();
-        let sign = health.and_then(|health| Some((running.address(health.port.get())?, health)));
-        let mut well = Box::pin(until_well(sign));
+        let mut is_well = !self.service.checked;
         let mut runs = false;
         loop {
             let event = tokio::select! {
                 event = running.next() => event,
-                () = &mut well, if runs => {
-                    runs = false;
-                    self.set(Standing::Healthy, None);
-                    continue;
-                }
                 () = asked(&mut self.stopping), if !is_stopping => {
                     is_stopping = true;
                     running.stop(GRACE);
@@ -128,8 +119,14 @@ impl Supervised {
             match event {
                 Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text, each),
                 Some(EnclaveEvent::Phase(Phase::Running)) => {
-                    self.set(Standing::Starting, None);
                     runs = true;
+                    self.set(how_it_runs(is_well, Standing::Starting), None);
+                }
+                Some(EnclaveEvent::Health { well }) => {
+                    is_well = well;
+                    if runs {
+                        self.set(how_it_runs(well, Standing::Unhealthy), None);
+                    }
                 }
                 Some(EnclaveEvent::Phase(
                     Phase::Failed { reason: why } | Phase::Stopped { reason: why },
@@ -179,10 +176,11 @@ impl Supervised {
     }
 }
 
-async fn until_well(sign: Option<(SocketAddr, RunHealth)>) {
-    // Without a sign, that it runs is all that can be known.
-    if let Some((address, health)) = &sign {
-        health::until_well(health, *address).await;
+fn how_it_runs(is_well: bool, otherwise: Standing) -> Standing {
+    if is_well {
+        Standing::Healthy
+    } else {
+        otherwise
     }
 }
 
