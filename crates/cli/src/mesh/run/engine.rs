@@ -12,7 +12,7 @@ use mse_image::{Reference, Registry};
 use mse_runtime::container::{ContainerSpec, ContainerTee, RunningContainer};
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
-use mse_runtime::running::{Running, Runtime};
+use mse_runtime::running::Running;
 use mse_simtee::Platform;
 use mse_workload::EnclaveDigest;
 
