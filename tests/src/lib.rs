@@ -7,6 +7,7 @@ pub mod containers;
 pub mod enclave;
 pub mod image_root;
 pub mod kubernetes;
+pub mod mesh;
 pub mod namespaces;
 pub mod operator;
 pub mod platform;

@@ -29,7 +29,7 @@ use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkloa
 
 pub use self::error::CompileError;
 pub use self::sessions::{PlannedSession, SessionRole};
-use crate::model::{ImageReference, Meshfile, ServiceName};
+use crate::model::{Health, ImageReference, Meshfile, ServiceName};
 use crate::template::ServiceTemplate;
 use crate::values::MeshValues;
 
@@ -97,6 +97,8 @@ pub struct PlannedService {
     pub measurement: Measurement,
     /// The ports that it serves, in order.
     pub ports: Vec<NonZeroU16>,
+    /// How it shows that it is well, by the Meshfile or its manifest.
+    pub health: Option<Health>,
     /// Its encrypted volumes.
     pub volumes: Vec<VolumeName>,
     /// The values of mesh variables that it has: the chart's defaults among them.
