@@ -30,7 +30,12 @@ impl Engine {
     /// Starts one.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("containers.conf"), CONFIGURATION).unwrap();
+        // `system reset` below would take the networks of this machine with it.
+        let networks = format!(
+            "{CONFIGURATION}[network]\nnetwork_config_dir = \"{}\"\n",
+            folder.path().join("networks").display()
+        );
+        std::fs::write(folder.path().join("containers.conf"), networks).unwrap();
         let socket = folder.path().join("podman.sock");
         let service = podman(folder.path())
             .args(["system", "service", "--time=0"])
