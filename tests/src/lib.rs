@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cas;
 pub mod cas_program;
+pub mod cluster;
 pub mod containers;
 pub mod enclave;
 pub mod image_root;

@@ -27,6 +27,8 @@ impl Node {
             init: Init::within(network.name(1)),
             network,
         };
+        let host = node.host();
+        node.done("ip", &["route", "add", "default", "via", &host]);
         // Where engines leave files with fixed names.
         node.done(
             "mount",
@@ -43,6 +45,11 @@ impl Node {
     /// A program that runs on it, but for its network: that is this machine's.
     pub fn command_outside(&self, program: impl AsRef<OsStr>) -> Command {
         self.entered(&["--mount", "--pid"], program)
+    }
+
+    /// Ends all of its processes, before this is dropped.
+    pub fn end(&mut self) {
+        self.init.end();
     }
 
     /// What it is called from outside, and listens on.
@@ -92,14 +99,16 @@ struct Init {
 
 impl Init {
     fn within(network: &str) -> Self {
-        let outer = Command::new("nsenter")
+        // It ends with the test, too, if that is killed.
+        let outer = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "nsenter"])
             .arg(format!("--net=/run/netns/{network}"))
             .args(["unshare", "--mount", "--pid", "--fork", "--kill-child"])
             .args(["--mount-proc", "--propagation", "private"])
             .args(["sleep", "infinity"])
             .stdin(Stdio::null())
             .spawn()
-            .expect("`unshare` and `nsenter` (util-linux) can be run");
+            .expect("`setpriv`, `nsenter` and `unshare` (util-linux) can be run");
         let deadline = Instant::now() + Duration::from_secs(30);
         let children = format!("/proc/{0}/task/{0}/children", outer.id());
         loop {
@@ -117,10 +126,16 @@ impl Init {
     }
 }
 
-impl Drop for Init {
-    fn drop(&mut self) {
+impl Init {
+    fn end(&mut self) {
         // Its child, the first process of the namespace, is killed with it, and so all others.
         let _ = self.outer.kill();
         let _ = self.outer.wait();
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        self.end();
     }
 }
