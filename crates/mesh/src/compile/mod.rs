@@ -61,7 +61,8 @@ pub struct StableImage {
 pub struct Target<'a> {
     /// The CAS of the services' sessions.
     pub cas_key: CasKey,
-    /// Whether services may run on the simulated TEE, which proves nothing.
+    /// Whether services may run on the simulated TEE, which proves nothing; else in the machines that
+    /// the Meshfile names.
     pub simulated: bool,
     /// The images, by the services that run them.
     pub images: &'a BTreeMap<ServiceName, MeshImage>,
@@ -126,7 +127,8 @@ pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileErro
     for service in &services {
         service.warn(&mut warnings);
     }
-    sessions.extend(evidence::sessions(&services, target, &names)?);
+    let tees = evidence::Tees::of(mesh, target)?;
+    sessions.extend(evidence::sessions(&services, tees, &names)?);
     let shield = shield::Shield::of(mesh, &services)?;
     sessions.extend(secrets::session(&services, &shield, &names)?);
     for service in &services {
