@@ -23,7 +23,7 @@ use super::owner;
 use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, free_port, say};
 use crate::containers::Engine;
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 
 /// The first answer comes at most this much later than that of the same image without us, in seconds.
 const GOAL: f64 = 0.3;
@@ -104,7 +104,7 @@ struct PlannedService {
 
 /// An applied service, and its image in an engine.
 struct Service {
-    owner: MeshOwner,
+    owner: Owner,
     engine: Engine,
     api: Docker,
     image: ImageId,
@@ -200,7 +200,7 @@ impl Service {
 const USER: &str = "bench";
 
 /// An owner that built the service, runs a CAS and applied the mesh; and the digest of the image.
-fn applied(port: u16) -> (MeshOwner, String) {
+fn applied(port: u16) -> (Owner, String) {
     let mut owner = owner();
     let built = owner.json(&["apply", "-f", "service.yaml", "--no-push"]);
     let digest = built["digest"].as_str().unwrap_or_default();
