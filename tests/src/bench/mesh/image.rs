@@ -1,5 +1,6 @@
 //! Building the image of a service: `mse apply -f service.yaml --no-push`.
 
+use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -118,7 +119,7 @@ fn built(owner: &Owner, words: &[&str]) -> f64 {
 fn change(owner: &Owner, round: usize) -> anyhow::Result<()> {
     let path = owner.path("app.py");
     let mut text = fs::read_to_string(&path)?;
-    text.push_str(&format!("# {round}\n"));
+    writeln!(text, "# {round}")?;
     Ok(fs::write(path, text)?)
 }
 
