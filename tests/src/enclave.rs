@@ -153,6 +153,7 @@ impl Machine {
             bundle: app.bundle.clone(),
             certificate_chain: app.certificate_chain.clone(),
             python: self.python.clone(),
+            listen: None,
             provisioning_timeout: Duration::from_secs(60),
         };
         let mut enclave = self.runtime.launch(spec).await.unwrap();
@@ -164,7 +165,9 @@ impl Machine {
                 EnclaveEvent::Exited { how } => panic!("the enclave ended: {how}"),
                 EnclaveEvent::Phase(phase) => panic!("unexpected: {phase:?}"),
                 EnclaveEvent::Log { text, .. } => eprintln!("{text}"),
-                EnclaveEvent::Confinement(_) | EnclaveEvent::ServiceEnded(_) => {}
+                EnclaveEvent::Confinement(_)
+                | EnclaveEvent::ServiceEnded(_)
+                | EnclaveEvent::Waiting { .. } => {}
             }
         }
         LaunchedEnclave {

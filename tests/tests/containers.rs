@@ -106,7 +106,9 @@ impl Seen {
                 EnclaveEvent::Phase(phase) => self.phases.push(phase),
                 EnclaveEvent::ServiceEnded(end) => self.end = Some(end),
                 EnclaveEvent::Exited { how } => self.how = Some(how),
-                EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. } => {}
+                EnclaveEvent::Confinement(_)
+                | EnclaveEvent::Listening { .. }
+                | EnclaveEvent::Waiting { .. } => {}
             }
         }
     }

@@ -152,8 +152,8 @@ impl Bench {
             origin,
             domain: DOMAIN.into(),
             config_domain: CONFIG_DOMAIN.into(),
-            upstream: self.upstream,
-            measurement,
+            upstream: ([127, 0, 0, 1], self.upstream).into(),
+            measurement: Some(measurement),
             port: None,
             traffic: Arc::default(),
         };
