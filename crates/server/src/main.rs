@@ -90,12 +90,12 @@ fn print_banner(server: &Server, config: &Config) -> io::Result<()> {
             cluster.namespace, cluster.tee
         )?,
     }
-    writeln!(
-        out,
-        "  API      {api}\n  \
-           Gateway  {gateway}\n\
-         Log in:    mse login --server {api} --token {token}"
-    )?;
+    writeln!(out, "  API      {api}\n  Gateway  {gateway}")?;
+    match cluster {
+        None => writeln!(out, "Log in:    mse login --server {api} --token {token}")?,
+        // Output of a pod is kept by others.
+        Some(_) => writeln!(out, "Log in:    `mse-server token` prints a one-time token")?,
+    }
     if is_simulated {
         let anchor = server.trust_anchor().display();
         writeln!(

@@ -31,6 +31,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Resource};
 use mse_workload::AppId;
 use mse_workload::measurement::{self, EnclaveDigest};
@@ -58,16 +59,17 @@ pub struct KubernetesRuntime {
 }
 
 impl KubernetesRuntime {
-    /// Finds the cluster by `KUBECONFIG` or the file in its usual place, else as a pod of it, and
-    /// asks for the namespace. `enclave` is the program that the images hold, which the simulated
+    /// Finds the cluster and asks it for what is in the namespace. `enclave` is the program that the images hold, which the simulated
     /// measurement is made of.
     pub async fn connect(
         settings: KubernetesSettings,
         enclave: Option<EnclaveDigest>,
     ) -> Result<Self, KubernetesError> {
-        let client = Client::try_default()
+        let client = client(&settings)
             .await
-            .map_err(|source| KubernetesError::NoCluster { source })?;
+            .map_err(|source| KubernetesError::NoCluster {
+                source: Box::new(source),
+            })?;
         let mut runtime = Self {
             client,
             settings,
@@ -258,6 +260,17 @@ impl Runtime for KubernetesRuntime {
     }
 }
 
+async fn client(
+    settings: &KubernetesSettings,
+) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let Some(file) = &settings.kubeconfig else {
+        return Ok(Client::try_default().await?);
+    };
+    let file = Kubeconfig::read_from(file)?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
 /// What this runtime makes, reads and removes.
 trait Kind:
     Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -283,11 +296,11 @@ const GONE: Duration = Duration::from_secs(180);
 pub enum KubernetesError {
     /// Nobody to ask.
     #[error(
-        "there is no Kubernetes cluster to use: {source}; set `KUBECONFIG` to a file that names one, or run as a pod with a service account"
+        "there is no Kubernetes cluster to use: {source}; name a file in `kubeconfig` or `KUBECONFIG`, or run as a pod with a service account"
     )]
     NoCluster {
         /// Why.
-        source: kube::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The API server refused, or could not be reached.
     #[error(

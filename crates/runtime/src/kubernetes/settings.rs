@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -10,6 +11,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KubernetesTable {
+    /// A file that names the cluster.
+    kubeconfig: Option<PathBuf>,
     /// The namespace of apps.
     namespace: String,
     /// Who this platform is among others in the namespace.
@@ -51,6 +54,9 @@ fn default_platform() -> String {
 /// How apps are run on a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesSettings {
+    /// A file that names the cluster; else `KUBECONFIG`, the file in its usual place, or the cluster
+    /// that this program is a pod of.
+    pub kubeconfig: Option<PathBuf>,
     /// The namespace of apps.
     pub namespace: String,
     /// Who this platform is among others in the namespace: a label's value.
@@ -142,6 +148,7 @@ impl TryFrom<KubernetesTable> for KubernetesSettings {
         });
         Ok(Self {
             images: images.collect::<Result<_, InvalidSettings>>()?,
+            kubeconfig: table.kubeconfig,
             namespace: table.namespace,
             platform: table.platform,
             tee,
