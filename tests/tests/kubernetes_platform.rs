@@ -53,6 +53,18 @@ impl Cluster {
         self.0.path().join("kubeconfig")
     }
 
+    /// For somebody who is this service account.
+    fn kubeconfig_of(&self, account: &str) -> PathBuf {
+        let token = printed(&mut self.kubectl(&["create", "token", account, "-n", "apps"]));
+        let administrator = fs::read_to_string(self.kubeconfig()).unwrap();
+        let at = administrator.find("token: \"").unwrap() + "token: \"".len();
+        let end = at + administrator[at..].find('"').unwrap();
+        let (before, after) = (&administrator[..at], &administrator[end..]);
+        let file = self.0.path().join(account);
+        fs::write(&file, format!("{before}{}{after}", token.trim())).unwrap();
+        file
+    }
+
     fn kubectl(&self, arguments: &[&str]) -> Command {
         let mut kubectl = tool("kubectl");
         kubectl
@@ -349,7 +361,10 @@ fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
 
     owner.person.run(&["stop", &id]).succeeded();
     assert_eq!(owner.app().unwrap()["status"], "stopped");
-    assert!(cluster.objects(KINDS).is_empty());
+    // Controllers remove what they made of our objects.
+    until("nothing is left", || {
+        cluster.objects(KINDS).is_empty().then_some(())
+    });
     assert_eq!(platform.get(target).0, "HTTP/1.1 404 Not Found");
 }
 
@@ -408,24 +423,16 @@ fn the_chart_is_installed_and_its_rights_suffice() {
     }
 
     // As the pod would: with the token of its service account.
-    let token = printed(&mut cluster.kubectl(&["create", "token", "mse-server", "-n", "apps"]));
-    let administrator = fs::read_to_string(cluster.kubeconfig()).unwrap();
-    let at = administrator.find("token: \"").unwrap() + "token: \"".len();
-    let end = at + administrator[at..].find('"').unwrap();
-    let own = format!(
-        "{}{}{}",
-        &administrator[..at],
-        token.trim(),
-        &administrator[end..]
-    );
-    let kubeconfig = cluster.0.path().join("of-the-server");
-    fs::write(&kubeconfig, own).unwrap();
+    let kubeconfig = cluster.kubeconfig_of("mse-server");
     let mut platform = Platform::with(&kubeconfig, "owner = 'mse-server'\n");
     let owner = Owner::deploys_on(&platform.server);
     let id = owner.id();
     until("a pod", || cluster.one("pods"));
     owner.person.run(&["stop", &id]).succeeded();
-    assert!(cluster.objects(KINDS).is_empty());
+    // Controllers remove what they made of our objects.
+    until("nothing is left", || {
+        cluster.objects(KINDS).is_empty().then_some(())
+    });
     // It has no other.
     for (verb, kind) in [
         ("get", "secrets"),
@@ -558,11 +565,7 @@ fn a_cluster_that_cannot_be_used_is_named_and_nothing_starts() {
     assert!(no_owner.contains("\"nobody\" not found"), "{no_owner}");
 
     // Somebody without the right to.
-    let powerless = folder.path().join("powerless");
-    let text = fs::read_to_string(cluster.kubeconfig()).unwrap();
-    let user = text.replace("token:", "as: nobody\n    token:");
-    assert_ne!(user, text, "{text}");
-    fs::write(&powerless, user).unwrap();
+    let powerless = cluster.kubeconfig_of("default");
     let forbidden = start(&powerless, "");
     assert!(
         forbidden.contains("could not list the deployments"),

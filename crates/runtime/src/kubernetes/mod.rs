@@ -67,9 +67,7 @@ impl KubernetesRuntime {
     ) -> Result<Self, KubernetesError> {
         let client = client(&settings)
             .await
-            .map_err(|source| KubernetesError::NoCluster {
-                source: Box::new(source),
-            })?;
+            .map_err(|source| KubernetesError::NoCluster { source })?;
         let mut runtime = Self {
             client,
             settings,

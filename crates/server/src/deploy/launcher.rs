@@ -42,6 +42,14 @@ pub(super) struct AppLaunch<'a> {
 }
 
 impl Launcher {
+    /// Where the evidence of enclaves comes from. The owner's client does not take it for granted.
+    pub(crate) fn tee(&self) -> PodTee {
+        match self {
+            Self::Process { .. } => PodTee::Simulated,
+            Self::Kubernetes(runtime) => runtime.tee(),
+        }
+    }
+
     /// How long an enclave may take from its launch to its evidence. A cluster may have to find a
     /// node, and the node an image.
     pub(super) fn patience(&self) -> Duration {
