@@ -68,7 +68,7 @@ impl Machine {
             .unwrap();
         let python = Python {
             interpreter: environment.python(),
-            prefixes: vec![environment.base_prefix().to_owned()],
+            prefixes: environment.prefixes(),
             environment: environment.root().to_owned(),
             image: image.name().to_owned(),
             lock: image.lock().to_owned(),
