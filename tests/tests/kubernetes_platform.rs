@@ -1,5 +1,6 @@
 //! `mse-server` with the Kubernetes runtime against a real API server with its controllers
-//! (`tests/kubernetes/cluster`). No node belongs to it: the pods of apps are admitted, and wait.
+//! (`tests/kubernetes/cluster`). No node belongs to it: the pods of apps are admitted, and wait, but where
+//! `tests/kubernetes/stand-in` runs them.
 //!
 //! It runs where that server was built before, or where `MSE_KUBERNETES_TESTS=1` asks for it:
 //! `./x kubernetes`.
@@ -10,9 +11,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use mse_runtime::images::Catalogue;
+use mse_runtime::python::PythonEnvironment;
 use mse_tests::kubernetes::{printed, refused, tool};
 use mse_tests::platform::{Person, Server, path, until};
-use mse_tests::programs::repository;
+use mse_tests::programs::{image_cache, repository};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,13 +32,7 @@ struct Cluster(TempDir);
 impl Cluster {
     /// None: it is not built, and nobody asked to.
     fn start() -> Option<Self> {
-        let asked = std::env::var("MSE_KUBERNETES_TESTS").is_ok_and(|value| value == "1");
-        if asked {
-            printed(script().arg("build"));
-        } else if !is_built() {
-            eprintln!(
-                "NOT RUN: there is no Kubernetes API server on this machine; `./x kubernetes` builds one and runs this test"
-            );
+        if !is_wanted() {
             return None;
         }
         let cluster = Self(TempDir::new().unwrap());
@@ -55,7 +52,16 @@ impl Cluster {
 
     /// For somebody who is this service account.
     fn kubeconfig_of(&self, account: &str) -> PathBuf {
-        let token = printed(&mut self.kubectl(&["create", "token", account, "-n", "apps"]));
+        // Controllers make those that every namespace has, in their time.
+        let token = until("a token", || {
+            let made = self
+                .kubectl(&["create", "token", account, "-n", "apps"])
+                .output();
+            let made = made.unwrap();
+            made.status
+                .success()
+                .then(|| String::from_utf8(made.stdout).unwrap())
+        });
         let administrator = fs::read_to_string(self.kubeconfig()).unwrap();
         let at = administrator.find("token: \"").unwrap() + "token: \"".len();
         let end = at + administrator[at..].find('"').unwrap();
@@ -124,6 +130,20 @@ impl Drop for Cluster {
             eprintln!("warning: the cluster may still run: {error}");
         }
     }
+}
+
+/// Whether there is a server, or shall be: it is built then.
+fn is_wanted() -> bool {
+    let asked = std::env::var("MSE_KUBERNETES_TESTS").is_ok_and(|value| value == "1");
+    if asked {
+        printed(script().arg("build"));
+    } else if !is_built() {
+        eprintln!(
+            "NOT RUN: there is no Kubernetes API server on this machine; `./x kubernetes` builds one and runs this test"
+        );
+        return false;
+    }
+    true
 }
 
 fn script() -> Command {
@@ -207,15 +227,7 @@ struct Owner {
 impl Owner {
     fn deploys_on(server: &Server) -> Self {
         let person = Person::owner(server);
-        let manifest = person.take_example("helloworld");
-        let code = manifest.with_file_name("mse_src").join("app.py");
-        let text = format!("# {CANARY}\n{}", fs::read_to_string(&code).unwrap());
-        fs::write(&code, text).unwrap();
-        let secrets = manifest.with_file_name("secrets.json");
-        fs::write(secrets, format!("{{\"password\": \"{CANARY}\"}}")).unwrap();
-        let text = fs::read_to_string(&manifest).unwrap();
-        let text = text.replace("[cloud]\n", "[cloud]\nsecrets = \"secrets.json\"\n");
-        fs::write(&manifest, text).unwrap();
+        let manifest = take_app(&person);
         let deploying = person
             .command(&["deploy", "-y", "--path", path(&manifest)])
             .stdout(Stdio::null())
@@ -258,6 +270,29 @@ impl Drop for Owner {
         let _ = self.deploying.kill();
         let _ = self.deploying.wait();
     }
+}
+
+/// An app with a canary in its code and in its secrets.
+fn take_app(person: &Person) -> PathBuf {
+    let manifest = person.take_example("helloworld");
+    let code = manifest.with_file_name("mse_src").join("app.py");
+    let text = format!("# {CANARY}\n{}", fs::read_to_string(&code).unwrap());
+    fs::write(&code, text).unwrap();
+    let secrets = manifest.with_file_name("secrets.json");
+    fs::write(secrets, format!("{{\"password\": \"{CANARY}\"}}")).unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("[cloud]\n", "[cloud]\nsecrets = \"secrets.json\"\n");
+    fs::write(&manifest, text).unwrap();
+    manifest
+}
+
+fn is_without_canary(folder: &Path) {
+    let found = Command::new("grep")
+        .args(["--recursive", "--quiet", "--fixed-strings", CANARY])
+        .arg(folder)
+        .status()
+        .unwrap();
+    assert_eq!(found.code(), Some(1), "grep finds it, or fails");
 }
 
 #[test]
@@ -352,12 +387,7 @@ fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
     let everything =
         printed(&mut cluster.kubectl(&["get", KINDS, "--all-namespaces", "--output", "yaml"]));
     assert!(everything.contains(&id) && !everything.contains(CANARY));
-    let found = Command::new("grep")
-        .args(["--recursive", "--quiet", "--fixed-strings", CANARY])
-        .arg(cluster.0.path())
-        .status()
-        .unwrap();
-    assert_eq!(found.code(), Some(1), "grep finds it, or fails");
+    is_without_canary(cluster.0.path());
 
     owner.person.run(&["stop", &id]).succeeded();
     assert_eq!(owner.app().unwrap()["status"], "stopped");
@@ -366,6 +396,152 @@ fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
         cluster.objects(KINDS).is_empty().then_some(())
     });
     assert_eq!(platform.get(target).0, "HTTP/1.1 404 Not Found");
+}
+
+/// The whole way, but for a kubelet: what stands in for it runs the pod's launcher on this machine
+/// (`tests/kubernetes/stand-in`).
+#[test]
+fn an_app_is_provisioned_and_runs_in_its_pod() {
+    if !is_wanted() || !in_a_network_of_its_own("an_app_is_provisioned_and_runs_in_its_pod") {
+        return;
+    }
+    let cluster = Cluster::start().unwrap();
+    let platform = Platform::on(&cluster);
+    let node = StandIn::join(&cluster, &platform);
+    let person = Person::owner(&platform.server);
+    let manifest = take_app(&person);
+    let workspace = person.dir().join("workspace");
+    let deployed = person.deploy(&manifest, &["--workspace", path(&workspace)]);
+    assert_eq!(deployed["tee"], "simulated");
+    let (id, url) = (
+        deployed["id"].as_str().unwrap(),
+        deployed["url"].as_str().unwrap(),
+    );
+    let certificate = workspace.join("ratls.pem");
+    let answer = printed(Command::new("curl").args([
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--cacert",
+        path(&certificate),
+        url,
+    ]));
+    assert_eq!(answer, "Hello world");
+    let status = person.run(&["status", id, "--json"]).succeeded().json();
+    let confinement = status["confinement"].as_array().unwrap();
+    let seccomp = confinement.iter().find(|one| one["name"] == "seccomp");
+    assert_eq!(seccomp.unwrap()["applied"], true, "{confinement:?}");
+
+    // It runs with its code and secrets: neither the cluster nor its node has any of it.
+    let everything =
+        printed(&mut cluster.kubectl(&["get", KINDS, "--all-namespaces", "--output", "yaml"]));
+    assert!(everything.contains(id) && !everything.contains(CANARY));
+    for folder in [cluster.0.path(), node.folder.path()] {
+        is_without_canary(folder);
+    }
+
+    // The app ends in order, and its log has what the pod printed.
+    person.run(&["stop", id]).succeeded();
+    let log = printed(&mut person.command(&["logs", id]));
+    assert!(log.contains("stopped as asked"), "{log}");
+    until("nothing is left", || {
+        cluster.objects(KINDS).is_empty().then_some(())
+    });
+
+    // An enclave that dies is not replaced: another one has other keys.
+    let deployed = person.deploy(&manifest, &[]);
+    let id = deployed["id"].as_str().unwrap();
+    let pod = cluster.one("pods").unwrap();
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    printed(&mut cluster.kubectl(&["delete", "pod", name, "-n", "apps", "--wait=false"]));
+    until("the app has ended", || {
+        let shown = person.run(&["status", id, "--json"]).succeeded().json();
+        let ended =
+            ["on_error", "stopped"].map(|one| shown.to_string().contains(&format!("\"{one}\"")));
+        ended.contains(&true).then_some(())
+    });
+    until("nothing is left", || {
+        cluster.objects(KINDS).is_empty().then_some(())
+    });
+}
+
+/// Runs the test `name` of this program in a network namespace, in which cluster addresses may be
+/// addresses of its loopback device. `true`: this is the program that runs there.
+fn in_a_network_of_its_own(name: &str) -> bool {
+    const INSIDE: &str = "MSE_TESTS_OWN_NETWORK";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    // It may come from a registry, which is out of reach from there.
+    runtime();
+    let status = Command::new("unshare")
+        .args([
+            "--net",
+            "sh",
+            "-euc",
+            "ip link set lo up; exec \"$@\"",
+            "sh",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "it fails in a network of its own, which takes root"
+    );
+    false
+}
+
+/// What `/mse/runtime.json` says in the pods of the stand-in.
+fn runtime() -> String {
+    let image = Catalogue::builtin()
+        .resolve("mse-flask:20261123000000")
+        .unwrap();
+    let cache = image_cache();
+    let environment = tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(PythonEnvironment::ensure(&cache, image))
+        .unwrap();
+    serde_json::json!({
+        "image": image.name(),
+        "interpreter": environment.python(),
+        "prefixes": environment.prefixes(),
+        "environment": environment.root(),
+    })
+    .to_string()
+}
+
+/// A node that is none.
+struct StandIn {
+    process: Child,
+    folder: TempDir,
+}
+
+impl StandIn {
+    fn join(cluster: &Cluster, platform: &Platform) -> Self {
+        let folder = TempDir::new().unwrap();
+        let enclave = mse_tests::programs::program("mse-enclave");
+        let process = Command::new(repository().join("tests/kubernetes/stand-in"))
+            .arg(tool("kubectl").get_program())
+            .arg(cluster.kubeconfig())
+            .arg(enclave.parent().unwrap())
+            .arg(runtime())
+            .arg(platform.server.data().join("platform"))
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, folder }
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// The chart is installed; a server outside of the cluster has no right but those of its service
@@ -380,8 +556,8 @@ fn the_chart_is_installed_and_its_rights_suffice() {
         let mut helm = tool("helm");
         helm.arg("--kubeconfig")
             .arg(cluster.kubeconfig())
-            .args(arguments)
-            .args(["--namespace", "apps"]);
+            .args(["--namespace", "apps"])
+            .args(arguments);
         helm
     };
     let settings = [
