@@ -221,6 +221,7 @@ fn free_port() -> u16 {
 /// An owner who deploys an app with canaries, and waits for it.
 struct Owner {
     person: Person,
+    manifest: PathBuf,
     deploying: Child,
 }
 
@@ -228,13 +229,12 @@ impl Owner {
     fn deploys_on(server: &Server) -> Self {
         let person = Person::owner(server);
         let manifest = take_app(&person);
-        let deploying = person
-            .command(&["deploy", "-y", "--path", path(&manifest)])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { person, deploying }
+        let deploying = deploy(&person, &manifest);
+        Self {
+            person,
+            manifest,
+            deploying,
+        }
     }
 
     fn app(&self) -> Option<Value> {
@@ -263,6 +263,15 @@ impl Owner {
             shown.to_string().contains(words).then_some(())
         });
     }
+}
+
+fn deploy(person: &Person, manifest: &Path) -> Child {
+    person
+        .command(&["deploy", "-y", "--path", path(manifest)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Owner {
@@ -656,9 +665,10 @@ fn the_chart_is_installed_and_its_rights_suffice() {
     }
 
     // Apps go with the release, even if their server cannot remove them any more.
-    let _second = Owner::deploys_on(&platform.server);
+    let mut again = deploy(&owner.person, &owner.manifest);
     until("a deployment", || cluster.one("deployments"));
     platform.server.crash();
+    again.wait().unwrap();
     printed(&mut helm(&["uninstall", "mse"]));
     until("nothing is left", || {
         let left = printed(&mut cluster.kubectl(&[
