@@ -166,6 +166,7 @@ impl Machine {
                 EnclaveEvent::Phase(phase) => panic!("unexpected: {phase:?}"),
                 EnclaveEvent::Log { text, .. } => eprintln!("{text}"),
                 EnclaveEvent::Confinement(_)
+                | EnclaveEvent::Health { .. }
                 | EnclaveEvent::ServiceEnded(_)
                 | EnclaveEvent::Waiting { .. } => {}
             }

@@ -161,7 +161,12 @@ async fn follow(
                 }
                 report(Report::Phase(phase));
             }
-            Some(EnclaveEvent::ServiceEnded(_) | EnclaveEvent::Waiting { .. }) => {}
+            // Those of services, and of other runtimes.
+            Some(
+                EnclaveEvent::Health { .. }
+                | EnclaveEvent::ServiceEnded(_)
+                | EnclaveEvent::Waiting { .. },
+            ) => {}
             Some(EnclaveEvent::Exited { how }) => {
                 say(&format!("mse-enclave ended: {how}"));
                 return Ok(code);

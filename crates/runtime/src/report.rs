@@ -17,6 +17,11 @@ const BEGINS: &str = "mse-report ";
 pub enum Report {
     /// How far the service is.
     Phase(Phase),
+    /// Whether it is well.
+    Health {
+        /// Whether the last check succeeded.
+        well: bool,
+    },
     /// How it ended by itself.
     Ended(ServiceEnd),
     /// An app's enclave takes TLS connections on this port of the container.
@@ -81,6 +86,7 @@ mod tests {
             Report::Phase(Phase::Failed {
                 reason: "a\nb".into(),
             }),
+            Report::Health { well: false },
             Report::Ended(ServiceEnd::Program { code: 7 }),
             Report::Listening(8443),
             Report::Confinement(vec![Confinement {

@@ -81,6 +81,7 @@ fn event(line: String) -> EnclaveEvent {
     match SharedLine::read(line) {
         SharedLine::Log(stream, text) => EnclaveEvent::Log { stream, text },
         SharedLine::Report(Report::Phase(phase)) => EnclaveEvent::Phase(phase),
+        SharedLine::Report(Report::Health { well }) => EnclaveEvent::Health { well },
         SharedLine::Report(Report::Ended(end)) => EnclaveEvent::ServiceEnded(end),
         SharedLine::Report(Report::Listening(port)) => EnclaveEvent::Listening { port },
         SharedLine::Report(Report::Confinement(all)) => EnclaveEvent::Confinement(all),

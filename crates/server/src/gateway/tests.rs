@@ -1,5 +1,6 @@
 //! Where TLS ends, seen from a user with TLS of its own.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 

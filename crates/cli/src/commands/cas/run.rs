@@ -301,6 +301,7 @@ impl Follower<'_> {
                 }
                 Some(
                     EnclaveEvent::Confinement(_)
+                    | EnclaveEvent::Health { .. }
                     | EnclaveEvent::ServiceEnded(_)
                     | EnclaveEvent::Waiting { .. },
                 ) => {}
