@@ -1,15 +1,16 @@
 //! The images of a Meshfile: from this machine's store or their registry, always by digest.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use mse_crypto::ecdsa::P256VerifyingKey;
-use mse_image::{Reference, Registry, ServiceImage, sign};
+use mse_image::{Reference, ServiceImage, sign};
 use mse_mesh::compile::{MeshImage, StableImage};
-use mse_mesh::{ImageReference, Meshfile, ServiceName, ServiceTemplate};
+use mse_mesh::{ImageReference, ImageSource, Meshfile, ServiceName, ServiceTemplate};
 
+use super::building::Workshop;
 use super::keys::ImageKeys;
-use super::store::{ImageStore, reference};
+use super::programs::ImagePrograms;
+use super::store::reference;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,15 +27,16 @@ pub(crate) enum Pulling {
 }
 
 /// Looks at images.
-pub(crate) struct MeshImages {
-    pub(crate) store: ImageStore,
-    pub(crate) registry: Arc<Registry>,
+pub(crate) struct MeshImages<'a> {
+    pub(crate) workshop: Workshop,
+    /// What the images of curated services carry; they are built if they are missing.
+    pub(crate) programs: &'a ImagePrograms,
     pub(crate) pulling: Pulling,
     /// Who must have signed what comes from a registry.
     pub(crate) signer: Option<P256VerifyingKey>,
 }
 
-impl MeshImages {
+impl MeshImages<'_> {
     /// What the images of all services say about themselves.
     pub(crate) async fn of(
         &self,
@@ -44,7 +46,14 @@ impl MeshImages {
         let keys = ImageKeys::of(&scene.conf);
         let mut images = BTreeMap::new();
         for service in &mesh.services {
-            let image = self.one(scene, &service.image, &keys).await?;
+            let image = match &service.image {
+                ImageSource::Reference(image) => image.clone(),
+                ImageSource::Curated(curated) => {
+                    let programs = self.programs.find()?;
+                    self.workshop.curated(scene, *curated, &programs).await?
+                }
+            };
+            let image = self.one(scene, &image, &keys).await?;
             images.insert(service.name.clone(), image);
         }
         Ok(images)
@@ -102,7 +111,7 @@ impl MeshImages {
             })?,
             _ => {
                 let reference = self.vouched(scene, &reference).await?;
-                let asked = self.registry.service(&reference).await;
+                let asked = self.workshop.registry.service(&reference).await;
                 asked.map_err(|error| Failure::of_registry(&error))?
             }
         };
@@ -128,7 +137,7 @@ impl MeshImages {
             }
             return Ok(reference.clone());
         };
-        let verified = sign::verify(&self.registry, reference, signer)
+        let verified = sign::verify(&self.workshop.registry, reference, signer)
             .await
             .map_err(|error| {
                 Failure::new(Exit::Refused, error.to_string())
@@ -138,7 +147,7 @@ impl MeshImages {
     }
 
     fn here(&self, reference: &Reference) -> Result<Option<ServiceImage>, Failure> {
-        let Some((layout, image)) = self.store.get(reference)? else {
+        let Some((layout, image)) = self.workshop.store.get(reference)? else {
             return Ok(None);
         };
         ServiceImage::of_layout(&layout, &image)

@@ -11,8 +11,8 @@ use super::Which;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mesh::RegistryArgs;
-use crate::mesh::run::{Engine, EngineKind, Line, MeshState, run};
+use crate::mesh::run::{Beginning, Engine, EngineKind, Line, MeshState, run};
+use crate::mesh::{RegistryArgs, RunPlan};
 use crate::ui::{Report, good, print, table};
 
 /// How often a mesh in the background is looked at.
@@ -60,9 +60,18 @@ impl Up {
         }
         let _lock = folder.lock()?;
         let registry = self.registry.open()?;
-        let engine = Engine::prepare(scene, self.runtime, &plan, &registry, &folder).await?;
+        let prepare = async |plan: &RunPlan, beginning| {
+            Engine::prepare(scene, self.runtime, plan, &registry, &folder, beginning).await
+        };
+        let engine = prepare(&plan, Beginning::Anew).await?;
         let is_json = scene.ui.is_json();
-        let state = run(&plan, engine, &folder, move |line| show(line, is_json)).await?;
+        let reload = async || {
+            let plan = self.which.target().plan()?;
+            let engine = prepare(&plan, Beginning::Update).await?;
+            Ok((plan, engine))
+        };
+        let each = move |line: &Line| show(line, is_json);
+        let state = run(plan, engine, &folder, reload, each).await?;
         match state.failed() {
             None => Ok(()),
             Some(service) => Err(Failure::new(

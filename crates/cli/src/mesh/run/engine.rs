@@ -39,6 +39,15 @@ pub(crate) enum EngineKind {
     Container,
 }
 
+/// What a mesh finds when its engine is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Nothing of it should run.
+    Anew,
+    /// Its services run: they are being updated.
+    Update,
+}
+
 /// Runs services on this machine's simulated TEE.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Parts>);
@@ -72,6 +81,7 @@ impl Engine {
         plan: &RunPlan,
         registry: &Registry,
         folder: &RunFolder,
+        beginning: Beginning,
     ) -> Result<Self, Failure> {
         scene.conf.create()?;
         let platform_folder = scene.conf.simulated_platform();
@@ -84,7 +94,7 @@ impl Engine {
         }
         let by = match kind {
             EngineKind::Process => By::Process(unpack_all(&store, plan).await?),
-            EngineKind::Container => load_all(&store, plan).await?,
+            EngineKind::Container => load_all(&store, plan, beginning).await?,
         };
         step.done("The images are ready");
         Ok(Self(Arc::new(Parts {
@@ -256,7 +266,7 @@ async fn unpack_all(
     Ok(roots)
 }
 
-async fn load_all(store: &ImageStore, plan: &RunPlan) -> Result<By, Failure> {
+async fn load_all(store: &ImageStore, plan: &RunPlan, beginning: Beginning) -> Result<By, Failure> {
     let unreachable = |error: String| {
         Failure::new(Exit::Platform, error)
             .with_hint("start Podman's service (`podman system service`) or Docker, or name its socket with `DOCKER_HOST`; `--runtime process` needs neither")
@@ -265,8 +275,10 @@ async fn load_all(store: &ImageStore, plan: &RunPlan) -> Result<By, Failure> {
     let runtime = ContainerRuntime::connect(&address)
         .await
         .map_err(|error| unreachable(error.to_string()))?;
-    let left = runtime.remove_leftovers(&plan.namespace).await;
-    left.map_err(|error| Failure::other(error.to_string()))?;
+    if beginning == Beginning::Anew {
+        let left = runtime.remove_leftovers(&plan.namespace).await;
+        left.map_err(|error| Failure::other(error.to_string()))?;
+    }
     let mut images = BTreeMap::new();
     for service in &plan.services {
         let place = store.layout_of(&reference(&service.image)?)?;
