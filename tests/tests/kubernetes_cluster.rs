@@ -1,119 +1,18 @@
 //! Charts on a real Kubernetes API server with its controller manager (`tests/kubernetes/cluster`).
 //! No node belongs to it: pods are admitted, and do not run.
 //!
-//! Building the server takes minutes, so this runs where it was built before, or where
-//! `MSE_KUBERNETES_TESTS=1` asks for it: `./x kubernetes`.
+//! Building the server takes minutes, so this is ignored but for `./x kubernetes`, which builds it, and
+//! `./x test` where it was built before.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
+use mse_tests::cluster::Cluster;
 use mse_tests::kubernetes::{CANARY, ChartFolder, CompiledFor, MESH, printed, refused, tool};
-use mse_tests::programs::repository;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// Everything that a chart of ours makes, and what controllers make of it.
 const KINDS: &str = "deployments,replicasets,pods,services,serviceaccounts,networkpolicies,poddisruptionbudgets,persistentvolumeclaims,secrets,configmaps,endpoints,jobs,events";
 const OURS: &str = "app.kubernetes.io/instance=r1";
-/// How long controllers may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A running cluster; it is stopped when this is dropped.
-struct Cluster(TempDir);
-
-impl Cluster {
-    /// None: it is not built, and nobody asked to.
-    fn start() -> Option<Self> {
-        let asked = std::env::var("MSE_KUBERNETES_TESTS").is_ok_and(|value| value == "1");
-        if asked {
-            printed(script().arg("build"));
-        } else if !is_built() {
-            eprintln!(
-                "NOT RUN: there is no Kubernetes API server on this machine; `./x kubernetes` builds one and runs this test"
-            );
-            return None;
-        }
-        let cluster = Self(TempDir::new().unwrap());
-        let started = script()
-            .arg("start")
-            .arg(cluster.0.path())
-            .status()
-            .unwrap();
-        assert!(started.success(), "the cluster does not start");
-        Some(cluster)
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.0.path().join("kubeconfig")
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Command {
-        let mut kubectl = tool("kubectl");
-        kubectl
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(arguments);
-        kubectl
-    }
-
-    fn helm(&self, arguments: &[&str], chart: Option<&Path>) -> Command {
-        let mut helm = tool("helm");
-        helm.arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(arguments)
-            .args(chart);
-        helm
-    }
-
-    fn objects(&self, kinds: &str, selector: &str) -> Vec<Value> {
-        let found = printed(&mut self.kubectl(&[
-            "get",
-            kinds,
-            "--namespace",
-            "shop",
-            "--selector",
-            selector,
-            "--output",
-            "json",
-        ]));
-        let found: Value = serde_json::from_str(&found).unwrap();
-        found["items"].as_array().unwrap().clone()
-    }
-
-    /// The objects, as soon as they are as `wanted`.
-    fn until(&self, kinds: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let began = Instant::now();
-        loop {
-            let objects = self.objects(kinds, OURS);
-            if wanted(&objects) {
-                return objects;
-            }
-            assert!(began.elapsed() < PATIENCE, "{kinds}: {objects:#?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Err(error) = script().arg("stop").arg(self.0.path()).status() {
-            eprintln!("warning: the cluster may still run: {error}");
-        }
-    }
-}
-
-fn script() -> Command {
-    Command::new(repository().join("tests/kubernetes/cluster"))
-}
-
-fn is_built() -> bool {
-    let cache = std::env::var_os("MSE_KUBERNETES").map(PathBuf::from);
-    let home =
-        || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/mse/kubernetes"));
-    let cache = cache.or_else(home);
-    cache.is_some_and(|cache| cache.join("bin/kube-controller-manager").is_file())
-}
 
 fn names(objects: &[Value]) -> Vec<&str> {
     let names = objects
@@ -123,10 +22,9 @@ fn names(objects: &[Value]) -> Vec<&str> {
 }
 
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn a_mesh_is_installed_upgraded_and_uninstalled() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     printed(&mut cluster.kubectl(&["create", "namespace", "shop"]));
     let chart = ChartFolder::of(MESH, CompiledFor::Simulation);
     let install = ["install", "r1", "--namespace", "shop"];
@@ -162,7 +60,7 @@ fn a_mesh_is_installed_upgraded_and_uninstalled() {
     // Nor is it in a file of the server, its database or their logs.
     let found = Command::new("grep")
         .args(["--recursive", "--quiet", "--fixed-strings", CANARY])
-        .arg(cluster.0.path())
+        .arg(cluster.folder())
         .status()
         .unwrap();
     assert_eq!(found.code(), Some(1), "grep finds it, or fails");
@@ -206,16 +104,15 @@ fn a_mesh_is_installed_upgraded_and_uninstalled() {
 }
 
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn the_server_itself_refuses_what_is_no_object() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     let chart = ChartFolder::of(MESH, CompiledFor::Simulation);
     // Without a server to ask, Helm takes it that there is all that is new.
     let mut helm = tool("helm");
     helm.args(["template", "r1", "--kube-version", "1.20.2"]);
     let objects = printed(helm.arg(chart.path())).replace("policy/v1\n", "policy/v1beta1\n");
-    let file = cluster.0.path().join("objects.yaml");
+    let file = cluster.folder().join("objects.yaml");
     let apply = |text: &str| {
         std::fs::write(&file, text).unwrap();
         cluster.kubectl(&[

@@ -186,7 +186,7 @@ fn tee(simulated: bool) -> Value {
     } else {
         json!(["", "sgx", "tdx", "snp"])
     };
-    json!({"enum": known, "description": "the TEE; `simulated` protects nothing, and is possible only for a mesh that was compiled for it"})
+    json!({"enum": known, "description": "the TEE. `simulated` protects nothing, is possible only for a mesh that was compiled for it, and is the only one whose pods have run. For `sgx`, `tdx` and `snp` `mse apply` makes no policies: a CAS releases to them by sessions that you write yourself"})
 }
 
 fn pull_secrets() -> Value {

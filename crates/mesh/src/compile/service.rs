@@ -10,6 +10,7 @@ use mse_session::{
 };
 use mse_shield::policy::is_shield_variable;
 use mse_workload::image::IMAGE_KEY;
+use mse_workload::launch::HEALTH;
 use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,7 @@ use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
 use crate::model::{
-    FileContent, MeshService, Meshfile, Millicores, ServiceName, Volume, VolumeSource,
+    FileContent, Health, MeshService, Meshfile, Millicores, ServiceName, Volume, VolumeSource,
 };
 use crate::template::ServiceTemplate;
 use crate::text::{MeshText, UndefinedMeshVariable};
@@ -134,6 +135,7 @@ impl<'a> Compiled<'a> {
                 session,
                 service: program,
                 ports: ports(service, image),
+                health: health(service, image),
                 volumes: volumes.iter().map(|one| one.name.clone()).collect(),
                 values,
             },
@@ -213,6 +215,10 @@ impl<'a> Compiled<'a> {
                 &evidence::fragment_of(self.name()),
             ),
         ];
+        // The enclave makes the check: what is behind the network shield answers nobody else.
+        if let Some(check) = &self.planned.health {
+            environment.insert(HEALTH.to_owned(), json!(check_text(check)));
+        }
         let rules = shield.of_service(self.name());
         for (variable, value) in rules.environment {
             environment.insert(variable, json!(value));
@@ -379,6 +385,19 @@ fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
         .map(|one| one.target.unwrap_or(one.port));
     let ports: BTreeSet<_> = listens.chain(opened).collect();
     ports.into_iter().collect()
+}
+
+fn health(service: &MeshService, image: &MeshImage) -> Option<Health> {
+    let wanted = service.health.as_ref().map(|probe| &probe.check);
+    wanted.or(image.template.health.as_ref()).cloned()
+}
+
+/// As the enclave reads it.
+fn check_text(check: &Health) -> String {
+    match check {
+        Health::Http { path, port } => format!("http:{port}{path}"),
+        Health::Tcp { port } => format!("tcp:{port}"),
+    }
 }
 
 /// An encrypted image has its key, and no other has one.

@@ -202,9 +202,11 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
     }
 
     /// The last state.
-    pub(super) fn finish(self) -> MeshState {
+    pub(super) async fn finish(self) -> Result<MeshState, Failure> {
         self.noting.abort();
-        self.noted.borrow().state()
+        self.engine.finish().await?;
+        let state = self.noted.borrow().state();
+        Ok(state)
     }
 }
 

@@ -5,10 +5,10 @@
 //!                                            after others are well ─▶ launch ─▶ events ─▶ restart
 //! ```
 
+mod containers;
 mod engine;
 mod fleet;
 mod folder;
-mod health;
 mod service;
 mod state;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) use engine::{Beginning, Engine, EngineKind};
+pub(crate) use engine::{Engine, EngineKind, Manner, NetworkKind};
 pub(crate) use folder::RunFolder;
 pub(crate) use service::Line;
 pub(crate) use state::{MeshState, Standing};
@@ -69,7 +69,7 @@ pub(crate) async fn run(
             }
         }
     }
-    let state = fleet.finish();
+    let state = fleet.finish().await?;
     folder.write(&state)?;
     Ok(state)
 }

@@ -1,5 +1,6 @@
 //! The memory that holds the copy.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -48,7 +49,8 @@ impl RootMemory {
             }),
             Err(_) => Ok(Self {
                 mount: Self::with(plan, maker, &[])
-                    .doing(|| "mount private memory for the image".into())?,
+                    .doing(|| "mount private memory for the image".into())
+                    .map_err(|error| error.with_fix(lacking_user(maker)))?,
                 never_swapped: false,
             }),
         }
@@ -87,5 +89,45 @@ impl RootMemory {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )
         .doing(|| "mount the image's root".into())
+    }
+}
+
+/// What to do if the app's user is none in this user namespace: engines may give a container fewer
+/// ids than all.
+fn lacking_user(maker: Maker) -> Option<String> {
+    let user = maker.owner();
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    (!has_user(&map, user)).then(|| {
+        format!(
+            "there is no user {user} in this user namespace: give the container one with 65,536 ids (`--userns=auto:size=65536`)"
+        )
+    })
+}
+
+/// Whether `map`, as of `/proc/self/uid_map`, has the user. Each line is its first id inside, its first
+/// one outside, and how many there are.
+fn has_user(map: &str, user: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line
+            .split_whitespace()
+            .filter_map(|word| word.parse::<u32>().ok());
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(first), Some(count)) => user.checked_sub(first).is_some_and(|nth| nth < count),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_user;
+
+    #[test]
+    fn a_user_is_in_a_map_or_not() {
+        assert!(has_user("         0          0 4294967295\n", 61184));
+        assert!(has_user("0 1000000 1024\n60000 2000000 5536\n", 65535));
+        for map in ["0 1000000 1024\n", "61185 0 10\n", "0 1000000 61184\n", ""] {
+            assert!(!has_user(map, 61184), "{map}");
+        }
     }
 }
