@@ -46,14 +46,16 @@ impl MeshImages<'_> {
         let keys = ImageKeys::of(&scene.conf);
         let mut images = BTreeMap::new();
         for service in &mesh.services {
-            let image = match &service.image {
-                ImageSource::Reference(image) => image.clone(),
+            let (image, pulling) = match &service.image {
+                ImageSource::Reference(image) => (image.clone(), self.pulling),
                 ImageSource::Curated(curated) => {
                     let programs = self.programs.find()?;
-                    self.workshop.curated(scene, *curated, &programs).await?
+                    let image = self.workshop.curated(scene, *curated, &programs).await?;
+                    // It is this machine's own, and no registry has it.
+                    (image, Pulling::Never)
                 }
             };
-            let image = self.one(scene, &image, &keys).await?;
+            let image = self.one(scene, &image, pulling, &keys).await?;
             images.insert(service.name.clone(), image);
         }
         Ok(images)
@@ -63,16 +65,17 @@ impl MeshImages<'_> {
         &self,
         scene: &Scene<'_>,
         image: &ImageReference,
+        pulling: Pulling,
         keys: &ImageKeys,
     ) -> Result<MeshImage, Failure> {
-        let (pinned, found) = self.look(scene, image).await?;
+        let (pinned, found) = self.look(scene, image, pulling).await?;
         let template = ServiceTemplate::from_json(&found.template).map_err(|error| {
             Failure::new(Exit::Refused, format!("`{image}`: {error}"))
                 .with_hint("build the image again with this `mse`")
         })?;
         let stable = match &template.stable {
             Some(stable) => {
-                let (reference, found) = self.look(scene, stable).await?;
+                let (reference, found) = self.look(scene, stable, pulling).await?;
                 Some(StableImage {
                     reference,
                     facts: found.facts,
@@ -98,11 +101,12 @@ impl MeshImages<'_> {
         &self,
         scene: &Scene<'_>,
         image: &ImageReference,
+        pulling: Pulling,
     ) -> Result<(ImageReference, ServiceImage), Failure> {
         let reference = reference(image.as_str())?;
         let found = match self.here(&reference)? {
-            Some(found) if self.pulling != Pulling::Always => found,
-            here if self.pulling == Pulling::Never => here.ok_or_else(|| {
+            Some(found) if pulling != Pulling::Always => found,
+            here if pulling == Pulling::Never => here.ok_or_else(|| {
                 Failure::new(
                     Exit::NotFound,
                     format!("the image `{image}` is not on this machine"),
