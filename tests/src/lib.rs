@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benchmarks share: the real programs, started over real sockets.
 
 pub mod bench;
+pub mod capture;
 pub mod cas;
 pub mod cas_program;
 pub mod cluster;
