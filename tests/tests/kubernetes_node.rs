@@ -66,6 +66,10 @@ impl Setting {
             "5m",
         ];
         let mut helm = self.cluster.helm(&words, Some(&self.chart));
+        // The node has as many cores as this machine, and each pod may use one.
+        for service in ["counter", "web"] {
+            helm.args(["--set", &format!("{service}.resources.requests.cpu=50m")]);
+        }
         for setting in settings {
             helm.args(["--set", setting]);
         }
