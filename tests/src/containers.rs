@@ -1,22 +1,34 @@
 //! A container engine of a test's own: Podman's service on a socket in a folder, with its storage
 //! beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use mse_crypto::Digest;
 use mse_runtime::container::{ContainerRuntime, EngineAddress};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
 /// Podman sets limits that not every machine lets it set, and prefers a runtime that not every
-/// machine can run.
-const CONFIGURATION: &str = r#"
+/// machine can run. It would keep networks where other engines of this machine have theirs, and the
+/// first addresses that are free would be the same for all that start at once.
+fn configuration(folder: &Path) -> String {
+    let place = Digest::of(folder.as_os_str().as_encoded_bytes()).to_string();
+    let block = 64 + u8::from_str_radix(&place[..2], 16).unwrap() % 128;
+    format!(
+        r#"
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 [engine]
 runtime = "runc"
-"#;
+[network]
+network_config_dir = "{}"
+default_subnet_pools = [{{"base" = "10.{block}.0.0/16", "size" = 24}}]
+"#,
+        folder.join("networks").display()
+    )
+}
 
 /// An engine. It ends with this value, and its images are gone.
 pub struct Engine {
@@ -30,12 +42,8 @@ impl Engine {
     /// Starts one.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // `system reset` below would take the networks of this machine with it.
-        let networks = format!(
-            "{CONFIGURATION}[network]\nnetwork_config_dir = \"{}\"\n",
-            folder.path().join("networks").display()
-        );
-        std::fs::write(folder.path().join("containers.conf"), networks).unwrap();
+        let configuration = configuration(folder.path());
+        std::fs::write(folder.path().join("containers.conf"), configuration).unwrap();
         let socket = folder.path().join("podman.sock");
         let service = podman(folder.path())
             .args(["system", "service", "--time=0"])
@@ -62,6 +70,11 @@ impl Engine {
             service,
             folder,
         }
+    }
+
+    /// The socket of its API.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("podman.sock")
     }
 
     /// What `podman` with these arguments prints.

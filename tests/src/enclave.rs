@@ -164,7 +164,9 @@ impl Machine {
                 EnclaveEvent::Exited { how } => panic!("the enclave ended: {how}"),
                 EnclaveEvent::Phase(phase) => panic!("unexpected: {phase:?}"),
                 EnclaveEvent::Log { text, .. } => eprintln!("{text}"),
-                EnclaveEvent::Confinement(_) | EnclaveEvent::ServiceEnded(_) => {}
+                EnclaveEvent::Confinement(_)
+                | EnclaveEvent::Health { .. }
+                | EnclaveEvent::ServiceEnded(_) => {}
             }
         }
         LaunchedEnclave {

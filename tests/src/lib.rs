@@ -8,6 +8,7 @@ pub mod containers;
 pub mod enclave;
 pub mod image_root;
 pub mod kubernetes;
+pub mod mesh;
 pub mod namespaces;
 pub mod node;
 pub mod operator;

@@ -123,6 +123,8 @@ pub struct Service {
     pub log: Vec<String>,
     /// How far it came.
     pub phases: Vec<Phase>,
+    /// What its health check found, one after the other.
+    pub health: Vec<bool>,
     /// How it ended.
     pub end: Option<ServiceEnd>,
     /// How the process ended.
@@ -137,6 +139,7 @@ impl Service {
             lines: Vec::new(),
             log: Vec::new(),
             phases: Vec::new(),
+            health: Vec::new(),
             end: None,
             how: None,
         }
@@ -187,6 +190,7 @@ impl Service {
                 _ => self.log.push(text),
             },
             EnclaveEvent::Phase(phase) => self.phases.push(phase),
+            EnclaveEvent::Health { well } => self.health.push(well),
             EnclaveEvent::ServiceEnded(end) => self.end = Some(end),
             EnclaveEvent::Exited { how } => self.how = Some(how),
             EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. } => {}
@@ -200,6 +204,7 @@ impl fmt::Debug for Service {
             .field("lines", &self.lines)
             .field("log", &self.log)
             .field("phases", &self.phases)
+            .field("health", &self.health)
             .field("end", &self.end)
             .field("how", &self.how)
             .finish_non_exhaustive()

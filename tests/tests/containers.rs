@@ -2,10 +2,11 @@
 //! real.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use mse_api::LogStream;
-use mse_runtime::container::{ContainerSpec, ContainerTee, ImageId, Network};
+use mse_runtime::container::{ContainerSpec, ContainerTee, ImageId, MeshId, Network};
 use mse_runtime::process::EnclaveEvent;
 use mse_runtime::running::{Running, Runtime};
 use mse_tests::cas::{SERVICE, SESSION};
@@ -18,7 +19,9 @@ use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
 use mse_workload::{SERVICE_FORMAT, ServiceWorkload, measurement};
 use tokio::time::timeout;
 
-const MESH: &str = "shop";
+fn mesh(folder: &str) -> MeshId {
+    MeshId::new("shop", Path::new(folder))
+}
 
 /// An engine, a CAS, and an image that the CAS releases to.
 struct Setting {
@@ -76,7 +79,7 @@ impl Setting {
     async fn spec(&self) -> ContainerSpec {
         ContainerSpec {
             name: "web".into(),
-            mesh: MESH.into(),
+            mesh: mesh("/srv/shop"),
             image: self.load().await,
             cas: self.machine.cas.address.replace("127.0.0.1", "localhost"),
             cas_key: self.machine.cas.key,
@@ -89,6 +92,7 @@ impl Setting {
             volumes: BTreeMap::new(),
             ports: Vec::new(),
             network: Network::Host,
+            hosts: BTreeMap::new(),
         }
     }
 }
@@ -106,7 +110,9 @@ impl Seen {
                 EnclaveEvent::Phase(phase) => self.phases.push(phase),
                 EnclaveEvent::ServiceEnded(end) => self.end = Some(end),
                 EnclaveEvent::Exited { how } => self.how = Some(how),
-                EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. } => {}
+                EnclaveEvent::Confinement(_)
+                | EnclaveEvent::Health { .. }
+                | EnclaveEvent::Listening { .. } => {}
             }
         }
     }
@@ -193,7 +199,7 @@ async fn a_tampered_image_does_not_even_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_tee_nothing_is_simulated_and_leftovers_are_found() {
+async fn without_a_tee_nothing_is_simulated() {
     let setting = Setting::new().await;
     let spec = ContainerSpec {
         tee: ContainerTee::Machine,
@@ -210,24 +216,31 @@ async fn without_a_tee_nothing_is_simulated_and_leftovers_are_found() {
         "{seen:#?}"
     );
     assert!(setting.machine.cas.log().is_empty());
+}
 
-    let image = setting.load().await.to_string();
-    let label = format!("mse.mesh={MESH}");
-    setting
-        .engine
-        .podman(&["create", "--label", &label, &image]);
-    setting
-        .engine
-        .podman(&["create", "--label", "mse.mesh=other", &image]);
-    let removed = setting.engine.runtime.remove_leftovers(MESH).await.unwrap();
-    assert_eq!(removed, 1);
-    assert_eq!(
-        setting
-            .engine
-            .runtime
-            .remove_leftovers("other")
-            .await
-            .unwrap(),
-        1
-    );
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_of_a_folder_are_removed_and_those_of_another_checkout_are_not() {
+    let setting = Setting::new().await;
+    setting.machine.cas.policies().script("sleep 600");
+    let (one, other) = (mesh("/srv/shop"), mesh("/srv/copy"));
+    let runtime = &setting.engine.runtime;
+    let mut running = Vec::new();
+    for mesh in [&one, &other] {
+        runtime.create_network(mesh).await.unwrap();
+        let spec = ContainerSpec {
+            name: mesh.container_name("web"),
+            mesh: mesh.clone(),
+            ..setting.spec().await
+        };
+        running.push(runtime.launch(spec).await.unwrap());
+    }
+    let left = |what: &[&str]| setting.engine.podman(what).lines().count();
+    assert_eq!(left(&["ps", "--quiet"]), 2);
+    assert_eq!(runtime.remove_leftovers(&one).await.unwrap(), 1);
+    assert_eq!(left(&["ps", "--all", "--quiet"]), 1);
+    let networks = ["network", "ls", "--quiet", "--filter", "label=mse.mesh"];
+    assert_eq!(left(&networks), 1);
+    assert_eq!(runtime.remove_leftovers(&one).await.unwrap(), 0);
+    assert_eq!(runtime.remove_leftovers(&other).await.unwrap(), 1);
+    assert_eq!(left(&networks), 0);
 }

@@ -9,6 +9,7 @@ use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::app_socket::AppSocket;
@@ -39,15 +40,19 @@ impl fmt::Display for Health {
 
 /// Asks `path` of the app on `socket` once.
 pub(crate) async fn check(socket: &AppSocket, path: &str) -> Health {
-    match timeout(PATIENCE, status(socket, path)).await {
+    let asked = async { status(socket.connect().await.ok()?, path).await };
+    match timeout(PATIENCE, asked).await {
         Ok(Some(status)) if status.is_success() || status.is_redirection() => Health::Well,
         Ok(Some(status)) => Health::Status(status),
         Ok(None) | Err(_) => Health::NoAnswer,
     }
 }
 
-async fn status(socket: &AppSocket, path: &str) -> Option<StatusCode> {
-    let stream = socket.connect().await.ok()?;
+/// What a GET of `path` is answered with.
+pub(crate) async fn status<S>(stream: S, path: &str) -> Option<StatusCode>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
     let request = Request::get(path)

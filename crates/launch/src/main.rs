@@ -3,7 +3,7 @@
 //! ```text
 //! engine ─ environment ─▶ mse-launch ─ workload, launch socket ─▶ mse-enclave ─▶ program (sandbox)
 //!                           │  /mse/image.json                       the image's root file system
-//!                           └─ phase ─▶ /mse/run/phase ─▶ mse-launch healthz
+//!                           └─ phase, health ─▶ /mse/run ─▶ mse-launch healthz
 //! ```
 //!
 //! It does in a container what `mse service run` does on a machine, with the same runtime. It is
@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use mse_runtime::process::guard;
 
 use self::environment::Environment;
+use self::health::Question;
 use self::image::Image;
 
 /// Variables or files that are wrong, as for the checks of the enclave.
@@ -54,14 +55,15 @@ fn main() -> ExitCode {
             init::unblock_signals();
             launch(&image)
         }
-        ["healthz"] => health::probe(&image),
+        ["healthz"] => health::probe(&image, Question::Runs),
+        ["healthz", "--well"] => health::probe(&image, Question::IsWell),
         ["--version"] => {
             println!("mse-launch {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
             eprintln!(
-                "error: unexpected arguments `{}`\nhint: without any, it launches the service that its environment names; `mse-launch healthz` says by its exit code whether the service runs",
+                "error: unexpected arguments `{}`\nhint: without any, it launches the service that its environment names; `mse-launch healthz` says by its exit code whether the service runs, `mse-launch healthz --well` whether it is well",
                 arguments.join(" ")
             );
             ExitCode::from(USAGE)

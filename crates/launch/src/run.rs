@@ -110,6 +110,10 @@ impl Follower {
             match event {
                 Some(EnclaveEvent::Log { stream, text }) => pass(stream, &text),
                 Some(EnclaveEvent::Phase(phase)) => self.phase(&phase),
+                Some(EnclaveEvent::Health { well }) => {
+                    self.health.tell_check(well);
+                    eprintln!("{}", Report::Health { well }.to_line());
+                }
                 Some(EnclaveEvent::ServiceEnded(end)) => {
                     eprintln!("{}", Report::Ended(end).to_line());
                     self.end = Some(end);

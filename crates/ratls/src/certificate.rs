@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mse_attest::dcap::{Body, Quote};
+use mse_attest::dcap::{Body, Quote, TdReport};
 use mse_attest::{Evidence, EvidenceKind};
 use mse_crypto::hpke::PublicKey;
 use x509_parser::extensions::GeneralName;
@@ -152,7 +152,8 @@ impl Carried {
     }
 }
 
-/// Whether two quotes state the same code: enclave and signer, or image, configuration and owner.
+/// Whether two quotes state the same code: enclave and signer, or all that was measured of a machine
+/// before its program ran, configuration and owner.
 fn same_code(one: &Evidence, other: &Evidence) -> bool {
     let (Ok(one), Ok(other)) = (Quote::parse(one.as_bytes()), Quote::parse(other.as_bytes()))
     else {
@@ -162,12 +163,16 @@ fn same_code(one: &Evidence, other: &Evidence) -> bool {
         (Body::Sgx(one), Body::Sgx(other)) => {
             (one.mrenclave(), one.mrsigner()) == (other.mrenclave(), other.mrsigner())
         }
-        (Body::Tdx(one), Body::Tdx(other)) => {
-            [one.mr_td(), one.mr_config_id(), one.mr_owner()]
-                == [other.mr_td(), other.mr_config_id(), other.mr_owner()]
-        }
+        (Body::Tdx(one), Body::Tdx(other)) => fixed(one) == fixed(other),
         _ => false,
     }
+}
+
+/// What does not change while a trust domain runs.
+fn fixed<'a>(report: &TdReport<'a>) -> [&'a [u8; 48]; 6] {
+    let [rtmr0, rtmr1, rtmr2, _] = report.rtmrs();
+    let (configuration, owner) = (report.mr_config_id(), report.mr_owner());
+    [report.mr_td(), rtmr0, rtmr1, rtmr2, configuration, owner]
 }
 
 pub(crate) fn parse_x509(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {

@@ -379,6 +379,11 @@ pub enum EnclaveEvent {
     },
     /// How far it is.
     Phase(Phase),
+    /// Whether a service is well, by the check of its session.
+    Health {
+        /// Whether the last check succeeded.
+        well: bool,
+    },
     /// How a service ended by itself.
     ServiceEnded(ServiceEnd),
     /// Everything known by now of what confines it: the launcher's limits and its own report.

@@ -13,6 +13,11 @@ const BEGINS: &str = "mse-report ";
 pub enum Report {
     /// How far the service is.
     Phase(Phase),
+    /// Whether it is well.
+    Health {
+        /// Whether the last check succeeded.
+        well: bool,
+    },
     /// How it ended by itself.
     Ended(ServiceEnd),
 }
@@ -43,6 +48,7 @@ mod tests {
             Report::Phase(Phase::Failed {
                 reason: "a\nb".into(),
             }),
+            Report::Health { well: false },
             Report::Ended(ServiceEnd::Program { code: 7 }),
             Report::Ended(ServiceEnd::Refused {
                 check: ServiceCheck::Tree,

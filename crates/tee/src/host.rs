@@ -186,6 +186,11 @@ impl HostLink {
         self.tell(FromEnclave::Phase(phase));
     }
 
+    /// Tells the launcher whether the service is well.
+    pub fn health(&self, well: bool) {
+        self.tell(FromEnclave::Health { well });
+    }
+
     /// Tells the launcher what confines the app.
     pub fn confinement(&self, entries: Vec<Confinement>) {
         self.tell(FromEnclave::Confinement { entries });

@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 /// A frame's JSON is at most this long: 1 MiB.
 pub const MAX_FRAME: usize = 1024 * 1024;
 
+/// The variable by which a session says how its program shows that it is well: `http:PORT/PATH` or
+/// `tcp:PORT`. The enclave takes it, and the program does not get it.
+pub const HEALTH: &str = "MSE_HEALTH";
+
 /// From the launcher to the enclave.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -257,6 +261,12 @@ pub enum FromEnclave {
     },
     /// How far it is.
     Phase(Phase),
+    /// Whether a service is well, by the check that its session names. Told before it runs and
+    /// when it changes; not at all, if the session names none.
+    Health {
+        /// Whether the last check succeeded.
+        well: bool,
+    },
     /// How a service ended, unless it was stopped. The phase says the same for people.
     ServiceEnded(ServiceEnd),
 }
@@ -461,6 +471,7 @@ mod tests {
             FromEnclave::Phase(Phase::Failed {
                 reason: "because".into(),
             }),
+            FromEnclave::Health { well: true },
             FromEnclave::ServiceEnded(ServiceEnd::Program { code: 3 }),
             FromEnclave::ServiceEnded(ServiceEnd::Refused {
                 check: ServiceCheck::CasIdentity,

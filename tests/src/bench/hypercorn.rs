@@ -1,7 +1,6 @@
 //! The other side's server: hypercorn, started as the system that MSE replaces starts it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +10,8 @@ use rcgen::{CertificateParams, KeyPair};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
-use super::asset;
 use super::process::Running;
+use super::{asset, free_port};
 
 /// A server that answers. Killed when dropped.
 pub(super) struct Hypercorn {
@@ -40,7 +39,7 @@ impl Hypercorn {
         transport: Transport,
     ) -> anyhow::Result<Self> {
         let files = tempfile::tempdir()?;
-        let port = free_port()?;
+        let port = free_port().context("there is no free port")?;
         let mut command = Command::new(python);
         command
             .arg(asset("serve_hypercorn.py"))
@@ -110,10 +109,4 @@ fn write_certificate(certificate: &Path, key: &Path) -> anyhow::Result<()> {
     fs::write(certificate, signed.pem())?;
     fs::write(key, pair.serialize_pem())?;
     Ok(())
-}
-
-/// A port that nobody listens on. Somebody may take it before the server does, which then says so.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -11,6 +11,7 @@ pub mod encrypt;
 mod hypercorn;
 mod machine;
 mod measure;
+mod mesh;
 mod process;
 mod report;
 mod requests;
@@ -46,14 +47,20 @@ pub enum Benchmark {
     Sessions,
     /// TCP through the network shield.
     Shield,
+    /// Building the image of a service.
+    Image,
+    /// Applying a mesh.
+    Mesh,
+    /// From the start of a container to its first answer.
+    Containers,
 }
 
 impl Benchmark {
     /// Whether it needs what the replaced system is measured with.
     fn has_other_side(self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Self::Releases | Self::Flood | Self::Sessions | Self::Shield
+            Self::Deploy | Self::Requests | Self::Encrypt | Self::Measure
         )
     }
 }
@@ -118,6 +125,9 @@ impl Bench {
                 Benchmark::Flood => cas::flood::run(self).await,
                 Benchmark::Sessions => cas::sessions::run(self).await,
                 Benchmark::Shield => shield::run(self).await,
+                Benchmark::Image => mesh::image::run(self),
+                Benchmark::Mesh => mesh::apply::run(self),
+                Benchmark::Containers => mesh::containers::run(self).await,
             };
             report.extend(benchmark, measured?);
         }
@@ -128,6 +138,12 @@ impl Bench {
 /// Says what goes on, apart from the results.
 fn say(what: impl std::fmt::Display) {
     eprintln!("{what}");
+}
+
+/// A port that nobody listens on. Somebody may take it before it is used, and it shows then.
+fn free_port() -> std::io::Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// What the apps of `tests/bench/apps` and `examples/helloworld` answer.

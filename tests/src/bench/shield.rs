@@ -1,5 +1,5 @@
-//! TCP through the network shield, against plain TCP and against stunnel, which does the same with
-//! OpenSSL: TLS 1.3 on both, mutual, each side a process of its own, all of it over loopback.
+//! TCP through the network shield, against plain TCP and against stunnel and HAProxy, which do the
+//! same with OpenSSL: TLS 1.3 on all, mutual, each side a process of its own, all over loopback.
 //!
 //! ```text
 //! this process ──▶ client's side ──TLS──▶ server's side ──▶ this process
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use super::process::Running;
 use super::report::{Goal, Measured, Unit};
-use super::{Bench, say};
+use super::{Bench, free_port, say};
 
 const NAME: &str = "db.example";
 /// What is written and read at once.
@@ -38,28 +38,39 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
     let folder = tempfile::tempdir_in(&bench.scratch)?;
     let sink = Sink::start()?;
     let files = Files::make(folder.path())?;
-    let shield = Way::shield(&files, sink.port)?;
-    let stunnel = Way::stunnel(&files, sink.port)?;
+    let ways = [
+        None,
+        Some(Way::shield(&files, sink.port)?),
+        Some(Way::stunnel(&files, sink.port)?),
+        Some(Way::haproxy(&files, sink.port)?),
+    ];
     let measure = move || -> anyhow::Result<Vec<Measured>> {
-        let ports = [sink.port, shield.port, stunnel.port];
-        let mut samples: [Vec<Sample>; 3] = Default::default();
+        let ports = ways
+            .each_ref()
+            .map(|way| way.as_ref().map_or(sink.port, |way| way.port));
+        let mut samples: [Vec<Sample>; WAYS] = Default::default();
         for round in 1..=rounds {
             for (port, samples) in std::iter::zip(ports, &mut samples) {
                 samples.push(Sample::take(port, mebibytes, seconds, trips)?);
             }
-            let each = samples.each_ref().map(|samples| &samples[round - 1]);
+            let each = samples
+                .each_ref()
+                .map(|samples| format!("{:.0}", samples[round - 1].throughput));
             say(format!(
-                "shield: round {round} of {rounds}: {:.0}, {:.0} and {:.0} MiB/s (plain, shield, stunnel)",
-                each[0].throughput, each[1].throughput, each[2].throughput
+                "shield: round {round} of {rounds}: {} MiB/s (plain, shield, stunnel, HAProxy)",
+                each.join(", ")
             ));
         }
-        drop((shield, stunnel));
+        drop(ways);
         Ok(rows(&samples))
     };
     tokio::task::spawn_blocking(measure).await?
 }
 
-fn rows([plain, shield, stunnel]: &[Vec<Sample>; 3]) -> Vec<Measured> {
+/// Plain TCP, the shield and its peers.
+const WAYS: usize = 4;
+
+fn rows([plain, shield, stunnel, haproxy]: &[Vec<Sample>; WAYS]) -> Vec<Measured> {
     let row = |what: &str, unit, theirs: &[Sample], goal, value: fn(&Sample) -> f64| Measured {
         what: format!("Network shield: {what}"),
         unit,
@@ -69,7 +80,11 @@ fn rows([plain, shield, stunnel]: &[Vec<Sample>; 3]) -> Vec<Measured> {
     };
     let better = Some(Goal::TimesBetter(1.0));
     let mut rows = Vec::new();
-    for (peer, theirs, goal) in [("stunnel", stunnel, better), ("plain TCP", plain, None)] {
+    for (peer, theirs, goal) in [
+        ("stunnel", stunnel, better),
+        ("HAProxy", haproxy, better),
+        ("plain TCP", plain, None),
+    ] {
         rows.push(row(
             &format!("one connection; theirs: {peer}"),
             Unit::MebibytesPerSecond,
@@ -319,6 +334,47 @@ impl Way {
         Self::ready(port, processes)
     }
 
+    fn haproxy(files: &Files, sink: u16) -> anyhow::Result<Self> {
+        let (outer, port) = (free_port()?, free_port()?);
+        let authority = files.authority.display();
+        let certificates = |identity: &Path| {
+            format!(
+                "ssl crt {} ca-file {authority} verify required ssl-min-ver TLSv1.3",
+                identity.display()
+            )
+        };
+        let server = format!(
+            "bind 127.0.0.1:{outer} {}\n    server program 127.0.0.1:{sink}",
+            certificates(&files.server)
+        );
+        let client = format!(
+            "bind 127.0.0.1:{port}\n    server peer 127.0.0.1:{outer} {} sni str({NAME}) verifyhost {NAME}",
+            certificates(&files.client)
+        );
+        let mut processes = Vec::new();
+        for (name, side) in [("server.cfg", server), ("client.cfg", client)] {
+            let path = files.folder.join(name);
+            fs::write(
+                &path,
+                format!(
+                    "global\n    maxconn 4096\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\nlisten db\n    {side}\n"
+                ),
+            )?;
+            let mut command = Command::new("haproxy");
+            command
+                .args(["-db", "-f"])
+                .arg(&path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            processes.push(
+                Running::start(&mut command).context(
+                    "`haproxy` is what the shield is compared with; ./x bench installs it",
+                )?,
+            );
+        }
+        Self::ready(port, processes)
+    }
+
     fn ready(port: u16, processes: Vec<Running>) -> anyhow::Result<Self> {
         let began = Instant::now();
         while let Err(error) = connect(port).and_then(|mut stream| trip(&mut stream)) {
@@ -335,10 +391,6 @@ impl Way {
             _processes: processes,
         })
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(StdTcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Keys and certificates in PEM.

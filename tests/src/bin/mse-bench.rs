@@ -30,8 +30,9 @@ async fn main() -> anyhow::Result<ExitCode> {
             from,
             count,
             processes,
+            silent,
         }) => {
-            hold_connections(&address, key, from, count, processes).await?;
+            hold_connections(&address, key, from, count, processes, silent).await?;
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -125,5 +126,8 @@ enum Part {
         count: usize,
         /// How many processes do this
         processes: usize,
+        /// None says anything
+        #[arg(long)]
+        silent: bool,
     },
 }

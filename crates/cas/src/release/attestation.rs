@@ -209,20 +209,29 @@ fn admits(rule: &EvidenceRule, proven: &Proven) -> bool {
             });
             rule.measurement.is_empty() && is_listed && is_signed
         }
-        Program::Tdx {
-            mr_td: measurement, ..
+        // The workload alone says nothing in a machine: whoever starts it chooses that, and only the
+        // measured image keeps to it.
+        Program::Tdx { mr_td, rtmr, .. } => {
+            names_no_enclave(rule)
+                && rule.names_a_trust_domain()
+                && lists(&rule.measurement, mr_td)
+                && (rule.rtmr.iter().zip(rtmr))
+                    .all(|(wanted, found)| wanted.is_empty() || lists(wanted, found))
         }
-        | Program::Snp { measurement, .. } => {
-            // The workload alone says nothing here: whoever starts the machine chooses it, and only the
-            // measured image keeps to it.
-            rule.mrenclave.is_empty()
-                && rule.signer.is_none()
-                && rule
-                    .measurement
-                    .iter()
-                    .any(|wanted| wanted.0 == *measurement)
+        Program::Snp { measurement, .. } => {
+            names_no_enclave(rule)
+                && rule.rtmr.iter().all(Vec::is_empty)
+                && lists(&rule.measurement, measurement)
         }
     }
+}
+
+fn names_no_enclave(rule: &EvidenceRule) -> bool {
+    rule.mrenclave.is_empty() && rule.signer.is_none()
+}
+
+fn lists(wanted: &[Hex<48>], found: &[u8; 48]) -> bool {
+    wanted.iter().any(|wanted| wanted.0 == *found)
 }
 
 fn is_version(wanted: &SecurityVersion, found: u16) -> bool {
@@ -460,6 +469,7 @@ mod tests {
             [
                 Program::Tdx {
                     mr_td: [measurement; 48],
+                    rtmr: [[0; 48], [measurement; 48], [measurement; 48]],
                     mr_config_id,
                 },
                 Program::Snp {
@@ -476,16 +486,30 @@ mod tests {
             requirements(rule, "").unwrap().admit(&proven).is_ok()
         };
         let alone = format!("[{{workload: [{workload}]}}]");
-        let named = format!(
-            "[{{workload: [{workload}], measurement: [{}]}}]",
-            "01".repeat(48)
+        let one = "01".repeat(48);
+        let guest = format!("[{{workload: [{workload}], measurement: [{one}]}}]");
+        let domain = format!(
+            "[{{workload: [{workload}], measurement: [{one}], rtmr1: [{one}], rtmr2: [{one}]}}]"
         );
         let [good, other] = &machines;
-        for (good, other) in good.iter().zip(other) {
+        for ((named, good), other) in [&domain, &guest].into_iter().zip(good).zip(other) {
             assert!(!admitted(&alone, good));
-            assert!(admitted(&named, good));
-            assert!(!admitted(&named, other));
+            assert!(admitted(named, good));
+            assert!(!admitted(named, other));
         }
+        // The firmware of a trust domain is not all of it, and a guest has no registers.
+        let [domain_of_machine, guest_of_machine] = good;
+        assert!(!admitted(&guest, domain_of_machine));
+        assert!(!admitted(&domain, guest_of_machine));
+        for register in 1..3 {
+            let mut kernel_of_the_host = domain_of_machine.clone();
+            if let Program::Tdx { rtmr, .. } = &mut kernel_of_the_host {
+                rtmr[register] = [3; 48];
+            }
+            assert!(!admitted(&domain, &kernel_of_the_host));
+        }
+        let configured = domain.replace("rtmr1:", &format!("rtmr0: [{one}], rtmr1:"));
+        assert!(!admitted(&configured, domain_of_machine));
     }
 
     #[test]

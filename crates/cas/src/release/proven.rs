@@ -34,9 +34,13 @@ pub enum Program {
     },
     /// A TDX trust domain.
     Tdx {
-        /// Measurement of the image that was launched.
+        /// Measurement of the firmware that was launched.
         #[serde(with = "hex::serde")]
         mr_td: [u8; 48],
+        /// RTMR 0 to 2: the firmware's configuration; boot loader and kernel; command line and
+        /// initial file system.
+        #[serde(with = "registers")]
+        rtmr: [[u8; 48]; 3],
         /// `MRCONFIGID`: the digest of the workload, then zeros.
         #[serde(with = "hex::serde")]
         mr_config_id: [u8; 48],
@@ -64,6 +68,7 @@ impl Proven {
             },
             Claims::Tdx(claims) => Program::Tdx {
                 mr_td: claims.mr_td,
+                rtmr: [claims.rtmr0, claims.rtmr1, claims.rtmr2],
                 mr_config_id: claims.mr_config_id,
             },
             Claims::Snp(claims) => Program::Snp {
@@ -108,6 +113,30 @@ impl Proven {
     }
 }
 
+/// Registers as hexadecimal texts.
+mod registers {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        registers: &[[u8; 48]; 3],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        registers.map(hex::encode).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[[u8; 48]; 3], D::Error> {
+        let texts = <[String; 3]>::deserialize(deserializer)?;
+        let mut registers = [[0; 48]; 3];
+        for (register, text) in registers.iter_mut().zip(texts) {
+            hex::decode_to_slice(text, register).map_err(D::Error::custom)?;
+        }
+        Ok(registers)
+    }
+}
+
 #[cfg(test)]
 pub(super) fn simulated(mrenclave: u8) -> Proven {
     Proven {
@@ -132,6 +161,7 @@ mod tests {
                 simulated: false,
                 program: Program::Tdx {
                     mr_td: [1; 48],
+                    rtmr: [[2; 48]; 3],
                     mr_config_id,
                 },
             }
@@ -143,6 +173,20 @@ mod tests {
         config[47] = 1;
         assert_eq!(of(config), None);
         assert_eq!(simulated(1).workload(), None);
+    }
+
+    #[test]
+    fn registers_survive_a_ticket() {
+        let proven = Proven {
+            simulated: false,
+            program: Program::Tdx {
+                mr_td: [1; 48],
+                rtmr: [[2; 48], [3; 48], [4; 48]],
+                mr_config_id: [5; 48],
+            },
+        };
+        let json = serde_json::to_string(&proven).unwrap();
+        assert_eq!(serde_json::from_str::<Proven>(&json).unwrap(), proven);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use mse_crypto::hpke::PublicKey;
 use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
-use mse_mesh::{Health, MeshService, Meshfile};
+use mse_mesh::{Destination, MeshService, Meshfile};
+use mse_runtime::container::PublishedPort;
 use mse_session::{EncryptedSession, Session, SignedSession};
 use mse_workload::{CasKey, EnclaveDigest, Measurement, ServiceWorkload};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use crate::failure::Failure;
 use crate::private_file;
 
 /// The version of the run plan that this code reads and writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// That a folder is ours to remove.
 const MARKER: &str = ".made-by-mse";
 /// A run plan is much shorter.
@@ -74,25 +75,63 @@ pub(crate) struct RunService {
     /// Those that must be well before it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<String>,
-    /// How it shows that it is well; without, it is when it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<RunHealth>,
+    /// Whether its enclave looks at whether it is well; if not, it is when it runs.
+    #[serde(default)]
+    pub(crate) checked: bool,
     /// The ports that it serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<NonZeroU16>,
+    /// Those of them that are for others than services of the mesh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) open: Vec<OpenPort>,
     /// Its encrypted volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) volumes: Vec<String>,
 }
 
-/// A sign of health.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A port under which it is reached from outside of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RunHealth {
+pub(crate) struct OpenPort {
+    /// That others see.
     pub(crate) port: NonZeroU16,
-    /// A GET for it must be answered; without, a connection is enough.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
+    /// That it listens on.
+    pub(crate) target: NonZeroU16,
+}
+
+impl OpenPort {
+    /// As a container has it.
+    pub(crate) fn published(self) -> PublishedPort {
+        PublishedPort {
+            container: self.target.get(),
+            host: self.port.get(),
+        }
+    }
+
+    /// Those of a service that no other connects to: what the others connect to is theirs alone.
+    fn of(mesh: &Meshfile, wanted: &MeshService, planned: &PlannedService) -> Vec<Self> {
+        let connections = mesh.services.iter().flat_map(|one| &one.connections);
+        let to_it: Vec<_> = connections
+            .flatten()
+            .filter(|one| one.to == Destination::Service(wanted.name.clone()))
+            .collect();
+        let is_of_mesh = |port: NonZeroU16| {
+            let mut to_it = to_it.iter();
+            to_it.any(|one| one.ports.is_empty() || one.ports.contains(&port))
+        };
+        let opened = wanted.ports.iter().map(|one| Self {
+            port: one.port,
+            target: one.target.unwrap_or(one.port),
+        });
+        let mut open: Vec<Self> = opened.collect();
+        for &port in &planned.ports {
+            if !open.iter().any(|one| one.target == port) {
+                open.push(Self { port, target: port });
+            }
+        }
+        open.retain(|one| !is_of_mesh(one.target));
+        open
+    }
 }
 
 impl RunPlan {
@@ -109,14 +148,14 @@ impl RunPlan {
             namespace: mesh.policy.namespace.to_string(),
             cas,
             services: services
-                .map(|(wanted, one)| RunService::of(wanted, one))
+                .map(|(wanted, one)| RunService::of(mesh, wanted, one))
                 .collect(),
         }
     }
 }
 
 impl RunService {
-    fn of(wanted: &MeshService, planned: &PlannedService) -> Self {
+    fn of(mesh: &Meshfile, wanted: &MeshService, planned: &PlannedService) -> Self {
         Self {
             name: planned.name.to_string(),
             host: planned.name.dns_label(),
@@ -125,17 +164,9 @@ impl RunService {
             enclave: planned.enclave,
             measurement: planned.measurement,
             after: wanted.after.iter().map(ToString::to_string).collect(),
-            health: wanted.health.as_ref().map(|probe| match &probe.check {
-                Health::Http { path, port } => RunHealth {
-                    port: *port,
-                    path: Some(path.as_str().to_owned()),
-                },
-                Health::Tcp { port } => RunHealth {
-                    port: *port,
-                    path: None,
-                },
-            }),
+            checked: planned.health.is_some(),
             ports: planned.ports.clone(),
+            open: OpenPort::of(mesh, wanted, planned),
             volumes: planned.volumes.iter().map(ToString::to_string).collect(),
         }
     }

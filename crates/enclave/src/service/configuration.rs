@@ -13,9 +13,10 @@ use mse_shield::policy::is_shield_variable;
 use mse_shield::{Policy, PolicyError};
 use mse_workload::Base;
 use mse_workload::image::IMAGE_KEY;
-use mse_workload::launch::ServiceLaunch;
+use mse_workload::launch::{HEALTH, ServiceLaunch};
 
 use super::TREE;
+use super::health::{Check, InvalidCheck};
 use crate::sandbox::{FileMode, InvalidPath, ReleasedFile, SandboxPath, StartDir};
 
 /// A configuration has at most this many files.
@@ -33,6 +34,8 @@ pub(super) struct Program {
     pub(super) directory: StartDir,
     pub(super) files: Files,
     pub(super) mounts: Vec<Mount>,
+    /// How it shows that it is well.
+    pub(super) health: Option<Check>,
     /// What becomes of its connections. Keys in it may change while it runs.
     pub(super) shield: Option<Policy>,
     pub(super) image_key: Option<ImageKey>,
@@ -72,6 +75,7 @@ impl Program {
         let directory = configuration.working_directory.as_deref();
         let directory = directory.unwrap_or(default_directory(base));
         let mut environment = configuration.environment.clone();
+        let health = Check::take(&mut environment)?;
         let mut shield = Policy::take(&mut environment)?;
         if let Some(policy) = &mut shield {
             policy.route(&host.hosts);
@@ -88,6 +92,7 @@ impl Program {
             directory: StartDir::try_from(PathBuf::from(directory))?,
             files,
             mounts: configuration.volumes.iter().map(Mount::of).collect(),
+            health,
             shield,
             image_key,
         };
@@ -238,7 +243,7 @@ fn with_host_variables(
     let mut whole = BTreeMap::new();
     for (key, value) in environment {
         let (name, value) = match key.strip_prefix(HOST_VARIABLE) {
-            Some(name) if is_shield_variable(name) => {
+            Some(name) if is_shield_variable(name) || name == HEALTH => {
                 return Err(ConfigurationError::ShieldOfHost(shown(name)));
             }
             Some(name) => {
@@ -284,9 +289,11 @@ pub(crate) enum ConfigurationError {
     #[error("the session's environment gives the variable `{0}` and also takes it from the host")]
     TwoValues(String),
     #[error(transparent)]
+    Health(#[from] InvalidCheck),
+    #[error(transparent)]
     Shield(#[from] PolicyError),
     #[error(
-        "the session takes the variable `{0}` from the host, which must not choose how the service's connections are protected: give its value in the session"
+        "the session takes the variable `{0}` from the host, which must not choose how the service's connections are protected, or what it is asked: give its value in the session"
     )]
     ShieldOfHost(String),
     #[error("the session injects {0} files: at most {MAX_FILES} are taken")]

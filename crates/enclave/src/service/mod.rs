@@ -11,6 +11,7 @@
 
 mod cas;
 mod configuration;
+mod health;
 mod image;
 mod renewal;
 mod shield;
@@ -232,7 +233,18 @@ impl<'a> Prepared<'a> {
         host.confinement(output::confinement(handle.report().await?));
         handle.serving().await?;
         let mut keeping = keeper.start(released.pauses());
+        let check = self.program.health.take();
+        if check.is_some() {
+            host.health(false);
+        }
         host.phase(Phase::Running);
+        let way = shielding.way();
+        let watching = async {
+            match &check {
+                Some(check) => check.watch(host, &way).await,
+                None => std::future::pending().await,
+            }
+        };
         let renewal = Renewal {
             cas: &self.cas,
             attester: &self.attester,
@@ -263,6 +275,7 @@ impl<'a> Prepared<'a> {
                 stop(&handle, END_OF_LEASE_GRACE).await;
                 Err(end.into())
             }
+            never = watching => match never {},
             () = keeping.failed() => {
                 stop(&handle, END_OF_LEASE_GRACE).await;
                 Ok(Ended::Ordered(End::Asked))

@@ -2,6 +2,7 @@
 //! the sandbox has a network of its own, and `mse-shield` stands in between.
 
 use std::io;
+use std::sync::Arc;
 
 use mse_shield::policy::Mode;
 use mse_shield::{Inside, Layout, Listeners, Policy, Shield};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::ServiceError;
 use super::configuration::Program;
+use super::health::Way;
 use crate::sandbox::{InsideSockets, Network, OwnNetwork, SandboxHandle};
 
 /// The network that the program gets.
@@ -32,7 +34,11 @@ pub(super) fn network(program: &Program) -> Network {
 }
 
 /// The shield of a program, if its policy has one.
-pub(super) struct Shielding(Option<Shield>);
+pub(super) struct Shielding {
+    shield: Option<Shield>,
+    /// To the program's own network.
+    inside: Option<Arc<InsideSockets>>,
+}
 
 impl Shielding {
     /// Listens for the program and its peers. Call it before the program starts.
@@ -41,39 +47,57 @@ impl Shielding {
         handle: &SandboxHandle,
     ) -> Result<Self, ServiceError> {
         let Some(policy) = &program.shield else {
-            return Ok(Self(None));
+            return Ok(Self::none());
         };
         match policy.mode {
             Mode::Disabled => {
                 tracing::warn!(
                     "UNPROTECTED: the session disables the network shield; connections are in the clear"
                 );
-                return Ok(Self(None));
+                return Ok(Self::none());
             }
             Mode::Unprotected => {
                 tracing::warn!(
                     "UNPROTECTED: the session's network shield protects nothing; connections are in the clear"
                 );
-                return Ok(Self(None));
+                return Ok(Self::none());
             }
             Mode::Protected => {}
         }
         raise_open_files();
         let network = handle.network().await?;
         let listeners = Listeners::bind(policy, network.listeners)?;
+        let inside = Arc::new(network.sockets);
         let shield = Shield::start(
             policy.clone(),
             &|path| program.files.content(path),
             listeners,
-            OwnLoopback(network.sockets),
+            OwnLoopback(Arc::clone(&inside)),
         )?;
-        Ok(Self(Some(shield)))
+        Ok(Self {
+            shield: Some(shield),
+            inside: Some(inside),
+        })
+    }
+
+    fn none() -> Self {
+        Self {
+            shield: None,
+            inside: None,
+        }
+    }
+
+    /// How the enclave gets to the program.
+    pub(super) fn way(&self) -> Way {
+        self.inside
+            .as_ref()
+            .map_or(Way::Shared, |inside| Way::Own(Arc::clone(inside)))
     }
 
     /// Takes the keys and certificates of `next`, for new connections. Whatever goes wrong, those
     /// from before stay in force.
     pub(super) fn renew(&self, next: &Program) {
-        match (&self.0, &next.shield) {
+        match (&self.shield, &next.shield) {
             (Some(shield), Some(policy)) => {
                 match shield.renew(policy, &|path| next.files.content(path)) {
                     Ok(renewed) if renewed.rules > 0 => tracing::info!(
@@ -95,7 +119,7 @@ impl Shielding {
 
     /// Ends it, when the program has ended.
     pub(super) async fn finish(self) {
-        if let Some(shield) = self.0 {
+        if let Some(shield) = self.shield {
             shield.finish().await;
         }
     }
@@ -111,7 +135,7 @@ fn raise_open_files() {
 }
 
 /// The program's own loopback interface.
-struct OwnLoopback(InsideSockets);
+struct OwnLoopback(Arc<InsideSockets>);
 
 impl Inside for OwnLoopback {
     async fn connect(&self, port: u16) -> io::Result<TcpStream> {

@@ -32,10 +32,12 @@ impl Probes<'_> {
         let check = self.probe.map(|probe| &probe.check).or(self.health);
         match check {
             None => launcher(self.pace()),
-            // The shield answers nobody without a certificate; a connection is what can be seen.
-            Some(Health::Http { port, .. }) if self.shielded => {
-                with(self.pace(), "tcpSocket", json!({"port": port}))
-            }
+            // The shield answers nobody without a certificate; the enclave asks behind it.
+            Some(_) if self.shielded => with(
+                self.pace(),
+                "exec",
+                json!({"command": [LAUNCHER, "healthz", "--well"]}),
+            ),
             Some(Health::Http { path, port }) => with(
                 self.pace(),
                 "httpGet",

@@ -10,7 +10,26 @@ use super::policies::{Names, guard, planned};
 use super::service::Compiled;
 use super::sessions::{PlannedSession, SessionRole};
 use super::{CompileError, Target};
-use crate::model::ServiceName;
+use crate::model::{Machine, Meshfile, ServiceName};
+
+/// Where services may run.
+#[derive(Clone, Copy)]
+pub(super) enum Tees<'a> {
+    /// On the simulated TEE, which proves nothing.
+    Simulated,
+    /// In these confidential virtual machines.
+    Machines(&'a [Machine]),
+}
+
+impl<'a> Tees<'a> {
+    pub(super) fn of(mesh: &'a Meshfile, target: &Target<'_>) -> Result<Self, CompileError> {
+        match mesh.policy.machines.as_slice() {
+            _ if target.simulated => Ok(Self::Simulated),
+            [] => Err(CompileError::NoMachine),
+            machines => Ok(Self::Machines(machines)),
+        }
+    }
+}
 
 /// The secret of a service's session that holds its measurements.
 pub(super) const ATTESTATION: &str = "attestation_service";
@@ -26,7 +45,7 @@ pub(super) fn fragment_of(service: &ServiceName) -> SecretName {
 /// to that service's session only.
 pub(super) fn sessions(
     services: &[Compiled<'_>],
-    target: &Target<'_>,
+    tees: Tees<'_>,
     names: &Names,
 ) -> Result<Vec<PlannedSession>, CompileError> {
     let mut by_image: BTreeMap<&str, Vec<&Compiled<'_>>> = BTreeMap::new();
@@ -55,7 +74,7 @@ pub(super) fn sessions(
                 json!({
                     "name": fragment_of(service.name()).as_str(),
                     "kind": "config-fragment",
-                    "value": entries(service, target),
+                    "value": entries(service, tees),
                     "export": [{"session": service.session_name().as_str()}],
                 })
             }));
@@ -68,7 +87,7 @@ pub(super) fn sessions(
 }
 
 /// One for each version that may run, on each TEE that may run it.
-fn entries(service: &Compiled<'_>, target: &Target<'_>) -> Vec<Value> {
+fn entries(service: &Compiled<'_>, tees: Tees<'_>) -> Vec<Value> {
     let now = (&service.planned.workload, service.image.facts.enclave);
     let before = service
         .stable
@@ -78,18 +97,31 @@ fn entries(service: &Compiled<'_>, target: &Target<'_>) -> Vec<Value> {
     [Some(now), before]
         .into_iter()
         .flatten()
-        .flat_map(|(workload, enclave)| entries_of(workload, enclave, target.simulated))
+        .flat_map(|(workload, enclave)| entries_of(workload, enclave, tees))
         .collect()
 }
 
-fn entries_of(workload: &ServiceWorkload, enclave: EnclaveDigest, simulated: bool) -> Vec<Value> {
+fn entries_of(workload: &ServiceWorkload, enclave: EnclaveDigest, tees: Tees<'_>) -> Vec<Value> {
     let digest = workload.digest();
-    let Measurement(measured) = measurement::simulated(&enclave, &digest);
-    let mut entries = Vec::new();
-    if simulated {
-        entries.push(json!({"mrenclave": measured.to_string(), "simulated": true}));
-    } else {
-        entries.push(json!({"workload": digest.to_string()}));
+    match tees {
+        Tees::Simulated => {
+            let Measurement(measured) = measurement::simulated(&enclave, &digest);
+            vec![json!({"mrenclave": measured.to_string(), "simulated": true})]
+        }
+        Tees::Machines(machines) => machines
+            .iter()
+            .map(|machine| in_machine(machine, &digest.to_string()))
+            .collect(),
     }
-    entries
+}
+
+/// The digest alone says nothing: whoever starts a machine chooses it.
+fn in_machine(machine: &Machine, workload: &str) -> Value {
+    let mut rule = Map::new();
+    rule.insert("workload".into(), workload.into());
+    rule.insert("tee".into(), machine.tee().as_str().into());
+    for (key, measured) in machine.measured() {
+        rule.insert(key.into(), measured.to_string().into());
+    }
+    Value::Object(rule)
 }

@@ -29,7 +29,7 @@ use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkloa
 
 pub use self::error::CompileError;
 pub use self::sessions::{PlannedSession, SessionRole};
-use crate::model::{ImageReference, Meshfile, ServiceName};
+use crate::model::{Health, ImageReference, Meshfile, ServiceName};
 use crate::template::ServiceTemplate;
 use crate::values::MeshValues;
 
@@ -61,7 +61,8 @@ pub struct StableImage {
 pub struct Target<'a> {
     /// The CAS of the services' sessions.
     pub cas_key: CasKey,
-    /// Whether services may run on the simulated TEE, which proves nothing.
+    /// Whether services may run on the simulated TEE, which proves nothing; else in the machines that
+    /// the Meshfile names.
     pub simulated: bool,
     /// The images, by the services that run them.
     pub images: &'a BTreeMap<ServiceName, MeshImage>,
@@ -96,6 +97,8 @@ pub struct PlannedService {
     pub measurement: Measurement,
     /// The ports that it serves, in order.
     pub ports: Vec<NonZeroU16>,
+    /// How it shows that it is well, by the Meshfile or its manifest.
+    pub health: Option<Health>,
     /// Its encrypted volumes.
     pub volumes: Vec<VolumeName>,
     /// The values of mesh variables that it has: the chart's defaults among them.
@@ -124,7 +127,8 @@ pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileErro
     for service in &services {
         service.warn(&mut warnings);
     }
-    sessions.extend(evidence::sessions(&services, target, &names)?);
+    let tees = evidence::Tees::of(mesh, target)?;
+    sessions.extend(evidence::sessions(&services, tees, &names)?);
     let shield = shield::Shield::of(mesh, &services)?;
     sessions.extend(secrets::session(&services, &shield, &names)?);
     for service in &services {

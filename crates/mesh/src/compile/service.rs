@@ -9,6 +9,7 @@ use mse_session::{
 };
 use mse_shield::policy::is_shield_variable;
 use mse_workload::image::IMAGE_KEY;
+use mse_workload::launch::HEALTH;
 use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned, po
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
-use crate::model::{MeshService, Meshfile, Millicores, ServiceName, VolumeSource};
+use crate::model::{Health, MeshService, Meshfile, Millicores, ServiceName, VolumeSource};
 use crate::text::{MeshText, UndefinedMeshVariable};
 use crate::values::MeshValues;
 
@@ -129,6 +130,7 @@ impl<'a> Compiled<'a> {
                 session,
                 service: program,
                 ports: ports(service, image),
+                health: health(service, image),
                 volumes: template
                     .volumes
                     .iter()
@@ -211,6 +213,10 @@ impl<'a> Compiled<'a> {
                 &evidence::fragment_of(self.name()),
             ),
         ];
+        // The enclave makes the check: what is behind the network shield answers nobody else.
+        if let Some(check) = &self.planned.health {
+            environment.insert(HEALTH.to_owned(), json!(check_text(check)));
+        }
         let rules = shield.of_service(self.name());
         for (variable, value) in rules.environment {
             environment.insert(variable, json!(value));
@@ -332,6 +338,19 @@ fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
         .map(|one| one.target.unwrap_or(one.port));
     let ports: BTreeSet<_> = listens.chain(opened).collect();
     ports.into_iter().collect()
+}
+
+fn health(service: &MeshService, image: &MeshImage) -> Option<Health> {
+    let wanted = service.health.as_ref().map(|probe| &probe.check);
+    wanted.or(image.template.health.as_ref()).cloned()
+}
+
+/// As the enclave reads it.
+fn check_text(check: &Health) -> String {
+    match check {
+        Health::Http { path, port } => format!("http:{port}{path}"),
+        Health::Tcp { port } => format!("tcp:{port}"),
+    }
 }
 
 /// An encrypted image has its key, and no other has one.

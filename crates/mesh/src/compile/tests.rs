@@ -78,10 +78,18 @@ fn images() -> BTreeMap<ServiceName, MeshImage> {
 }
 
 fn compiled(mesh: &str, images: &BTreeMap<ServiceName, MeshImage>) -> Result<Plan, CompileError> {
+    compiled_for(true, mesh, images)
+}
+
+fn compiled_for(
+    simulated: bool,
+    mesh: &str,
+    images: &BTreeMap<ServiceName, MeshImage>,
+) -> Result<Plan, CompileError> {
     let (mesh, _) = Meshfile::read(mesh, &Variables::new()).unwrap();
     let target = Target {
         cas_key: CasKey::of(b"cas"),
-        simulated: true,
+        simulated,
         images,
     };
     compile(&mesh, &target)
@@ -152,6 +160,32 @@ fn what_is_measured_is_what_the_image_session_says() {
     let image = session(&plan, "team/shop/image-r_example_web").to_text();
     assert!(image.contains(&web.measurement.to_string()), "{}", *image);
     assert!(!image.contains(&db.measurement.to_string()));
+}
+
+#[test]
+fn on_hardware_services_run_in_named_machines_only() {
+    let refused = compiled_for(false, MESH, &images()).err().unwrap();
+    assert!(refused.to_string().contains("policy.machines"), "{refused}");
+    let [firmware, kernel, system, guest] = ["a1", "b2", "c3", "d4"].map(|byte| byte.repeat(48));
+    let mesh = MESH.replace(
+        "namespace: team/shop",
+        &format!(
+            "namespace: team/shop, machines: [{{tee: tdx, measurement: {firmware}, rtmr1: {kernel}, rtmr2: {system}}}, {{tee: snp, measurement: {guest}}}]"
+        ),
+    );
+    let plan = compiled_for(false, &mesh, &images()).unwrap();
+    let web = plan.services[0].workload.digest().to_string();
+    let image = session(&plan, "team/shop/image-r_example_web");
+    let SecretSource::Explicit(_) = secret(&image, "web.measurements").source else {
+        panic!()
+    };
+    let text = image.to_text();
+    for measured in [&web, &firmware, &kernel, &system, &guest] {
+        assert!(text.contains(measured.as_str()), "{measured}: {}", *text);
+    }
+    assert_eq!(text.matches(&web).count(), 2, "{}", *text);
+    assert!(!text.contains("simulated"), "{}", *text);
+    assert!(!text.contains("mrenclave"), "{}", *text);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod cas;
 mod health;
 mod image;
+mod machine;
 mod manifest;
 mod meshfile;
 mod names;
@@ -18,6 +19,7 @@ mod volume;
 pub use cas::{Cas, CasHost, InvalidCasHost, Role, UploadMode};
 pub use health::{Health, HttpPath, InvalidHttpPath, Port, Probe};
 pub use image::{ImageReference, InvalidImageReference};
+pub use machine::Machine;
 pub use manifest::{
     Build, Environment, GlobalVariable, InjectionFile, LocalVariable, Secrets, ServiceManifest,
     Signature, Toolchain,

@@ -2,6 +2,8 @@
 
 use mse_session::{SessionName, Terms, Tolerated};
 
+use super::Machine;
+
 /// The policies that are made for a mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -9,6 +11,8 @@ pub struct Policy {
     pub namespace: SessionName,
     /// Where the policies of the images are; None: in `namespace`.
     pub image_policy_namespace: Option<SessionName>,
+    /// On hardware, the confidential virtual machines that services may run in.
+    pub machines: Vec<Machine>,
     /// What attestation of the services lets pass.
     pub tolerate: Vec<Tolerance>,
     /// Which security advisories are let pass.

@@ -5,6 +5,7 @@ mod cas;
 mod env;
 mod header;
 mod helm;
+mod machine;
 mod manifest;
 mod meshfile;
 mod policy;

@@ -1,9 +1,9 @@
 //! `policy` of a Meshfile.
 
 use mse_session::{Terms, Tolerated};
-use mse_yaml::{Code, Field, Spot, optional, shown};
+use mse_yaml::{Code, Field, Spot, optional, or_default, shown};
 
-use super::{Reader, parsed, with_terms, word_of, words};
+use super::{Reader, machine, parsed, with_terms, word_of, words};
 use crate::model::{Advisories, Advisory, Policy, Tolerance};
 
 pub(super) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<Policy> {
@@ -12,6 +12,7 @@ pub(super) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<Policy> {
         .require(r, "namespace")
         .and_then(|field| field.parse(r, Code::BadName));
     let image_policy_namespace = parsed(r, fields.get("image_policy_namespace"), Code::BadName);
+    let machines = or_default(fields.get("machines"), |field| machine::machines(r, &field));
     let tolerate = match fields.get("tolerate") {
         Some(field) => tolerances(r, &field),
         None => Some(Vec::new()),
@@ -39,6 +40,7 @@ pub(super) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<Policy> {
     Some(Policy {
         namespace: namespace?,
         image_policy_namespace: image_policy_namespace?,
+        machines: machines?,
         tolerate: tolerate?,
         ignore_advisories: ignore_advisories?,
         maa: maa?,

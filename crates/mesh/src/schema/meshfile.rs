@@ -109,6 +109,21 @@ fn cas() -> Value {
     )
 }
 
+fn machine() -> Value {
+    let measured = |what: &str| json!({ "description": what, "type": "string", "pattern": "^[0-9a-fA-F]{96}$" });
+    map(
+        "A confidential virtual machine, by what its TEE measured when it started.",
+        &["tee", "measurement"],
+        &json!({
+            "tee": word("Which TEE it is.", ["tdx", "snp"]),
+            "measurement": measured("MRTD of TDX, MEASUREMENT of SEV-SNP; 96 hex digits."),
+            "rtmr0": measured("TDX: the firmware's configuration. Absent: any."),
+            "rtmr1": measured("TDX, where it is required: boot loader and kernel."),
+            "rtmr2": measured("TDX, where it is required: command line and initial file system."),
+        }),
+    )
+}
+
 fn policy() -> Value {
     let session = |what: &str| string(what);
     let tolerated = word(
@@ -122,6 +137,10 @@ fn policy() -> Value {
         &json!({
             "namespace": session("The namespace of the mesh's sessions, which nobody else uses."),
             "image_policy_namespace": session("The namespace of the images' policies, if it is another."),
+            "machines": list(
+                "On hardware, the confidential virtual machines that services may run in.",
+                &machine(),
+            ),
             "tolerate": json!({ "oneOf": [
                 string("Words with commas between them."),
                 list("What attestation of the services lets pass.", &with_terms("what", &tolerated)),

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Writing, manifest};
 use crate::model::{
-    Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, MeshService,
-    MeshVolume, Meshfile, Pins, Policy, Probe, Repository, ServiceName, ServicePort,
+    Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, Machine,
+    MeshService, MeshVolume, Meshfile, Pins, Policy, Probe, Repository, ServiceName, ServicePort,
     SimulatedTrust, UploadMode,
 };
 
@@ -127,6 +127,7 @@ fn policy(policy: &Policy) -> Writing {
     let Policy {
         namespace,
         image_policy_namespace,
+        machines,
         tolerate,
         ignore_advisories,
         maa,
@@ -137,6 +138,7 @@ fn policy(policy: &Policy) -> Writing {
     let mut map = Writing::default();
     map.put("namespace", namespace.as_str());
     map.put_shown("image_policy_namespace", image_policy_namespace.as_ref());
+    map.put_list("machines", machines.iter().map(machine));
     let tolerances = tolerate.iter();
     map.put_list(
         "tolerate",
@@ -157,6 +159,15 @@ fn policy(policy: &Policy) -> Writing {
     map.put_shown("access_policy_name", access_policy_name.as_ref());
     map.put_shown("security_policy_name", security_policy_name.as_ref());
     map.put_shown("attestation_policy_name", attestation_policy_name.as_ref());
+    map
+}
+
+fn machine(machine: &Machine) -> Writing {
+    let mut map = Writing::default();
+    map.put("tee", machine.tee().as_str());
+    for (key, measured) in machine.measured() {
+        map.put(key, measured.to_string());
+    }
     map
 }
 

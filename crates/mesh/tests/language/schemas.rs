@@ -87,6 +87,9 @@ cas:
 policy:
   namespace: shop
   image_policy_namespace: images
+  machines:
+  - {tee: tdx, measurement: WIDE, rtmr0: WIDE, rtmr1: WIDE, rtmr2: WIDE}
+  - {tee: snp, measurement: WIDE}
   tolerate: [hyperthreading, {what: outdated-tcb, reason: r, until: 2027-01-31}]
   ignore_advisories: [INTEL-SA-00615, {id: INTEL-SA-00614, reason: r, until: 2027-01-31}]
   maa: https://maa.example
@@ -120,6 +123,7 @@ helm_extra_values: {db: {size: 1Gi}}
 
 fn filled(text: &str) -> String {
     text.replace("HEX", &"1".repeat(64))
+        .replace("WIDE", &"a".repeat(96))
 }
 
 /// The document as the schema sees it: YAML of our own writer, which is YAML of JSON's types.

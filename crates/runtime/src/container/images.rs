@@ -43,7 +43,7 @@ impl fmt::Display for ImageId {
 
 impl ContainerRuntime {
     /// Loads the image in `path`: an archive (`docker save`, or OCI), or the folder of an OCI
-    /// layout with one image.
+    /// layout with one image. What is attached to it there is not loaded.
     pub async fn load(&self, path: &Path) -> Result<ImageId, ImageError> {
         let failed = |source| ImageError::Read {
             path: path.to_owned(),
@@ -112,13 +112,53 @@ fn loaded_name(said: &str) -> Option<&str> {
         .next_back()
 }
 
-/// An archive of the folder.
+/// An archive of an OCI layout, whose index names the image alone: engines take an archive with
+/// attached documents for one of several images.
 fn pack(folder: &Path) -> io::Result<std::fs::File> {
+    let index = index_of_image(folder)?;
     let mut archive = tar::Builder::new(tempfile::tempfile()?);
-    archive.append_dir_all(".", folder)?;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(index.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, INDEX, index.as_slice())?;
+    archive.append_path_with_name(folder.join(MARKER), MARKER)?;
+    archive.append_dir_all(BLOBS, folder.join(BLOBS))?;
     let mut file = archive.into_inner()?;
     io::Seek::rewind(&mut file)?;
     Ok(file)
+}
+
+const INDEX: &str = "index.json";
+const MARKER: &str = "oci-layout";
+const BLOBS: &str = "blobs";
+/// Manifests and indexes are much shorter.
+const MAX_JSON: u64 = 4 << 20;
+
+/// The layout's index without what is attached to others.
+fn index_of_image(folder: &Path) -> io::Result<Vec<u8>> {
+    let mut index = json(&folder.join(INDEX))?;
+    let Some(manifests) = index["manifests"].as_array_mut() else {
+        return Err(io::Error::other("its index has no manifests"));
+    };
+    let mut images = Vec::new();
+    for descriptor in std::mem::take(manifests) {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        let id = ImageId::read(digest).map_err(io::Error::other)?;
+        let digits = id.0.trim_start_matches(SHA256);
+        let manifest = json(&folder.join(BLOBS).join("sha256").join(digits))?;
+        if manifest["subject"].is_null() {
+            images.push(descriptor);
+        }
+    }
+    *manifests = images;
+    Ok(serde_json::to_vec(&index)?)
+}
+
+fn json(file: &Path) -> io::Result<serde_json::Value> {
+    let mut text = Vec::new();
+    let file = std::fs::File::open(file)?;
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_JSON), &mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Why there is no image.
@@ -187,6 +227,28 @@ mod tests {
         let id = format!("Loaded image ID: sha256:{}", "a".repeat(64));
         assert_eq!(loaded_name(&id).map(str::len), Some(71));
         assert_eq!(loaded_name("no space left"), None);
+    }
+
+    #[test]
+    fn an_archive_of_a_layout_names_the_image_and_nothing_attached_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = folder.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let [image, document] = ["0a", "0b"].map(|digit| digit.repeat(32));
+        std::fs::write(blobs.join(&image), "{}").unwrap();
+        std::fs::write(blobs.join(&document), r#"{"subject": {}}"#).unwrap();
+        std::fs::write(folder.path().join(MARKER), "{}").unwrap();
+        let index = format!(
+            r#"{{"manifests": [{{"digest": "sha256:{image}"}}, {{"digest": "sha256:{document}"}}]}}"#
+        );
+        std::fs::write(folder.path().join(INDEX), index).unwrap();
+        let mut archive = tar::Archive::new(pack(folder.path()).unwrap());
+        let mut first = archive.entries().unwrap().next().unwrap().unwrap();
+        assert_eq!(first.path().unwrap().to_str(), Some(INDEX));
+        let index: serde_json::Value = serde_json::from_reader(&mut first).unwrap();
+        let manifests = index["manifests"].as_array().unwrap();
+        assert_eq!(manifests.len(), 1);
+        assert_eq!(manifests[0]["digest"], format!("sha256:{image}"));
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! Services in containers of Docker or Podman, by their API.
 //!
 //! The container's entry point is `mse-launch`, which launches the enclave in it; what it is told
-//! is its environment. A container is known by the label [`MESH`]: what an earlier run left is found
-//! and removed by it ([`ContainerRuntime::remove_leftovers`]).
+//! is its environment. Containers and networks have labels ([`MeshId`]): what an earlier run left is
+//! found and removed by them ([`ContainerRuntime::remove_leftovers`]).
 //!
 //! | module | what |
 //! | --- | --- |
 //! | [`engine`] | the socket of the engine, and what it is |
 //! | [`images`] | images, loaded or pulled, by their digest |
+//! | [`identity`] | whose containers they are |
+//! | [`network`], [`gate`] | a network for each mesh, and the way to a CAS on loopback |
 //! | [`spec`] | which service, and in what kind of container |
 //! | [`running`] | a container from its start to its end |
 
 mod engine;
+mod gate;
+mod identity;
 mod images;
+mod network;
 mod running;
 mod spec;
 
@@ -25,13 +30,13 @@ use bollard::query_parameters::{
 };
 
 pub use self::engine::{EngineAddress, EngineError, EngineKind};
+pub use self::gate::Gate;
+pub use self::identity::{FOLDER, MESH, MeshId};
 pub use self::images::{ImageError, ImageId};
+pub use self::network::MeshNetwork;
 pub use self::running::RunningContainer;
 pub use self::spec::{ContainerSpec, ContainerTee, Network, PublishedPort};
 use crate::running::Runtime;
-
-/// The label that holds the name of the mesh.
-pub const MESH: &str = "mse.mesh";
 
 /// Launches services in containers. Cloning it is cheap.
 #[derive(Clone)]
@@ -46,9 +51,10 @@ impl ContainerRuntime {
         self.kind
     }
 
-    /// Removes every container of the mesh `mesh`, running or not; gives how many there were.
-    pub async fn remove_leftovers(&self, mesh: &str) -> Result<usize, ContainerError> {
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{MESH}={mesh}")])]);
+    /// Removes every container that was started from the mesh's folder, running or not, and its
+    /// networks; gives how many containers there were.
+    pub async fn remove_leftovers(&self, mesh: &MeshId) -> Result<usize, ContainerError> {
+        let filters = HashMap::from([("label".to_owned(), vec![mesh.folder_label()])]);
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&filters)
@@ -62,6 +68,7 @@ impl ContainerRuntime {
         for id in &ids {
             self.remove(id).await?;
         }
+        self.remove_networks(mesh).await?;
         Ok(ids.len())
     }
 
@@ -114,15 +121,22 @@ impl Runtime for ContainerRuntime {
 
 /// Why the engine did not do something.
 #[derive(Debug, thiserror::Error)]
-#[error("the container engine could not {action}: {source}")]
-pub struct ContainerError {
-    action: &'static str,
-    source: ApiError,
+pub enum ContainerError {
+    /// It said no.
+    #[error("the container engine could not {action}: {source}")]
+    Refused {
+        /// Completes "could not …".
+        action: &'static str,
+        /// What it said.
+        source: ApiError,
+    },
+    /// A network in which this machine has no address.
+    #[error("the container engine made the network `{0}` and does not say its gateway")]
+    NoGateway(String),
 }
 
 impl ContainerError {
-    /// `action` completes "could not …".
     fn during(action: &'static str) -> impl FnOnce(ApiError) -> Self {
-        move |source| Self { action, source }
+        move |source| Self::Refused { action, source }
     }
 }

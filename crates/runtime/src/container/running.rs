@@ -161,6 +161,7 @@ async fn forward_reports(output: DuplexStream, events: mpsc::Sender<EnclaveEvent
             };
             let event = match report {
                 Some(Report::Phase(phase)) => EnclaveEvent::Phase(phase),
+                Some(Report::Health { well }) => EnclaveEvent::Health { well },
                 Some(Report::Ended(end)) => EnclaveEvent::ServiceEnded(end),
                 None => event,
             };

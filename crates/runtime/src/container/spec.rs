@@ -1,12 +1,15 @@
 //! Which service, and in what kind of container.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding,
+};
 use mse_workload::{CasKey, Resources};
 
-use super::{EngineKind, ImageId, MESH};
+use super::{EngineKind, ImageId, MeshId};
 
 /// What launcher and enclave take besides the service: 64 MiB.
 const OVERHEAD: i64 = 64 << 20;
@@ -24,10 +27,10 @@ const RUN: &str = "/mse/run";
 /// A service in a container.
 #[derive(Debug)]
 pub struct ContainerSpec {
-    /// The container's name, and on a network of containers its host name.
+    /// The container's name.
     pub name: String,
-    /// The mesh that it belongs to: the value of the label [`MESH`].
-    pub mesh: String,
+    /// The mesh that it belongs to.
+    pub mesh: MeshId,
     /// Which image.
     pub image: ImageId,
     /// `host:port` of the CAS, as the container reaches it.
@@ -52,6 +55,8 @@ pub struct ContainerSpec {
     pub ports: Vec<PublishedPort>,
     /// What it is connected to.
     pub network: Network,
+    /// Names that it knows besides those of its network.
+    pub hosts: BTreeMap<String, IpAddr>,
 }
 
 /// Where the evidence of a service in a container comes from.
@@ -79,8 +84,28 @@ pub enum Network {
     Bridge,
     /// The network of the machine itself: no ports are published.
     Host,
-    /// A network of containers, by name, in which they find each other by theirs.
-    Named(String),
+    /// A network of containers.
+    Named {
+        /// Which.
+        name: String,
+        /// What the others in it call this one.
+        host: String,
+    },
+}
+
+impl Network {
+    fn endpoint(&self) -> Option<NetworkingConfig> {
+        let Self::Named { name, host } = self else {
+            return None;
+        };
+        let endpoint = EndpointSettings {
+            aliases: Some(vec![host.clone()]),
+            ..EndpointSettings::default()
+        };
+        Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(name.clone(), endpoint)])),
+        })
+    }
 }
 
 impl ContainerSpec {
@@ -111,7 +136,11 @@ impl ContainerSpec {
             network_mode: Some(match &self.network {
                 Network::Bridge => "bridge".to_owned(),
                 Network::Host => "host".to_owned(),
-                Network::Named(name) => name.clone(),
+                Network::Named { name, .. } => name.clone(),
+            }),
+            extra_hosts: (!self.hosts.is_empty()).then(|| {
+                let hosts = self.hosts.iter();
+                hosts.map(|(name, at)| format!("{name}:{at}")).collect()
             }),
             ..confinement(engine)
         };
@@ -123,8 +152,9 @@ impl ContainerSpec {
                     .map(|port| format!("{}/tcp", port.container))
                     .collect(),
             ),
-            labels: Some(HashMap::from([(MESH.to_owned(), self.mesh.clone())])),
+            labels: Some(self.mesh.labels()),
             env: Some(self.variables()),
+            networking_config: self.network.endpoint(),
             host_config: Some(host),
             ..ContainerCreateBody::default()
         }
@@ -189,14 +219,17 @@ fn confinement(engine: EngineKind) -> HostConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use mse_workload::CasKey;
 
+    use super::super::MESH;
     use super::*;
 
     fn spec() -> ContainerSpec {
         ContainerSpec {
             name: "web".into(),
-            mesh: "shop".into(),
+            mesh: MeshId::new("shop", Path::new("/srv/shop/run")),
             image: ImageId::read(&"0a".repeat(32)).unwrap(),
             cas: "cas:18765".into(),
             cas_key: CasKey::of(b"key"),
@@ -215,6 +248,7 @@ mod tests {
                 host: 8443,
             }],
             network: Network::Bridge,
+            hosts: BTreeMap::new(),
         }
     }
 
@@ -245,6 +279,23 @@ mod tests {
         assert_eq!(binding.host_ip.as_deref(), Some("127.0.0.1"));
         assert_eq!(binding.host_port.as_deref(), Some("8443"));
         assert_eq!(body.labels.unwrap()[MESH], "shop");
+        assert_eq!(body.networking_config, None);
+    }
+
+    #[test]
+    fn on_a_network_of_containers_it_has_the_name_that_others_call_it() {
+        let named = ContainerSpec {
+            network: Network::Named {
+                name: "mse-shop".into(),
+                host: "web".into(),
+            },
+            ..spec()
+        };
+        let body = named.into_body(EngineKind::Podman);
+        let network = body.host_config.unwrap().network_mode;
+        assert_eq!(network.as_deref(), Some("mse-shop"));
+        let endpoints = body.networking_config.unwrap().endpoints_config.unwrap();
+        assert_eq!(endpoints["mse-shop"].aliases, Some(vec!["web".to_owned()]));
     }
 
     #[test]

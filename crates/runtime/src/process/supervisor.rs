@@ -135,6 +135,7 @@ impl Listener {
                 }
                 FromEnclave::Listening { port } => EnclaveEvent::Listening { port },
                 FromEnclave::Phase(phase) => EnclaveEvent::Phase(phase),
+                FromEnclave::Health { well } => EnclaveEvent::Health { well },
                 FromEnclave::ServiceEnded(end) => EnclaveEvent::ServiceEnded(end),
                 FromEnclave::Confinement { entries: own } => {
                     EnclaveEvent::Confinement(self.limits.iter().cloned().chain(own).collect())

@@ -247,7 +247,7 @@ impl Life<'_> {
                 }
                 EnclaveEvent::Log { stream, text } => self.log(stream, text),
                 // An app is no service.
-                EnclaveEvent::ServiceEnded(_) => {}
+                EnclaveEvent::Health { .. } | EnclaveEvent::ServiceEnded(_) => {}
                 EnclaveEvent::Exited { how } => {
                     self.enclave = None;
                     return Err(Ending::failed(format!(

@@ -82,6 +82,7 @@ fn evidence(rule: &EvidenceRule) -> Value {
         signer,
         workload,
         measurement,
+        rtmr,
         tee,
         simulated,
     } = rule;
@@ -112,6 +113,9 @@ fn evidence(rule: &EvidenceRule) -> Value {
     );
     map.put_list("workload", workload, text);
     map.put_list("measurement", measurement, text);
+    for (key, register) in EvidenceRule::RTMR.into_iter().zip(rtmr) {
+        map.put_list(key, register, text);
+    }
     map.put_list("tee", tee, |tee| tee.as_str().into());
     map.put_if("simulated", *simulated);
     Value::Object(map)

@@ -27,8 +27,13 @@ pub struct EvidenceRule {
     pub signer: Option<SgxSigner>,
     /// MSE: one of these workloads, on whatever TEE. Empty: any.
     pub workload: Vec<Digest>,
-    /// TDX (MRTD) and SNP (MEASUREMENT): one of these machines. Empty: any that the CAS knows.
+    /// TDX (MRTD) and SNP (MEASUREMENT): one of these machines. Empty: none of these TEEs, since the
+    /// host writes the digest of the workload there.
     pub measurement: Vec<Hex<48>>,
+    /// TDX: RTMR 0 to 2, each one of these. Of RTMR 0 (the firmware's configuration) empty means any;
+    /// without RTMR 1 and 2 (boot loader, kernel, command line, initial file system) no trust domain
+    /// is admitted, since MRTD is only its firmware.
+    pub rtmr: [Vec<Hex<48>>; 3],
     /// One of these kinds of TEE. Empty: any that can prove the rest.
     pub tee: Vec<TeeKind>,
     /// Whether evidence of the simulated TEE is as good: it proves nothing.
@@ -36,6 +41,15 @@ pub struct EvidenceRule {
 }
 
 impl EvidenceRule {
+    /// The keys of `rtmr`.
+    pub const RTMR: [&str; 3] = ["rtmr0", "rtmr1", "rtmr2"];
+
+    /// Whether it says all that a trust domain (TDX) must have measured.
+    pub fn names_a_trust_domain(&self) -> bool {
+        let [_, kernel, system] = &self.rtmr;
+        !self.measurement.is_empty() && !kernel.is_empty() && !system.is_empty()
+    }
+
     /// Whether it says what the program is.
     pub fn names_a_program(&self) -> bool {
         !self.mrenclave.is_empty()

@@ -1,7 +1,7 @@
 //! `attestation` of services.
 
 use mse_crypto::Digest;
-use mse_yaml::{Code, Field, Fields, optional, or_default, shown};
+use mse_yaml::{Code, Field, Fields, Spot, optional, or_default, shown};
 
 use super::{Reader, SessionField};
 use crate::model::{
@@ -31,9 +31,8 @@ fn rule(r: &mut Reader, field: &Field<'_>) -> Option<EvidenceRule> {
     let workload = each(r, fields.get("workload"), |field, r| {
         field.parse::<Digest>(r, Code::BadValue)
     });
-    let measurement = each(r, fields.get("measurement"), |field, r| {
-        field.parse::<Hex<48>>(r, Code::BadValue)
-    });
+    let measurement = each(r, fields.get("measurement"), machine);
+    let rtmr = EvidenceRule::RTMR.map(|key| each(r, fields.get(key), machine));
     let tees = TeeKind::ALL.map(|tee| (tee.as_str(), tee));
     let tee = each(r, fields.get("tee"), |field, r| {
         if field.scalar() == Some("simulated") {
@@ -67,6 +66,7 @@ fn rule(r: &mut Reader, field: &Field<'_>) -> Option<EvidenceRule> {
         signer: signer?,
         workload: workload?,
         measurement: measurement?,
+        rtmr: all(rtmr)?,
         tee: tee?,
         simulated: simulated?,
     };
@@ -79,7 +79,59 @@ fn rule(r: &mut Reader, field: &Field<'_>) -> Option<EvidenceRule> {
         );
         return None;
     }
+    machines(r, &spot, &rule)?;
     Some(rule)
+}
+
+/// In a trust domain the measurement is only the firmware: who may choose the kernel may choose
+/// everything.
+fn machines(r: &mut Reader, spot: &Spot, rule: &EvidenceRule) -> Option<()> {
+    let has_registers = rule.rtmr.iter().any(|register| !register.is_empty());
+    if has_registers && !rule.names_a_trust_domain() {
+        r.report.error_with(
+            Code::BadValue,
+            spot,
+            "this names a part of a trust domain (TDX), and leaves the rest to the host",
+            "name `measurement` (MRTD), `rtmr1` and `rtmr2`; `mse measure tdx` computes them",
+        );
+        return None;
+    }
+    if !rule.workload.is_empty() && rule.measurement.is_empty() {
+        r.report.warn(
+            Code::NoEffect,
+            spot,
+            "this admits nothing: the host writes the digest of the workload, and any machine of its could have it",
+            "name the machine, too: `measurement`, and on TDX `rtmr1` and `rtmr2`",
+        );
+    }
+    if rule.measurement.is_empty() || has_registers {
+        return Some(());
+    }
+    let hint = "name `rtmr1` and `rtmr2`, too; `mse measure tdx` computes them";
+    if rule.tee == [TeeKind::Tdx] {
+        let message = "this admits nothing: in a trust domain `measurement` is only the firmware, and the host chooses the kernel";
+        r.report.error_with(Code::BadValue, spot, message, hint);
+        return None;
+    }
+    if rule.tee.is_empty() || rule.tee.contains(&TeeKind::Tdx) {
+        let message = "`measurement` counts on SEV-SNP only: in a trust domain (TDX) it is only the firmware, and the host chooses the kernel";
+        r.report.warn(
+            Code::WeakAttestation,
+            spot,
+            message,
+            format!("{hint}; or write `tee: snp`"),
+        );
+    }
+    Some(())
+}
+
+fn machine(field: &Field<'_>, r: &mut Reader) -> Option<Hex<48>> {
+    field.parse(r, Code::BadValue)
+}
+
+fn all<T, const N: usize>(parts: [Option<T>; N]) -> Option<[T; N]> {
+    let parts: Vec<T> = parts.into_iter().collect::<Option<_>>()?;
+    parts.try_into().ok()
 }
 
 /// One or many of something, in an order and without repetitions: they are alternatives. A list

@@ -6,6 +6,9 @@ use crate::{check, errors, import, with};
 
 const H: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
+/// A measurement of a machine.
+const M: &str = "111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111";
+
 #[test]
 #[allow(clippy::too_many_lines)] // A table.
 fn each_fault_is_found_in_its_place() {
@@ -39,6 +42,23 @@ fn each_fault_is_found_in_its_place() {
         (
             "services: [{name: s, attestation: [{tee: snp}]}]",
             Code::MissingAttestation,
+            "services[0].attestation[0]",
+        ),
+        (
+            &format!("services: [{{name: s, attestation: [{{tee: tdx, measurement: {M}}}]}}]"),
+            Code::BadValue,
+            "services[0].attestation[0]",
+        ),
+        (
+            &format!(
+                "services: [{{name: s, attestation: [{{measurement: {M}, rtmr0: {M}, rtmr1: {M}}}]}}]"
+            ),
+            Code::BadValue,
+            "services[0].attestation[0]",
+        ),
+        (
+            &format!("services: [{{name: s, attestation: [{{workload: {H}, rtmr2: {M}}}]}}]"),
+            Code::BadValue,
             "services[0].attestation[0]",
         ),
         (
@@ -781,6 +801,14 @@ fn weakening_is_warned_of() {
         (
             "services: [{name: s, pwd: /, attestation: [{workload: 1111111111111111111111111111111111111111111111111111111111111111, simulated: true}]}]",
             Code::SimulatedEvidence,
+        ),
+        (
+            "services: [{name: s, pwd: /, attestation: [{workload: 1111111111111111111111111111111111111111111111111111111111111111}]}]",
+            Code::NoEffect,
+        ),
+        (
+            &format!("services: [{{name: s, pwd: /, attestation: [{{measurement: {M}}}]}}]"),
+            Code::WeakAttestation,
         ),
         (
             "security: {attestation: {trusted_scone_qe_pubkeys: [x]}}",

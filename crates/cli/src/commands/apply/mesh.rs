@@ -48,7 +48,6 @@ impl Apply {
             tolerances,
         } = given.cas.attest(scene, &mesh).await?;
         let simulated = known.pin.simulated;
-        refuse_hardware(simulated)?;
         let Plan {
             sessions,
             services,
@@ -181,18 +180,6 @@ impl MeshArgs {
             _ => Pulling::WhenMissing,
         }
     }
-}
-
-/// Until what services measure on hardware is computed.
-fn refuse_hardware(simulated: bool) -> Result<(), Failure> {
-    if simulated {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::InvalidConfiguration,
-        "the CAS runs on hardware, and what services measure there is not computed yet",
-    )
-    .with_hint("a rule that names the workload alone would release to any confidential VM of the host's: write the sessions yourself, with the `measurement` of your VM image"))
 }
 
 /// Who applies the mesh.

@@ -299,7 +299,11 @@ impl Follower<'_> {
                     drop(step);
                     return self.ended(&how);
                 }
-                Some(EnclaveEvent::Confinement(_) | EnclaveEvent::ServiceEnded(_)) => {}
+                Some(
+                    EnclaveEvent::Confinement(_)
+                    | EnclaveEvent::Health { .. }
+                    | EnclaveEvent::ServiceEnded(_),
+                ) => {}
                 None => return self.ended("no word of how"),
             }
         }

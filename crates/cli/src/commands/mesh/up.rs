@@ -12,7 +12,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::RegistryArgs;
-use crate::mesh::run::{Engine, EngineKind, Line, MeshState, run};
+use crate::mesh::run::{Engine, EngineKind, Line, Manner, MeshState, NetworkKind, run};
 use crate::ui::{Report, good, print, table};
 
 /// How often a mesh in the background is looked at.
@@ -29,6 +29,7 @@ const LOOK: Duration = Duration::from_millis(100);
 Examples:
   mse mesh up
   mse mesh up --runtime container
+  mse mesh up --runtime container --network host
   mse mesh up --detach --wait 60
   mse mesh up --target shop/target --json")]
 pub(super) struct Up {
@@ -37,6 +38,12 @@ pub(super) struct Up {
     /// What runs the services
     #[arg(long, value_enum, default_value_t = EngineKind::Process)]
     runtime: EngineKind,
+    /// With `--runtime container`: what the containers are connected to [default: mesh]
+    ///
+    /// In a network of the mesh, services find each other by name. Ports that no service connects to are
+    /// published on 127.0.0.1, and the others nowhere.
+    #[arg(long, value_enum)]
+    network: Option<NetworkKind>,
     /// Run in the background, and return when all services are well
     #[arg(short, long)]
     detach: bool,
@@ -49,18 +56,24 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
+        let manner = self.manner()?;
         let plan = self.which.target().plan()?;
         let folder = self.which.folder()?;
         folder.create()?;
         scene.ui.warn(
             "SIMULATED: no hardware protects these services; whoever owns this machine can read everything they are told",
         );
+        if self.network == Some(NetworkKind::Host) {
+            scene.ui.warn(
+                "the services use this machine's own network: all of their ports are open on it",
+            );
+        }
         if self.detach {
             return self.behind(scene).await;
         }
         let _lock = folder.lock()?;
         let registry = self.registry.open()?;
-        let engine = Engine::prepare(scene, self.runtime, &plan, &registry, &folder).await?;
+        let engine = Engine::prepare(scene, manner, &plan, &registry, &folder).await?;
         let is_json = scene.ui.is_json();
         let state = run(&plan, engine, &folder, move |line| show(line, is_json)).await?;
         match state.failed() {
@@ -74,6 +87,19 @@ impl Up {
                 ),
             )),
         }
+    }
+
+    fn manner(&self) -> Result<Manner, Failure> {
+        if self.runtime == EngineKind::Process && self.network.is_some() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "`--network` is for `--runtime container`: processes are in this machine's network",
+            ));
+        }
+        Ok(Manner {
+            engine: self.runtime,
+            network: self.network.unwrap_or_default(),
+        })
     }
 
     /// Has another process of this program do it.
@@ -150,6 +176,13 @@ impl Up {
             EngineKind::Process => "process".into(),
             EngineKind::Container => "container".into(),
         });
+        if let Some(network) = self.network {
+            words.push("--network".into());
+            words.push(match network {
+                NetworkKind::Mesh => "mesh".into(),
+                NetworkKind::Host => "host".into(),
+            });
+        }
         words.extend(self.registry.words());
         if let Some(enclave) = &scene.global.enclave {
             words.extend(["--enclave".into(), enclave.into()]);

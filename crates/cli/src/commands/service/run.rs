@@ -272,11 +272,19 @@ impl<'a> Follower<'a> {
                 Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text)?,
                 Some(EnclaveEvent::Phase(phase)) => self.phase(phase, &mut step)?,
                 Some(EnclaveEvent::ServiceEnded(end)) => self.end = Some(end),
+                Some(EnclaveEvent::Health { well }) => self.health(well)?,
                 Some(EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. }) => {}
                 Some(EnclaveEvent::Exited { how }) => return self.ended(&how),
                 None => return self.ended("no word of how"),
             }
         }
+    }
+
+    fn health(&self, well: bool) -> Result<(), Failure> {
+        if self.ui.is_json() {
+            return print(&json!({"event": "health", "well": well}).to_string());
+        }
+        Ok(())
     }
 
     fn line(&mut self, stream: LogStream, text: String) -> Result<(), Failure> {

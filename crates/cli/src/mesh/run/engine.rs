@@ -9,19 +9,16 @@ use std::time::{Duration, SystemTime};
 use clap::ValueEnum;
 use mse_crypto::Digest;
 use mse_image::{Reference, Registry};
-use mse_runtime::container::{
-    ContainerRuntime, ContainerSpec, ContainerTee, EngineAddress, ImageId, Network,
-    RunningContainer,
-};
+use mse_runtime::container::{ContainerSpec, ContainerTee, RunningContainer};
 use mse_runtime::process::guard::Guard;
 use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
-use mse_runtime::running::{Running, Runtime};
+use mse_runtime::running::Running;
 use mse_simtee::Platform;
 use mse_workload::EnclaveDigest;
 
+use super::containers::Containers;
 use super::folder::RunFolder;
 use crate::cli::Scene;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::store::{ImageStore, reference};
 use crate::mesh::target::{RunCas, RunPlan, RunService};
@@ -39,6 +36,24 @@ pub(crate) enum EngineKind {
     Container,
 }
 
+/// What containers are connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkKind {
+    /// A network of the mesh's own
+    #[default]
+    Mesh,
+    /// The network of this machine, where all ports of all services are open
+    Host,
+}
+
+/// How the services are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) engine: EngineKind,
+    /// Of containers.
+    pub(crate) network: NetworkKind,
+}
+
 /// Runs services on this machine's simulated TEE.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Parts>);
@@ -47,7 +62,6 @@ struct Parts {
     platform: Arc<Platform>,
     platform_folder: PathBuf,
     cas: RunCas,
-    mesh: String,
     folder: RunFolder,
     /// Where services find each other: all are on this machine.
     hosts: BTreeMap<String, IpAddr>,
@@ -57,18 +71,14 @@ struct Parts {
 enum By {
     /// The unpacked image of each service.
     Process(BTreeMap<String, PathBuf>),
-    /// The loaded image of each service.
-    Container {
-        runtime: ContainerRuntime,
-        images: BTreeMap<String, ImageId>,
-    },
+    Container(Containers),
 }
 
 impl Engine {
     /// Makes everything ready: images are fetched, and unpacked or loaded.
     pub(crate) async fn prepare(
         scene: &Scene<'_>,
-        kind: EngineKind,
+        manner: Manner,
         plan: &RunPlan,
         registry: &Registry,
         folder: &RunFolder,
@@ -82,16 +92,17 @@ impl Engine {
         for service in &plan.services {
             fetch(&store, registry, &reference(&service.image)?).await?;
         }
-        let by = match kind {
+        let by = match manner.engine {
             EngineKind::Process => By::Process(unpack_all(&store, plan).await?),
-            EngineKind::Container => load_all(&store, plan).await?,
+            EngineKind::Container => {
+                By::Container(Containers::prepare(&store, plan, folder, manner.network).await?)
+            }
         };
         step.done("The images are ready");
         Ok(Self(Arc::new(Parts {
             platform: Arc::new(platform),
             platform_folder,
             cas: plan.cas.clone(),
-            mesh: plan.namespace.clone(),
             folder: folder.clone(),
             hosts: plan
                 .services
@@ -128,13 +139,13 @@ impl Engine {
                     .map_err(|error| error.to_string())?;
                 Ok(Launched::Process(Box::new(running)))
             }
-            By::Container { runtime, images } => {
-                let image = images.get(&service.name).ok_or("its image is missing")?;
+            By::Container(containers) => {
+                let attached = containers.attached(service)?;
                 let spec = ContainerSpec {
-                    name: parts.container_name(service),
-                    mesh: parts.mesh.clone(),
-                    image: image.clone(),
-                    cas: parts.cas.address.clone(),
+                    name: attached.name,
+                    mesh: containers.mesh.clone(),
+                    image: attached.image,
+                    cas: containers.cas.clone(),
                     cas_key: parts.cas.key,
                     session: service.workload.session.clone(),
                     service: service.workload.service.clone(),
@@ -143,16 +154,21 @@ impl Engine {
                     environment: BTreeMap::new(),
                     tee: ContainerTee::Simulated(parts.platform_folder.clone()),
                     volumes,
-                    ports: Vec::new(),
-                    // The CAS may be on this machine's loopback.
-                    network: Network::Host,
+                    ports: attached.ports,
+                    network: attached.network,
+                    hosts: attached.hosts,
                 };
-                let running = runtime
-                    .launch(spec)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                let running = containers.launch(spec).await?;
                 Ok(Launched::Container(Box::new(running)))
             }
+        }
+    }
+
+    /// Removes what was made for the services, when all of them have ended.
+    pub(crate) async fn finish(&self) -> Result<(), Failure> {
+        match &self.0.by {
+            By::Process(_) => Ok(()),
+            By::Container(containers) => containers.finish().await,
         }
     }
 }
@@ -190,11 +206,6 @@ impl Parts {
             volumes.insert(name.clone(), folder);
         }
         Ok(volumes)
-    }
-
-    fn container_name(&self, service: &RunService) -> String {
-        let mesh = self.mesh.replace('/', "-");
-        format!("{mesh}-{}", service.name)
     }
 }
 
@@ -254,25 +265,4 @@ async fn unpack_all(
         roots.insert(service.name.clone(), root);
     }
     Ok(roots)
-}
-
-async fn load_all(store: &ImageStore, plan: &RunPlan) -> Result<By, Failure> {
-    let unreachable = |error: String| {
-        Failure::new(Exit::Platform, error)
-            .with_hint("start Podman's service (`podman system service`) or Docker, or name its socket with `DOCKER_HOST`; `--runtime process` needs neither")
-    };
-    let address = EngineAddress::find().map_err(|error| unreachable(error.to_string()))?;
-    let runtime = ContainerRuntime::connect(&address)
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
-    let left = runtime.remove_leftovers(&plan.namespace).await;
-    left.map_err(|error| Failure::other(error.to_string()))?;
-    let mut images = BTreeMap::new();
-    for service in &plan.services {
-        let place = store.layout_of(&reference(&service.image)?)?;
-        let image = runtime.load(&place).await;
-        let image = image.map_err(|error| Failure::other(error.to_string()))?;
-        images.insert(service.name.clone(), image);
-    }
-    Ok(By::Container { runtime, images })
 }

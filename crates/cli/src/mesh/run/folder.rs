@@ -24,6 +24,11 @@ impl RunFolder {
             .map_err(|error| Failure::file("find", target, &error))
     }
 
+    /// Absolute.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(crate) fn create(&self) -> Result<(), Failure> {
         private_file::create_dir(&self.0.join("logs"))?;
         private_file::create_dir(&self.0)

@@ -5,9 +5,9 @@
 //!                                            after others are well ─▶ launch ─▶ events ─▶ restart
 //! ```
 
+mod containers;
 mod engine;
 mod folder;
-mod health;
 mod service;
 mod state;
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(crate) use engine::{Engine, EngineKind};
+pub(crate) use engine::{Engine, EngineKind, Manner, NetworkKind};
 pub(crate) use folder::RunFolder;
 pub(crate) use service::Line;
 pub(crate) use state::{MeshState, ServiceState, Standing};
@@ -79,6 +79,7 @@ pub(crate) async fn run(
         }
     }
     noting.abort();
+    engine.finish().await?;
     let state = MeshState::of(plan, receivers.values().map(|one| one.borrow().clone()));
     folder.write(&state)?;
     Ok(state)

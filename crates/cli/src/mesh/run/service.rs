@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use super::GRACE;
 use super::engine::Engine;
-use super::health;
 use super::state::{ServiceState, Standing};
 use crate::mesh::target::RunService;
 
@@ -106,17 +105,11 @@ impl Supervised {
         };
         self.state.send_modify(|state| state.pid = running.pid());
         let (mut reason, mut end, mut is_stopping) = (None, None, false);
-        let health = self.service.health.clone();
-        let mut well = Box::pin(until_well(health));
+        let mut is_well = !self.service.checked;
         let mut runs = false;
         loop {
             let event = tokio::select! {
                 event = running.next() => event,
-                () = &mut well, if runs => {
-                    runs = false;
-                    self.set(Standing::Healthy, None);
-                    continue;
-                }
                 () = asked(&mut self.stopping), if !is_stopping => {
                     is_stopping = true;
                     running.stop(GRACE);
@@ -126,8 +119,14 @@ impl Supervised {
             match event {
                 Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text, each),
                 Some(EnclaveEvent::Phase(Phase::Running)) => {
-                    self.set(Standing::Starting, None);
                     runs = true;
+                    self.set(how_it_runs(is_well, Standing::Starting), None);
+                }
+                Some(EnclaveEvent::Health { well }) => {
+                    is_well = well;
+                    if runs {
+                        self.set(how_it_runs(well, Standing::Unhealthy), None);
+                    }
                 }
                 Some(EnclaveEvent::Phase(
                     Phase::Failed { reason: why } | Phase::Stopped { reason: why },
@@ -177,10 +176,11 @@ impl Supervised {
     }
 }
 
-async fn until_well(health: Option<crate::mesh::target::RunHealth>) {
-    // Without a sign, that it runs is all that can be known.
-    if let Some(health) = &health {
-        health::until_well(health).await;
+fn how_it_runs(is_well: bool, otherwise: Standing) -> Standing {
+    if is_well {
+        Standing::Healthy
+    } else {
+        otherwise
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) enum Standing {
     Starting,
     /// It is well.
     Healthy,
+    /// It was well, and its health check fails.
+    Unhealthy,
     /// It ended, and is started again.
     Restarting,
     /// Its program ended well.
@@ -103,6 +105,7 @@ impl Standing {
             Self::Attesting => "attesting",
             Self::Starting => "starting",
             Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
             Self::Restarting => "restarting",
             Self::Done => "done",
             Self::Stopped => "stopped",

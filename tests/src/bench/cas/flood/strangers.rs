@@ -1,7 +1,4 @@
-//! Strangers who open connections and say nothing, and the honest clients beside them.
-//!
-//! The strangers are another machine, a network namespace: their ends of 100,000 connections would
-//! otherwise be sockets in the network stack that the honest clients use.
+//! Strangers: processes that open connections, say nothing, and hold them.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,120 +15,25 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::load::{Load, drive};
-use super::releases::{Releasing, Renewing};
-use super::side::Side;
-use super::wire::{Server, server_name};
-use crate::bench::process::resident;
-use crate::bench::report::{Goal, Measured, Unit};
-use crate::bench::{Bench, say};
+use crate::bench::cas::wire::{Server, server_name};
 use crate::namespaces::Network;
 
-pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
-    let strangers = bench.effort.choose(100_000, 10_000);
-    let duration = Duration::from_secs(bench.effort.choose(20, 3));
-    let network = Network::new(1).context(
-        "this machine makes no network namespaces, and the strangers need one: run it as root",
-    )?;
-    for source in sources() {
-        network.add_address(STRANGERS, source);
-    }
-    let side = Side::start(SESSIONS).await?;
-    let crowd = |from, count| Crowd::come(&side, &network, from, count);
-    let honest = |duration| honest(&side, duration);
-    // What honest clients take is there before anything is measured.
-    honest(duration / 4).await?;
-    let idle = resident(side.pid())?;
-    let calm = honest(duration).await?;
-    let seats = crowd(0, SEATS).await?;
-    let seated = resident(side.pid())?;
-    seats.go().await?;
-    let tenth = crowd(SEATS, strangers / 10).await?;
-    honest(duration / 4).await?;
-    let few = resident(side.pid())?;
-    tenth.go().await?;
-    say(format!("flood: {strangers} strangers come"));
-    let beside = async {
-        let coming = honest(Duration::from_secs_f64(seconds(strangers) * 0.8)).await?;
-        Ok((coming, resident(side.pid())?))
-    };
-    let (crowd, (coming, most)) = tokio::try_join!(crowd(SEATS, strangers), beside)?;
-    let held = honest(duration).await?;
-    let many = resident(side.pid())?;
-    crowd.go().await?;
-    let after = honest(duration).await?;
-
-    let memory = |what: String, ours: u64, theirs: u64, goal| Measured {
-        what,
-        unit: Unit::Mebibytes,
-        ours: vec![mebibytes(ours)],
-        theirs: vec![mebibytes(theirs)],
-        goal,
-    };
-    let tenth = strangers / 10;
-    let mut rows = vec![
-        memory(
-            format!("RSS with {SEATS} strangers, as many as there are seats; theirs: none"),
-            seated,
-            idle,
-            None,
-        ),
-        memory(
-            format!("RSS when {tenth} have come; theirs: {SEATS}"),
-            few,
-            seated,
-            None,
-        ),
-        memory(
-            format!("RSS while {strangers} come; theirs: when {tenth} had come"),
-            most,
-            few,
-            Some(Goal::More(3.0)),
-        ),
-        memory(
-            format!("RSS while {strangers} hold on; theirs: when {tenth} had come"),
-            many,
-            few,
-            Some(Goal::More(3.0)),
-        ),
-    ];
-    let stages = [
-        ("while they come", coming, None),
-        ("while they hold on", held, Some(Goal::More(2.0))),
-        ("when they have gone", after, None),
-    ];
-    for (stage, (releases, renewals), goal) in stages {
-        for (what, load, before) in [
-            ("Release", releases, &calm.0),
-            ("Release in a session", renewals, &calm.1),
-        ] {
-            rows.push(Measured {
-                what: format!("{what}, p99 {stage}; theirs: before"),
-                unit: Unit::Milliseconds,
-                ours: vec![load.percentile(99)],
-                theirs: vec![before.percentile(99)],
-                goal,
-            });
-        }
-    }
-    Ok(rows)
-}
-
-/// Services that are released to at a pace, and others that ask again.
-async fn honest(side: &Arc<Side>, duration: Duration) -> anyhow::Result<(Load, Load)> {
-    let pace = Some(Duration::from_millis(50));
-    let releases = drive::<Releasing>(side, 4, duration, pace);
-    let renewals = drive::<Renewing>(side, 4, duration, pace);
-    tokio::try_join!(releases, renewals)
+/// To whom strangers come.
+#[derive(Clone, Copy)]
+pub(super) struct Host<'a> {
+    pub(super) port: &'a str,
+    pub(super) key: CasKey,
+    /// Whether they say nothing at all, since it would not be understood.
+    pub(super) silent: bool,
 }
 
 /// Processes that hold connections until this is dropped: no process may have so many.
-struct Crowd(Vec<Child>);
+pub(super) struct Crowd(Vec<Child>);
 
 impl Crowd {
     /// Opens `count` connections at [`RATE`]; they are kept, whoever closes them on the other side.
-    async fn come(
-        side: &Side,
+    pub(super) async fn come(
+        host: Host<'_>,
         network: &Network,
         from: usize,
         count: usize,
@@ -146,11 +48,12 @@ impl Crowd {
                 .args(["-n", YIELDING])
                 .args(network.wrapped(STRANGERS, &program))
                 .arg("strangers")
-                .arg(format!("{}:{}", network.gateway(), side.port()))
-                .arg(side.key().to_string())
+                .arg(format!("{}:{}", network.gateway(), host.port))
+                .arg(host.key.to_string())
                 .arg((from + part * PER_PROCESS).to_string())
                 .arg(own.to_string())
                 .arg(parts.to_string())
+                .args(host.silent.then_some("--silent"))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .kill_on_drop(true);
@@ -165,7 +68,7 @@ impl Crowd {
     }
 
     /// Closes all connections.
-    async fn go(mut self) -> anyhow::Result<()> {
+    pub(super) async fn go(mut self) -> anyhow::Result<()> {
         for child in &mut self.0 {
             drop(child.stdin.take());
             child.wait().await?;
@@ -182,6 +85,7 @@ pub async fn hold(
     from: usize,
     count: usize,
     processes: usize,
+    silent: bool,
 ) -> anyhow::Result<()> {
     raise_limit(count)?;
     let server = Arc::new(Server::new(address, key)?);
@@ -198,7 +102,7 @@ pub async fn hold(
                 }
                 let turn = Duration::from_secs_f64(seconds(number * processes));
                 sleep_until(began + turn).await;
-                held.push(stranger(&server, from + number).await?);
+                held.push(stranger(&server, from + number, silent).await?);
             }
         });
     }
@@ -214,11 +118,12 @@ pub async fn hold(
 }
 
 /// One who stops before the handshake, in it, or after it.
-async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
+async fn stranger(server: &Server, number: usize, silent: bool) -> anyhow::Result<TcpStream> {
     let source = server.neighbour(usize::from(FIRST_SOURCE) + number % SOURCES)?;
     let reached = timeout(PATIENCE, server.reach_from(source));
     let mut stream = reached.await?.context("a stranger cannot connect")?;
     match number % 3 {
+        _ if silent => Ok(stream),
         0 => Ok(stream),
         1 => {
             let mut hello = Vec::new();
@@ -236,7 +141,7 @@ async fn stranger(server: &Server, number: usize) -> anyhow::Result<TcpStream> {
 }
 
 /// The addresses that strangers come from, by their last number.
-fn sources() -> impl Iterator<Item = u8> {
+pub(super) fn sources() -> impl Iterator<Item = u8> {
     (FIRST_SOURCE..).take(SOURCES)
 }
 
@@ -252,13 +157,8 @@ fn raise_limit(connections: usize) -> anyhow::Result<()> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn seconds(connections: usize) -> f64 {
+pub(super) fn seconds(connections: usize) -> f64 {
     connections as f64 / RATE
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// How much strangers yield to the server and its honest clients, who share their cores here and
@@ -277,8 +177,5 @@ const SOURCES: usize = 16;
 /// The first of them, in the strangers' network.
 const FIRST_SOURCE: u8 = 10;
 /// Which machine of the network they are.
-const STRANGERS: u8 = 1;
+pub(super) const STRANGERS: u8 = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many connections the CAS has at once.
-const SEATS: usize = 1024;
-const SESSIONS: usize = 100;

@@ -1,0 +1,139 @@
+//! A mesh in containers, at the command line: a network of its own, in which services find each other
+//! by name, and a CAS on this machine's loopback.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mse_tests::containers::Engine;
+use mse_tests::mesh::MeshOwner;
+use mse_tests::programs::repository;
+
+/// The owner of `examples/mesh`, applied against a CAS on loopback, with containers of `engine`.
+struct Shop {
+    owner: MeshOwner,
+    counter: u16,
+    web: u16,
+}
+
+impl Shop {
+    fn applied(engine: &Engine) -> Self {
+        let mut owner = MeshOwner::new();
+        owner.set(
+            "DOCKER_HOST",
+            format!("unix://{}", engine.socket().display()),
+        );
+        let (counter, web) = (free_port(), free_port());
+        let example = repository().join("examples/mesh");
+        for file in [
+            "mesh.yaml",
+            "counter/counter.py",
+            "counter/service.yaml",
+            "web/web.py",
+            "web/service.yaml",
+        ] {
+            let text = fs::read_to_string(example.join(file)).unwrap();
+            let text = text.replace("8000", &counter.to_string());
+            owner.write(file, &text.replace("8080", &web.to_string()));
+        }
+        owner.run_cas("127.0.0.1:0");
+        for service in ["counter/service.yaml", "web/service.yaml"] {
+            owner.done(&["apply", "-f", service, "--no-push"]);
+        }
+        owner.done(&["apply", "-f", "mesh.yaml", "--cas", "here", "--no-pull"]);
+        let ca = owner.done(&["secret", "get", "shop/secrets", "mesh-ca"]);
+        owner.write("ca.pem", &ca);
+        Self {
+            owner,
+            counter,
+            web,
+        }
+    }
+
+    /// The same mesh from another folder, whose `web` is reached at this port.
+    fn copied(&self, target: &str, port: u16) {
+        let plan = fs::read_to_string(self.owner.path("target/mesh.json")).unwrap();
+        let mut plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        for service in plan["services"].as_array_mut().unwrap() {
+            if service["name"] == "web" {
+                service["open"][0]["port"] = port.into();
+            }
+        }
+        let file = format!("{target}/mesh.json");
+        self.owner.write(&file, &plan.to_string());
+    }
+
+    fn up(&self, target: &str) {
+        let up = ["mesh", "up", "--runtime", "container", "--detach"];
+        self.owner
+            .json(&[&up[..], &["--wait", "240", "--target", target]].concat());
+    }
+
+    fn down(&self, target: &str) {
+        self.owner.done(&["mesh", "down", "--target", target]);
+    }
+
+    /// What `web` says at this port of the machine.
+    fn visit(&self, port: u16) -> Option<String> {
+        let (ca, web) = (self.owner.path("ca.pem"), self.web);
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", "--max-time", "10", "--cacert"])
+            .arg(ca)
+            .args(["--connect-to", &format!("web:{web}:127.0.0.1:{port}")])
+            .arg(format!("https://web:{web}/"))
+            .output()
+            .expect("`curl` is installed by ./x setup");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then_some(text)
+    }
+
+    fn answers(&self, port: u16, expected: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = self.visit(port);
+            if found.as_deref() == Some(expected) {
+                return;
+            }
+            let logs = || self.owner.done(&["mesh", "logs"]);
+            assert!(Instant::now() < deadline, "{found:?}: {}", logs());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_in_containers_find_each_other_and_only_open_ports_are_on_the_machine() {
+    let engine = Engine::start().await;
+    let shop = Shop::applied(&engine);
+    let refused = shop.owner.ran(&["mesh", "up", "--network", "host"]);
+    assert_eq!(refused.status.code(), Some(2), "it is for containers");
+    shop.up("target");
+    // By name, through the shields of both, and through the port that is for everybody.
+    shop.answers(shop.web, "Welcome, visitor 1\n");
+    // The port of the mesh is not on this machine, and the open one for this machine alone.
+    assert!(TcpStream::connect(("127.0.0.1", shop.counter)).is_err());
+    let published = engine.podman(&["ps", "--format", "{{.Ports}}"]);
+    let published: Vec<_> = published.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(published, [format!("127.0.0.1:{0}->{0}/tcp", shop.web)]);
+
+    // Another checkout of the same mesh is another one.
+    let port = free_port();
+    shop.copied("copy", port);
+    shop.up("copy");
+    shop.answers(port, "Welcome, visitor 1\n");
+    shop.answers(shop.web, "Welcome, visitor 2\n");
+    shop.down("copy");
+    assert_eq!(shop.visit(port), None);
+    shop.answers(shop.web, "Welcome, visitor 3\n");
+
+    shop.down("target");
+    assert_eq!(engine.podman(&["ps", "--all", "--quiet"]), "");
+    let networks = ["network", "ls", "--quiet", "--filter", "label=mse.mesh"];
+    assert_eq!(engine.podman(&networks), "");
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
