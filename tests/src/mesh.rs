@@ -31,8 +31,8 @@ impl MeshOwner {
     }
 
     /// Runs a CAS of which it is the owner, and that believes this machine's simulated platform;
-    /// attests it under the name `here`. `listen` is where: `127.0.0.1:0`.
-    pub fn run_cas(&mut self, listen: &str) {
+    /// attests it under the name `here`. `listen` is where: `127.0.0.1:0`. Gives its address.
+    pub fn run_cas(&mut self, listen: &str) -> String {
         self.done(&["cas", "keygen"]);
         let mut command = self.command(&["cas", "run", "--data", "cas", "--create"]);
         command
@@ -51,7 +51,8 @@ impl MeshOwner {
         std::thread::spawn(move || lines.for_each(drop));
         self.cas = Some(child);
         let anchor = self.anchor();
-        let mut attest = vec!["cas", "attest", running["address"].as_str().unwrap()];
+        let address = running["address"].as_str().unwrap().to_owned();
+        let mut attest = vec!["cas", "attest", &address];
         attest.extend([
             "--name",
             "here",
@@ -60,6 +61,7 @@ impl MeshOwner {
         ]);
         attest.extend(["--simulated", &anchor, "--accept-simulated", "this-machine"]);
         self.done(&attest);
+        address
     }
 
     /// What `mse` has in its environment from now on.
