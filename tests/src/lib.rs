@@ -7,6 +7,7 @@ pub mod cas_program;
 pub mod cluster;
 pub mod containers;
 pub mod enclave;
+pub mod example_mesh;
 pub mod image_root;
 pub mod kubernetes;
 pub mod namespaces;

@@ -91,7 +91,7 @@ impl Default for Node {
     }
 }
 
-/// Its first process, which does nothing.
+/// Its first process, which does nothing but reap.
 struct Init {
     outer: Child,
     pid: String,
@@ -105,28 +105,36 @@ impl Init {
             .arg(format!("--net=/run/netns/{network}"))
             .args(["unshare", "--mount", "--pid", "--fork", "--kill-child"])
             .args(["--mount-proc", "--propagation", "private"])
-            .args(["sleep", "infinity"])
+            // It reaps what nobody else waits for.
+            .args(["catatonit", "-P"])
             .stdin(Stdio::null())
             .spawn()
             .expect("`setpriv`, `nsenter` and `unshare` (util-linux) can be run");
+        let mut init = Self {
+            outer,
+            pid: String::new(),
+        };
+        init.pid = init.inner();
+        init
+    }
+
+    /// The first process itself, as soon as it has mounted its `/proc` and become what it is to be.
+    fn inner(&self) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let children = format!("/proc/{0}/task/{0}/children", outer.id());
+        let children = format!("/proc/{0}/task/{0}/children", self.outer.id());
         loop {
             let found = std::fs::read_to_string(&children).unwrap_or_default();
-            let pid = found.trim().to_owned();
-            // It is there before it has mounted its `/proc` and become what it is to be.
+            let pid = found.trim();
             let is_ready = std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.starts_with(b"sleep"));
+                .is_ok_and(|line| line.starts_with(b"catatonit"));
             if !pid.is_empty() && is_ready {
-                return Self { outer, pid };
+                return pid.to_owned();
             }
             assert!(Instant::now() < deadline, "the namespaces are not made");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-}
 
-impl Init {
     fn end(&mut self) {
         // Its child, the first process of the namespace, is killed with it, and so all others.
         let _ = self.outer.kill();

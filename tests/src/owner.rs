@@ -11,8 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::programs::{program, repository};
-use crate::registry::ImageRegistry;
+use crate::programs::program;
 
 /// A machine with an owner's folder, and a CAS of its own. Everything is gone with it.
 pub struct Owner {
@@ -150,95 +149,6 @@ impl Drop for Owner {
         if let Some(cas) = &mut self.cas {
             let _ = kill(Pid::from_raw(cas.id().cast_signed()), Signal::SIGTERM);
             let _ = cas.wait();
-        }
-    }
-}
-
-/// An owner with a CAS and a registry.
-pub struct MeshOwner {
-    owner: Owner,
-    /// `host:port` of the CAS.
-    pub cas_address: String,
-    /// Where the images are.
-    pub registry: ImageRegistry,
-}
-
-impl MeshOwner {
-    /// The CAS listens on `host`.
-    pub fn with_cas_on(host: &str) -> Self {
-        let mut owner = Owner::new();
-        Self {
-            cas_address: owner.run_cas(&format!("{host}:0")),
-            owner,
-            registry: ImageRegistry::start(),
-        }
-    }
-
-    /// The simulated platform.
-    pub fn platform(&self) -> PathBuf {
-        self.owner.platform()
-    }
-
-    /// A path in the owner's folder.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.owner.path(name)
-    }
-
-    /// Copies `examples/mesh` here, for this CAS and registry, with further replacements.
-    pub fn take_example(&self, replacements: &[(&str, &str)]) {
-        let example = repository().join("examples/mesh");
-        for file in [
-            "mesh.yaml",
-            "counter/counter.py",
-            "counter/service.yaml",
-            "web/web.py",
-            "web/service.yaml",
-        ] {
-            let text = fs::read_to_string(example.join(file)).unwrap();
-            let mut text = text
-                .replace("localhost:5000", &self.registry.address())
-                .replace("localhost:18765", &self.cas_address);
-            for (from, to) in replacements {
-                text = text.replace(from, to);
-            }
-            self.owner.write(file, &text);
-        }
-    }
-
-    /// Builds the image of a service and pushes it.
-    pub fn build(&self, service: &str) {
-        let manifest = format!("{service}/service.yaml");
-        self.done(&["apply", "-f", &manifest, "--plain-http"]);
-    }
-
-    /// Brings the policies to the CAS, and makes the chart.
-    pub fn apply(&self, release: &str) -> PathBuf {
-        self.done(&[
-            "apply",
-            "-f",
-            "mesh.yaml",
-            "--plain-http",
-            "--release",
-            release,
-        ]);
-        self.path("target/helm")
-    }
-
-    /// What `mse` with these words prints; it must succeed.
-    pub fn done(&self, words: &[&str]) -> String {
-        self.owner.done(words)
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
         }
     }
 }

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mse_tests::cluster::Cluster;
+use mse_tests::example_mesh::ExampleMesh;
 use mse_tests::kubernetes::{CANARY, printed};
 use mse_tests::node::Node;
-use mse_tests::owner::MeshOwner;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -25,7 +25,8 @@ struct Setting {
     // The programs of the node end before what they stand on.
     node: Node,
     cluster: Cluster,
-    owner: MeshOwner,
+    mesh: ExampleMesh,
+    authority: PathBuf,
     chart: PathBuf,
 }
 
@@ -33,24 +34,25 @@ impl Setting {
     fn new() -> Self {
         let node = Node::new();
         let cluster = Cluster::start_on(&node.host());
-        let mut owner = MeshOwner::with_cas_on(&node.host());
-        owner.registry.serve_on(&node);
-        owner.take_example(&[("value: Welcome", &format!("value: {CANARY}"))]);
-        owner.build("counter");
-        owner.build("web");
-        let chart = owner.apply("shop");
+        let mut mesh = ExampleMesh::with_cas_on(&node.host(), CANARY);
+        mesh.registry.serve_on(&node);
+        mesh.build("counter");
+        mesh.build("web");
+        let chart = mesh.apply();
         cluster.join(&node);
         // The node's own `/var/lib`, which is empty.
         printed(node.command("mkdir").arg("/var/lib/mse"));
         let mut copied = node.command("cp");
-        copied.arg("--archive").arg(owner.platform()).arg(PLATFORM);
+        copied
+            .arg("--archive")
+            .arg(mesh.owner.platform())
+            .arg(PLATFORM);
         printed(&mut copied);
-        let authority = owner.done(&["secret", "get", "shop/secrets", "mesh-ca"]);
-        fs::write(owner.path("ca.pem"), authority).unwrap();
         Self {
             node,
             cluster,
-            owner,
+            authority: mesh.authority(),
+            mesh,
             chart,
         }
     }
@@ -66,6 +68,10 @@ impl Setting {
             "5m",
         ];
         let mut helm = self.cluster.helm(&words, Some(&self.chart));
+        // The node has as many cores as this machine, and each pod may use one.
+        for service in ["counter", "web"] {
+            helm.args(["--set", &format!("{service}.resources.requests.cpu=50m")]);
+        }
         for setting in settings {
             helm.args(["--set", setting]);
         }
@@ -103,10 +109,9 @@ impl Setting {
             .cluster
             .objects("services", "app.kubernetes.io/name=web");
         let address = services.first()?["spec"]["clusterIP"].as_str()?.to_owned();
-        let ca = self.owner.path("ca.pem");
         self.curl(&[
             "--cacert",
-            ca.to_str().unwrap(),
+            self.authority.to_str().unwrap(),
             "--connect-to",
             &format!("web:8080:{address}:8080"),
             "https://web:8080/",
@@ -252,12 +257,12 @@ fn fs_of(setting: &Setting, path: &str) -> String {
 
 /// Another program, another measurement: it runs when the mesh was applied.
 fn a_new_image_rolls(setting: &Setting) {
-    let file = setting.owner.path("web/web.py");
+    let file = setting.mesh.owner.path("web/web.py");
     let changed = fs::read_to_string(&file).unwrap();
     let changed = changed.replace(", visitor", ", dear visitor");
     fs::write(&file, changed).unwrap();
-    setting.owner.build("web");
-    setting.owner.apply("shop");
+    setting.mesh.build("web");
+    setting.mesh.apply();
     setting.helm("upgrade", &[]);
     let is_new = |answer: String| answer.starts_with(&format!("{CANARY}, dear visitor"));
     setting.until("the new program", || setting.visit().is_some_and(is_new));

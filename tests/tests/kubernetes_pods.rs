@@ -11,13 +11,13 @@
 //! | Service | nothing | the name is the pod's alias in Podman's network |
 //! | NetworkPolicy, ServiceAccount, probes on a schedule | nothing | nothing; the life probe is run by the test |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use mse_tests::example_mesh::ExampleMesh;
 use mse_tests::kubernetes::{CANARY, printed, tool};
 use mse_tests::node::Node;
-use mse_tests::owner::MeshOwner;
 use mse_tests::played::Podman;
 use serde_json::Value;
 
@@ -31,28 +31,24 @@ const RIGHTS: u64 = 1 << 21 | 1 << 7 | 1 << 6 | 1 << 0 | 1 << 1 | 1 << 5;
 /// The example mesh, applied, and Podman to run it.
 struct Setting {
     podman: Podman,
-    owner: MeshOwner,
+    mesh: ExampleMesh,
+    authority: PathBuf,
     rendered: String,
 }
 
 impl Setting {
     fn new() -> Self {
         let podman = Podman::on(Node::new());
-        let mut owner = MeshOwner::with_cas_on(&podman.node().host());
-        owner.registry.serve_on(podman.node());
-        owner.take_example(&[("value: Welcome", &format!("value: {CANARY}"))]);
-        owner.build("counter");
-        owner.build("web");
-        let chart = owner.apply("shop");
+        let mut mesh = ExampleMesh::with_cas_on(&podman.node().host(), CANARY);
+        mesh.registry.serve_on(podman.node());
+        mesh.build("counter");
+        mesh.build("web");
+        let chart = mesh.apply();
         let rendered = printed(tool("helm").args(["template", "shop"]).arg(chart));
-        std::fs::write(
-            owner.path("ca.pem"),
-            owner.done(&["secret", "get", "shop/secrets", "mesh-ca"]),
-        )
-        .unwrap();
         Self {
             podman,
-            owner,
+            authority: mesh.authority(),
+            mesh,
             rendered,
         }
     }
@@ -60,7 +56,7 @@ impl Setting {
     /// Plays the documents of the services, in this order.
     fn play(&self, services: &[&str], change: impl Fn(String) -> String) {
         for (nth, service) in (0..).zip(services) {
-            let platform = self.podman.copy_for(nth, &self.owner.platform());
+            let platform = self.podman.copy_for(nth, &self.mesh.owner.platform());
             let documents = self.documents(service, &platform);
             self.podman.play(service, &change(documents));
         }
@@ -122,7 +118,7 @@ impl Setting {
         let to = format!("web:8080:{}:8080", self.podman.node().address());
         curl(&[
             "--cacert",
-            self.owner.path("ca.pem").to_str().unwrap(),
+            self.authority.to_str().unwrap(),
             "--connect-to",
             &to,
             "https://web:8080/",

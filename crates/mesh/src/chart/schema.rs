@@ -186,7 +186,7 @@ fn tee(simulated: bool) -> Value {
     } else {
         json!(["", "sgx", "tdx", "snp"])
     };
-    json!({"enum": known, "description": "the TEE. `simulated` protects nothing, is possible only for a mesh that was compiled for it, and is the only one whose pods have run. For `sgx`, `tdx` and `snp` `mse apply` makes no policies: a CAS releases to them by sessions that you write yourself"})
+    json!({"enum": known, "description": "the TEE. `simulated` protects nothing, is possible only for a mesh that was compiled for it, and is the only one whose pods have run. To `tdx` and `snp` a CAS releases in machines that the Meshfile names (`policy.machines`), and never in Kata's as they are; to `sgx` never, since `mse apply` makes no rule for it"})
 }
 
 fn pull_secrets() -> Value {

@@ -32,9 +32,9 @@ pub(super) const VALUES: &str = "\
 # Made by `mse apply`; give other values with `helm --set` or `--values`.
 # `global` is for all services; below the name of a service stands what is different from the values
 # in charts/NAME/values.yaml. Nothing here is secret, and nothing here is trusted.
-# `global.tee`: pods have run on `simulated` only, which protects nothing from whoever owns a node. For
-# `sgx`, `tdx` and `snp` `mse apply` makes no policies: the CAS releases nothing to such pods unless you
-# write their sessions yourself.
+# `global.tee`: pods have run on `simulated` only, which protects nothing from whoever owns a node. To
+# `tdx` and `snp` a CAS releases in machines that the Meshfile names (`policy.machines`), and never in
+# Kata's as they are; to `sgx` never, since `mse apply` makes no rule for it.
 ";
 
 /// Begins the values of a service.
