@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::platform::copy_tree;
 use crate::programs::program;
 
 /// A machine with an owner's folder, and a CAS of its own. Everything is gone with it.
