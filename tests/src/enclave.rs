@@ -68,7 +68,7 @@ impl Machine {
             .unwrap();
         let python = Python {
             interpreter: environment.python(),
-            prefixes: vec![environment.base_prefix().to_owned()],
+            prefixes: environment.prefixes(),
             environment: environment.root().to_owned(),
             image: image.name().to_owned(),
             lock: image.lock().to_owned(),
@@ -153,6 +153,7 @@ impl Machine {
             bundle: app.bundle.clone(),
             certificate_chain: app.certificate_chain.clone(),
             python: self.python.clone(),
+            listen: None,
             provisioning_timeout: Duration::from_secs(60),
         };
         let mut enclave = self.runtime.launch(spec).await.unwrap();
@@ -166,7 +167,8 @@ impl Machine {
                 EnclaveEvent::Log { text, .. } => eprintln!("{text}"),
                 EnclaveEvent::Confinement(_)
                 | EnclaveEvent::Health { .. }
-                | EnclaveEvent::ServiceEnded(_) => {}
+                | EnclaveEvent::ServiceEnded(_)
+                | EnclaveEvent::Waiting { .. } => {}
             }
         }
         LaunchedEnclave {

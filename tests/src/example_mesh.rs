@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 use crate::programs::repository;
 use crate::registry::ImageRegistry;
 
 /// The mesh, its owner's CAS, and the registry that its images are in.
 pub struct ExampleMesh {
     /// Its owner.
-    pub owner: MeshOwner,
+    pub owner: Owner,
     /// Where the images are.
     pub registry: ImageRegistry,
 }
@@ -18,7 +18,7 @@ pub struct ExampleMesh {
 impl ExampleMesh {
     /// Not built yet, for a CAS on `host`. It says `greeting`.
     pub fn with_cas_on(host: &str, greeting: &str) -> Self {
-        let mut owner = MeshOwner::new();
+        let mut owner = Owner::new();
         let cas = owner.run_cas(&format!("{host}:0"));
         let registry = ImageRegistry::start();
         let example = repository().join("examples/mesh");

@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benchmarks share: the real programs, started over real sockets.
 
 pub mod bench;
+pub mod capture;
 pub mod cas;
 pub mod cas_program;
 pub mod cluster;
@@ -9,10 +10,10 @@ pub mod enclave;
 pub mod example_mesh;
 pub mod image_root;
 pub mod kubernetes;
-pub mod mesh;
 pub mod namespaces;
 pub mod node;
 pub mod operator;
+pub mod owner;
 pub mod platform;
 pub mod played;
 pub mod postgres;

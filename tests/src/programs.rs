@@ -45,6 +45,11 @@ pub fn image_cache() -> PathBuf {
     target().join("mse-images")
 }
 
+/// Where layers of images are kept between test runs: Debian's packages are not fetched each time.
+pub fn layer_cache() -> PathBuf {
+    target().join("mse-layers")
+}
+
 /// The Python interpreter that has the packages of other RA-TLS stacks; made if it is not there.
 ///
 /// # Panics

@@ -193,7 +193,9 @@ impl Service {
             EnclaveEvent::Health { well } => self.health.push(well),
             EnclaveEvent::ServiceEnded(end) => self.end = Some(end),
             EnclaveEvent::Exited { how } => self.how = Some(how),
-            EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. } => {}
+            EnclaveEvent::Confinement(_)
+            | EnclaveEvent::Listening { .. }
+            | EnclaveEvent::Waiting { .. } => {}
         }
     }
 }

@@ -112,7 +112,8 @@ impl Seen {
                 EnclaveEvent::Exited { how } => self.how = Some(how),
                 EnclaveEvent::Confinement(_)
                 | EnclaveEvent::Health { .. }
-                | EnclaveEvent::Listening { .. } => {}
+                | EnclaveEvent::Listening { .. }
+                | EnclaveEvent::Waiting { .. } => {}
             }
         }
     }

@@ -166,6 +166,7 @@ async fn defect_07_an_enclave_that_is_not_provisioned_in_time_ends() {
         bundle: app.bundle.clone(),
         certificate_chain: None,
         python: machine.python.clone(),
+        listen: None,
         provisioning_timeout: Duration::from_secs(1),
     };
     let mut enclave = machine.runtime.launch(spec).await.unwrap();

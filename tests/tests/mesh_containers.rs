@@ -7,19 +7,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mse_tests::containers::Engine;
-use mse_tests::mesh::MeshOwner;
+use mse_tests::owner::Owner;
 use mse_tests::programs::repository;
 
 /// The owner of `examples/mesh`, applied against a CAS on loopback, with containers of `engine`.
 struct Shop {
-    owner: MeshOwner,
+    owner: Owner,
     counter: u16,
     web: u16,
 }
 
 impl Shop {
     fn applied(engine: &Engine) -> Self {
-        let mut owner = MeshOwner::new();
+        let mut owner = Owner::new();
         owner.set(
             "DOCKER_HOST",
             format!("unix://{}", engine.socket().display()),

@@ -114,7 +114,8 @@ async fn live(
         attested = attest(host, &launch, &workload, wish) => attested?,
         end = ordered_end(&mut orders) => return Ok(end),
     };
-    let listener = TcpListener::bind(("127.0.0.1", 0))
+    let address = launch.listen.unwrap_or(([127, 0, 0, 1], 0).into());
+    let listener = TcpListener::bind(address)
         .await
         .map_err(EnclaveError::Listen)?;
     let port = listener.local_addr().map_err(EnclaveError::Listen)?.port();
@@ -318,7 +319,7 @@ pub(crate) enum EnclaveError {
     Identity(#[from] mse_ratls::identity::IdentityError),
     #[error("the enclave's certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
-    #[error("the enclave cannot listen on loopback: {0}")]
+    #[error("the enclave cannot listen: {0}")]
     Listen(#[source] std::io::Error),
     #[error("nobody provisioned the enclave within {0} seconds")]
     NotProvisioned(u64),

@@ -19,7 +19,8 @@ pub(crate) fn provenance(
 ) -> Vec<u8> {
     let base = match &spec.base {
         Base::Kind(kind) => json!({"kind": format!("{kind:?}").to_lowercase()}),
-        Base::Debian { packages } => json!({"debian": packages}),
+        Base::Debian { packages, without } if without.is_empty() => json!({"debian": packages}),
+        Base::Debian { packages, without } => json!({"debian": packages, "without": without}),
         Base::Reference(reference) => json!({"image": reference.to_string()}),
         Base::Layout(_) => json!({"image": "layout"}),
     };

@@ -57,6 +57,8 @@ pub enum Base {
     Debian {
         /// Names of packages.
         packages: Vec<String>,
+        /// What of their needs is left out: what the program does not use.
+        without: Vec<String>,
     },
     /// An image in a registry.
     Reference(Reference),

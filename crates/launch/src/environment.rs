@@ -63,14 +63,7 @@ impl Environment {
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, EnvironmentError> {
         let given = Given::of(variables)?;
-        let tee = match given.get("MSE_TEE") {
-            None => None,
-            Some(name) => Some(parse(
-                "MSE_TEE",
-                name,
-                "write `simulated`, `gramine` or `tsm`, or leave it away for the TEE of the machine",
-            )?),
-        };
+        let tee = given.tee()?;
         Ok(Self {
             cas: given.cas()?,
             cas_key: given.required(
@@ -91,10 +84,12 @@ impl Environment {
 }
 
 /// Our variables as they are.
-struct Given(BTreeMap<String, String>);
+pub(crate) struct Given(BTreeMap<String, String>);
 
 impl Given {
-    fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, EnvironmentError> {
+    pub(crate) fn of(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, EnvironmentError> {
         let mut given = BTreeMap::new();
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
@@ -112,7 +107,15 @@ impl Given {
         self.0.get(name).map(String::as_str)
     }
 
-    fn required<T: FromStr>(
+    /// `MSE_TEE`, if it is set.
+    pub(crate) fn tee(&self) -> Result<Option<Tee>, EnvironmentError> {
+        const FIX: &str =
+            "write `simulated`, `gramine` or `tsm`, or leave it away for the TEE of the machine";
+        let name = self.get("MSE_TEE");
+        name.map(|name| parse("MSE_TEE", name, FIX)).transpose()
+    }
+
+    pub(crate) fn required<T: FromStr>(
         &self,
         name: &'static str,
         what: &'static str,
@@ -123,14 +126,14 @@ impl Given {
         }
     }
 
-    fn number(&self, name: &'static str, what: &'static str) -> Result<u32, EnvironmentError> {
+    pub(crate) fn number(
+        &self,
+        name: &'static str,
+        what: &'static str,
+    ) -> Result<u32, EnvironmentError> {
         let number: u32 = self.required(name, what)?;
         if number == 0 {
-            return Err(EnvironmentError::Wrong {
-                name: name.to_owned(),
-                value: "0".to_owned(),
-                fix: what,
-            });
+            return Err(EnvironmentError::wrong(name, "0", what));
         }
         Ok(number)
     }
@@ -144,11 +147,7 @@ impl Given {
         if is_address {
             return Ok(address);
         }
-        Err(EnvironmentError::Wrong {
-            name: "MSE_CAS".to_owned(),
-            value: shown(&address),
-            fix: WHAT,
-        })
+        Err(EnvironmentError::wrong("MSE_CAS", &address, WHAT))
     }
 
     /// `MSE_ARG_1` and on, without a gap.
@@ -196,11 +195,9 @@ fn parse<T: FromStr>(
     value: &str,
     fix: &'static str,
 ) -> Result<T, EnvironmentError> {
-    value.parse().map_err(|_| EnvironmentError::Wrong {
-        name: name.to_owned(),
-        value: shown(value),
-        fix,
-    })
+    value
+        .parse()
+        .map_err(|_| EnvironmentError::wrong(name, value, fix))
 }
 
 fn shown(value: &str) -> String {
@@ -228,6 +225,16 @@ pub(crate) enum EnvironmentError {
         "the variable `MSE_ARG_{1}` is set, and `MSE_ARG_{0}` is not: arguments are numbered from 1 without a gap"
     )]
     Gap(usize, usize),
+}
+
+impl EnvironmentError {
+    pub(crate) fn wrong(name: &'static str, value: &str, fix: &'static str) -> Self {
+        Self::Wrong {
+            name: name.to_owned(),
+            value: shown(value),
+            fix,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl Image {
         Ok(volumes)
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    /// Where a path of the container is.
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 }

@@ -23,8 +23,8 @@ pub(crate) fn is_first() -> bool {
     getpid().as_raw() == 1
 }
 
-/// Launches the service in a process of its own, and ends as that does.
-pub(crate) fn accompany() -> ExitCode {
+/// Launches what `argument` names in a process of its own, and ends as that does.
+pub(crate) fn accompany(argument: &str) -> ExitCode {
     // Blocked before there is a child, so that no signal is lost in between.
     let mut signals = SigSet::empty();
     for signal in PASSED_ON.into_iter().chain([Signal::SIGCHLD]) {
@@ -34,7 +34,7 @@ pub(crate) fn accompany() -> ExitCode {
         eprintln!("error: signals cannot be received: {error}");
         return ExitCode::FAILURE;
     }
-    match Command::new("/proc/self/exe").arg(SERVICE).spawn() {
+    match Command::new("/proc/self/exe").arg(argument).spawn() {
         Ok(child) => attend(&child, &signals),
         Err(error) => {
             eprintln!("error: the launcher cannot be started: {error}");

@@ -12,6 +12,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`app`] | not a service but an app that its owner provisions, in a pod |
 //! | [`environment`] | the variables that a container is given, read strictly |
 //! | [`image`] | what the image says about itself, and where things lie in it |
 //! | [`tee`] | which TEE there is |
@@ -19,6 +20,7 @@
 //! | [`health`] | how far it is, for probes |
 //! | [`init`] | the first process of the container |
 
+mod app;
 mod environment;
 mod health;
 mod image;
@@ -49,7 +51,12 @@ fn main() -> ExitCode {
         .collect();
     let image = Image::of_container();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] if init::is_first() => init::accompany(),
+        [] if init::is_first() => init::accompany(init::SERVICE),
+        [app::APP] if init::is_first() => init::accompany(app::APP),
+        [app::APP] => {
+            init::unblock_signals();
+            app::run(&image, std::env::vars_os()).unwrap_or_else(|error| unusable(&error))
+        }
         [] => launch(&image),
         [init::SERVICE] => {
             init::unblock_signals();
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "error: unexpected arguments `{}`\nhint: without any, it launches the service that its environment names; `mse-launch healthz` says by its exit code whether the service runs, `mse-launch healthz --well` whether it is well",
+                "error: unexpected arguments `{}`\nhint: without any, it launches the service that its environment names, and as `mse-launch app` an app of mse-server's Kubernetes runtime; `mse-launch healthz` says by its exit code whether the service runs, `mse-launch healthz --well` whether it is well",
                 arguments.join(" ")
             );
             ExitCode::from(USAGE)

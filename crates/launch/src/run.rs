@@ -118,7 +118,11 @@ impl Follower {
                     eprintln!("{}", Report::Ended(end).to_line());
                     self.end = Some(end);
                 }
-                Some(EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. }) => {}
+                Some(
+                    EnclaveEvent::Confinement(_)
+                    | EnclaveEvent::Listening { .. }
+                    | EnclaveEvent::Waiting { .. },
+                ) => {}
                 Some(EnclaveEvent::Exited { how }) => return Ok(self.ended(&how)),
                 None => return Ok(self.ended("no word of how")),
             }

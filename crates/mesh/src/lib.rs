@@ -52,6 +52,7 @@
 //! | [`template`] | what of a manifest is in the image |
 //! | [`mod@compile`] | from a Meshfile and its images to the sessions of a CAS |
 //! | [`chart`] | a Helm chart that runs a compiled mesh on Kubernetes |
+//! | [`curated`] | manifests of services that come with MSE |
 //! | [`write`] | the canonical form |
 //! | [`mod@schema`] | JSON Schemas |
 //!
@@ -61,6 +62,7 @@
 pub mod chart;
 mod check;
 pub mod compile;
+mod curated;
 mod model;
 mod read;
 mod schema;
@@ -72,6 +74,7 @@ mod write;
 pub use mse_yaml::{Code, Diagnostic, Faults, Severity, Undefined, Variables};
 
 pub use crate::check::{Document, Kind, Outcome, check_text};
+pub use crate::curated::{Curated, CuratedFile, UnknownCurated};
 pub use crate::model::*;
 pub use crate::schema::schema;
 pub use crate::template::{InvalidTemplate, MAX_TEMPLATE_JSON, ServiceTemplate};

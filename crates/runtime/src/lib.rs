@@ -5,6 +5,7 @@
 //! | [`running`] | the one interface of all runtimes |
 //! | [`process`] | enclaves as process trees of this machine, measured by the simulated platform |
 //! | [`container`] | services in containers of Docker or Podman, by their API |
+//! | [`kubernetes`] | app enclaves as pods of a Kubernetes cluster, by its API |
 //! | [`report`] | what a launcher in a container tells the runtime outside |
 //! | [`limits`] | memory, cores and process numbers of an enclave, by control groups |
 //! | [`images`] | the curated runtimes that `docker = "…"` names |
@@ -12,6 +13,7 @@
 
 pub mod container;
 pub mod images;
+pub mod kubernetes;
 pub mod limits;
 pub mod process;
 pub mod python;

@@ -24,7 +24,7 @@ pub(crate) use lines::forward as forward_lines;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -225,6 +225,8 @@ pub struct LaunchSpec {
     pub certificate_chain: Option<String>,
     /// The curated Python environment.
     pub python: launch::Python,
+    /// Where it takes TLS connections; by default on a free port of loopback.
+    pub listen: Option<SocketAddr>,
     /// How long the enclave waits for its secrets.
     pub provisioning_timeout: Duration,
 }
@@ -239,6 +241,7 @@ impl LaunchSpec {
             run_dir: instance.run_dir(),
             provisioning_seconds: self.provisioning_timeout.as_secs(),
             app_uid: instance.app_uid(),
+            listen: self.listen,
         }))
     }
 }
@@ -374,8 +377,13 @@ impl RunningEnclave {
 pub enum EnclaveEvent {
     /// It takes TLS connections on this port.
     Listening {
-        /// TCP port: on 127.0.0.1, and of a CAS on the address that it was given.
+        /// TCP port: on 127.0.0.1, and of a CAS or in a container on the address that it was given.
         port: u16,
+    },
+    /// It does not run yet: why, in the words of who is to run it.
+    Waiting {
+        /// `Unschedulable: 0/3 nodes are available…`.
+        reason: String,
     },
     /// How far it is.
     Phase(Phase),

@@ -92,6 +92,12 @@ impl PythonEnvironment {
         &self.base_prefix
     }
 
+    /// The folders that the interpreter needs besides `/usr`, which every sandbox has.
+    pub fn prefixes(&self) -> Vec<PathBuf> {
+        let base = Some(&self.base_prefix).filter(|base| *base != Path::new("/usr"));
+        base.cloned().into_iter().collect()
+    }
+
     /// The version of the interpreter.
     pub fn version(&self) -> PythonVersion {
         self.version
@@ -304,6 +310,19 @@ mod tests {
             interpreter.version()
         );
         assert!(!cache.path().join(root).exists());
+    }
+
+    /// A sandbox refuses a second `/usr`.
+    #[test]
+    fn the_systems_own_python_needs_no_further_folder() {
+        let of = |base: &str| PythonEnvironment {
+            root: "/cache/e".into(),
+            base_prefix: base.into(),
+            version: PythonVersion([3, 13, 1]),
+            digest: Digest::of(b"image"),
+        };
+        assert!(of("/usr").prefixes().is_empty());
+        assert_eq!(of("/opt/python").prefixes(), [Path::new("/opt/python")]);
     }
 
     #[test]

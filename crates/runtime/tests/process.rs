@@ -137,6 +137,7 @@ impl Bench {
                     lock: String::new(),
                     serve: String::new(),
                 },
+                listen: None,
                 provisioning_timeout: Duration::from_secs(60),
             })
             .await

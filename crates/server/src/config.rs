@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mse_collateral::BaseUrl;
+use mse_runtime::kubernetes::{InvalidSettings, KubernetesSettings, KubernetesTable};
 use mse_runtime::process::guard::Guard;
 use serde::Deserialize;
 
@@ -74,6 +75,17 @@ struct Options {
     /// Loopback ports, one per app: `FROM-TO`, or `0` for any free one [default: 20000-20999].
     #[arg(long, value_name = "RANGE")]
     app_ports: Option<PortRange>,
+    /// What app enclaves run on: `process` is this machine, `kubernetes` the cluster that the file's
+    /// table `[kubernetes]` describes [default: process].
+    #[arg(long, value_enum)]
+    runtime: Option<RuntimeKind>,
+    /// Where pods of the cluster get their encrypted bundles, by plain HTTP: needed with
+    /// `--runtime kubernetes`.
+    #[arg(long, value_name = "ADDRESS")]
+    bundles: Option<SocketAddr>,
+    /// How apps are run on a cluster.
+    #[arg(skip)]
+    kubernetes: Option<KubernetesTable>,
     /// The enclave program [default: mse-enclave beside this one].
     #[arg(long, value_name = "PATH")]
     enclave: Option<PathBuf>,
@@ -130,6 +142,8 @@ pub struct Config {
     pub domain_suffix: String,
     /// Loopback ports for apps.
     pub app_ports: PortRange,
+    /// The cluster that apps run on, if it is not this machine.
+    pub kubernetes: Option<ClusterConfig>,
     /// The enclave program.
     pub enclave: PathBuf,
     /// Where the Python environments of images are kept, if not in the data folder.
@@ -152,6 +166,15 @@ pub struct Config {
     pub collateral_upstream: Option<BaseUrl>,
     /// Where to tell that everything listens.
     pub ready_file: Option<PathBuf>,
+}
+
+/// A cluster for apps.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// How they are run there.
+    pub settings: KubernetesSettings,
+    /// Where this server has their bundles.
+    pub bundles: SocketAddr,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -198,6 +221,9 @@ impl Options {
             public_gateway: self.public_gateway.or(file.public_gateway),
             domain_suffix: self.domain_suffix.or(file.domain_suffix),
             app_ports: self.app_ports.or(file.app_ports),
+            runtime: self.runtime.or(file.runtime),
+            bundles: self.bundles.or(file.bundles),
+            kubernetes: self.kubernetes.or(file.kubernetes),
             enclave: self.enclave.or(file.enclave),
             image_cache: self.image_cache.or(file.image_cache),
             log_format: self.log_format.or(file.log_format),
@@ -231,6 +257,7 @@ impl Options {
             return Err(ConfigError::Suffix(domain_suffix));
         }
         Ok(Config {
+            kubernetes: cluster(self.runtime, self.bundles, self.kubernetes)?,
             data_dir: match self.data_dir {
                 Some(path) => path,
                 None => default_data_dir()?,
@@ -288,6 +315,16 @@ impl fmt::Display for Role {
             Self::Runtime => "runtime",
         })
     }
+}
+
+/// What app enclaves run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeKind {
+    /// Processes of this machine.
+    Process,
+    /// Pods of a Kubernetes cluster.
+    Kubernetes,
 }
 
 /// The form of a log.
@@ -386,6 +423,25 @@ pub enum ConfigError {
         /// What is not.
         missing: String,
     },
+    /// The cluster.
+    #[error(transparent)]
+    Kubernetes(#[from] InvalidSettings),
+    /// A cluster that is not described.
+    #[error("`--runtime kubernetes` needs `{missing}`; {fix}")]
+    NoCluster {
+        /// What is not there.
+        missing: &'static str,
+        /// What it should be.
+        fix: &'static str,
+    },
+    /// A cluster that nobody asked for.
+    #[error(
+        "`{given}` is given, and the runtime is `process`; choose `--runtime kubernetes`, or leave it out"
+    )]
+    NoRuntime {
+        /// What is there.
+        given: &'static str,
+    },
     /// No domain.
     #[error("the domain suffix `{0}` is not a domain name; use letters, digits, `-` and `.`")]
     Suffix(String),
@@ -428,6 +484,37 @@ fn key_files(
             given: name("key"),
             missing: name("certificate"),
         }),
+    }
+}
+
+/// All of what a cluster takes, or nothing of it.
+fn cluster(
+    runtime: Option<RuntimeKind>,
+    bundles: Option<SocketAddr>,
+    table: Option<KubernetesTable>,
+) -> Result<Option<ClusterConfig>, ConfigError> {
+    match runtime.unwrap_or(RuntimeKind::Process) {
+        RuntimeKind::Process => match (bundles, table) {
+            (Some(_), _) => Err(ConfigError::NoRuntime { given: "bundles" }),
+            (_, Some(_)) => Err(ConfigError::NoRuntime {
+                given: "[kubernetes]",
+            }),
+            (None, None) => Ok(None),
+        },
+        RuntimeKind::Kubernetes => {
+            let table = table.ok_or(ConfigError::NoCluster {
+                missing: "[kubernetes]",
+                fix: "write that table into the file of `--config`: docs/kubernetes.md has all fields",
+            })?;
+            let bundles = bundles.ok_or(ConfigError::NoCluster {
+                missing: "--bundles",
+                fix: "name the address on which pods get their encrypted bundles: `--bundles 0.0.0.0:7320`",
+            })?;
+            Ok(Some(ClusterConfig {
+                settings: table.try_into()?,
+                bundles,
+            }))
+        }
     }
 }
 
@@ -530,6 +617,35 @@ mod tests {
         std::fs::write(&file, "collateral-upstream = 'http://pccs.example.com'").unwrap();
         let refused = decide(&["--config", file.to_str().unwrap()]).unwrap_err();
         assert!(refused.contains("use `https`"), "{refused}");
+    }
+
+    #[test]
+    fn a_cluster_is_described_and_asked_for_or_there_is_none() {
+        assert!(decide(&[]).unwrap().kubernetes.is_none());
+        let refused = decide(&["--runtime", "kubernetes"]).unwrap_err();
+        assert!(refused.contains("`[kubernetes]`"), "{refused}");
+        let refused = decide(&["--bundles", "127.0.0.1:0"]).unwrap_err();
+        assert!(refused.contains("`--runtime kubernetes`"), "{refused}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let image = format!("r.example/flask@sha256:{}", "0a".repeat(32));
+        let table = format!(
+            "runtime = 'kubernetes'\n[kubernetes]\nnamespace = 'apps'\ntee = 'tdx'\nbundles = 'http://mse:7320'\nimages = {{ mse-flask = '{image}' }}\n"
+        );
+        std::fs::write(&file, &table).unwrap();
+        let file_name = file.to_str().unwrap();
+        let refused = decide(&["--config", file_name]).unwrap_err();
+        assert!(refused.contains("`--bundles`"), "{refused}");
+        let both = ["--config", file_name, "--bundles", "127.0.0.1:0"];
+        let cluster = decide(&both).unwrap().kubernetes.unwrap();
+        assert_eq!(cluster.settings.namespace, "apps");
+        std::fs::write(&file, table.replace("'tdx'", "'simulation'")).unwrap();
+        let refused = decide(&both).unwrap_err();
+        assert!(
+            refused.contains("`tee` of `[kubernetes]` is `simulation`"),
+            "{refused}"
+        );
     }
 
     #[test]

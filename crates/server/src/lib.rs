@@ -8,6 +8,7 @@
 //! | [`gateway`] | TLS connections of users, taken to the enclaves they are meant for |
 //! | [`store`] | accounts, projects, hardware and apps, in SQLite |
 //! | [`blobs`] | encrypted bundles, as files |
+//! | [`bundles`] | the same files, for pods of a cluster |
 //! | [`logbook`] | logs of apps |
 //! | [`data_dir`] | the folder in which everything is kept |
 //! | [`config`] | options |
@@ -17,6 +18,7 @@
 
 pub mod api;
 pub mod blobs;
+pub mod bundles;
 pub mod config;
 pub mod data_dir;
 pub mod deploy;

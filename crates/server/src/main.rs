@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use jiff::Timestamp;
 use mse_crypto::{Zeroizing, password};
+use mse_runtime::kubernetes::PodTee;
 use mse_runtime::process::guard;
 use mse_server::config::{Command, CommandLine, Config, LogFormat};
 use mse_server::data_dir::{DataDir, write_file};
@@ -51,7 +52,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
-    print_banner(&server)?;
+    print_banner(&server, config)?;
     if let Some(path) = &config.ready_file {
         write_file(path, ready(&server).as_bytes(), 0o600)?;
     }
@@ -68,18 +69,40 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_banner(server: &Server) -> io::Result<()> {
+fn print_banner(server: &Server, config: &Config) -> io::Result<()> {
     let (api, gateway, token) = (server.api_url(), server.gateway(), server.token());
-    let anchor = server.trust_anchor().display();
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "MSE embedded platform (SIMULATED enclaves: no protection from this machine's owner)\n  \
-           API      {api}\n  \
-           Gateway  {gateway}\n\
-         Log in:    mse login --server {api} --token {token}\n\
-         Trust it:  mse trust add {anchor}      (only because you know it is a simulation)"
-    )?;
+    let cluster = config.kubernetes.as_ref().map(|cluster| &cluster.settings);
+    let is_simulated = cluster.is_none_or(|cluster| cluster.tee == PodTee::Simulated);
+    match cluster {
+        None => writeln!(
+            out,
+            "MSE embedded platform (SIMULATED enclaves: no protection from this machine's owner)"
+        )?,
+        Some(cluster) if is_simulated => writeln!(
+            out,
+            "MSE platform, apps in the namespace `{}` (SIMULATED enclaves: no protection from the owners of nodes)",
+            cluster.namespace
+        )?,
+        Some(cluster) => writeln!(
+            out,
+            "MSE platform, apps in the namespace `{}` (TEE: {})",
+            cluster.namespace, cluster.tee
+        )?,
+    }
+    writeln!(out, "  API      {api}\n  Gateway  {gateway}")?;
+    match cluster {
+        None => writeln!(out, "Log in:    mse login --server {api} --token {token}")?,
+        // Output of a pod is kept by others.
+        Some(_) => writeln!(out, "Log in:    `mse-server token` prints a one-time token")?,
+    }
+    if is_simulated {
+        let anchor = server.trust_anchor().display();
+        writeln!(
+            out,
+            "Trust it:  mse trust add {anchor}      (only because you know it is a simulation)"
+        )?;
+    }
     out.flush()
 }
 
@@ -155,7 +178,9 @@ fn read_password() -> anyhow::Result<Zeroizing<String>> {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // The client of Kubernetes calls every answer that is none an error; who asked says what it means.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client::client::builder=off"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

@@ -8,17 +8,20 @@ use std::time::{Duration, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 use mse_collateral::observer::Counters;
 use mse_collateral::{DcapSource, Fetcher, Options, Refresher, SetupError, Sources};
-use mse_crypto::Zeroizing;
+use mse_crypto::{Digest, Zeroizing};
+use mse_runtime::kubernetes::{KubernetesError, KubernetesRuntime, PodTee};
 use mse_runtime::process::{ProcessRuntime, RuntimeError};
 use mse_simtee::{Platform, PlatformError};
+use mse_workload::EnclaveDigest;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, ApiListener, ListenError};
 use crate::blobs::BlobStore;
-use crate::config::{Config, OWNER_EMAIL};
+use crate::bundles;
+use crate::config::{ClusterConfig, Config, OWNER_EMAIL};
 use crate::data_dir::{DataDir, DataDirError, DataLock, write_file};
-use crate::deploy::{self, CuratedEnvironments, Environments, Fleet, RecoveryError};
+use crate::deploy::{self, CuratedEnvironments, Environments, Fleet, Launcher, RecoveryError};
 use crate::gateway::{Gateway, GatewayError, OperatorError, OperatorTls};
 use crate::logbook::LogBook;
 use crate::store::{DefaultProject, HardwareRecord, Store, StoreError};
@@ -33,6 +36,8 @@ pub struct Server {
     fleet: Fleet,
     stopping: CancellationToken,
     serving: JoinHandle<()>,
+    /// Serves bundles to pods, if apps run in a cluster.
+    bundles: Option<JoinHandle<()>>,
     /// Renews the collateral of real platforms, if it is served.
     refresher: Option<Refresher>,
     _lock: DataLock,
@@ -62,9 +67,13 @@ impl Server {
         let store = Store::open(&data.database()).await?;
         let token = seed(&store, &config.hardware).await?;
         let blobs = BlobStore::open(data.blobs()).map_err(StartError::Blobs)?;
-        let runtime = open_runtime(&data, config, &simulated).await?;
+        let launcher = open_launcher(&data, config, &simulated, environments).await?;
         // The API's port is taken first: who starts a second server learns it before anything moves.
         let listener = ApiListener::bind(config.listen, config.api_tls.as_ref()).await?;
+        let bundles = match &config.kubernetes {
+            Some(cluster) => Some(ApiListener::bind(cluster.bundles, None).await?),
+            None => None,
+        };
         let operator =
             OperatorTls::load(config.operator_tls.as_ref(), &data, &config.domain_suffix)?;
         let gateway = Gateway::start(
@@ -80,8 +89,7 @@ impl Server {
             blobs,
             LogBook::open(data.logs()),
             gateway.clone(),
-            runtime,
-            environments,
+            launcher,
             config.provisioning_timeout,
         ))
         .await?;
@@ -103,6 +111,10 @@ impl Server {
             gateway,
             token,
             trust_anchor: data.trust_anchor(),
+            bundles: bundles.map(|listener| {
+                let router = bundles::router(fleet.clone());
+                tokio::spawn(listener.serve(router, stopping.clone()))
+            }),
             fleet,
             serving: tokio::spawn(listener.serve(api.into_router(), stopping.clone())),
             stopping,
@@ -145,6 +157,9 @@ impl Server {
     pub async fn shut_down(self) {
         self.stopping.cancel();
         let _ = self.serving.await;
+        if let Some(bundles) = self.bundles {
+            let _ = bundles.await;
+        }
         if let Some(refresher) = self.refresher {
             refresher.stop().await;
         }
@@ -172,6 +187,19 @@ pub enum StartError {
     /// The runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The cluster.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+    /// The program that the images of a cluster hold.
+    #[error(
+        "the enclave program `{path}` cannot be read: {source}; with a simulated TEE, name the one that the images hold: `--enclave PATH`"
+    )]
+    EnclaveOfImages {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The API's socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -221,16 +249,57 @@ fn open_collateral(config: &Config, data: &DataDir) -> Result<Option<Arc<Fetcher
     Ok(Some(Arc::new(Fetcher::new(sources, options)?)))
 }
 
-async fn open_runtime(
+/// Who launches enclaves; what an earlier run left of them is gone then.
+async fn open_launcher(
     data: &DataDir,
     config: &Config,
     platform: &Arc<Platform>,
-) -> Result<ProcessRuntime, StartError> {
+    environments: Arc<dyn Environments>,
+) -> Result<Launcher, StartError> {
+    if let Some(cluster) = &config.kubernetes {
+        return Ok(Launcher::Kubernetes(connect(cluster, config).await?));
+    }
     let (root, enclave) = (data.root().to_owned(), config.enclave.clone());
     let platform = Arc::clone(platform);
     let open = move || ProcessRuntime::open(&root, &enclave, platform);
     let runtime = tokio::task::spawn_blocking(open).await??;
-    Ok(runtime.with_guard(config.guard))
+    Ok(Launcher::Process {
+        runtime: runtime.with_guard(config.guard),
+        environments,
+    })
+}
+
+async fn connect(
+    cluster: &ClusterConfig,
+    config: &Config,
+) -> Result<KubernetesRuntime, StartError> {
+    let enclave = match cluster.settings.tee {
+        PodTee::Simulated => Some(enclave_of_images(&config.enclave).await?),
+        PodTee::Sgx | PodTee::Tdx | PodTee::Snp => None,
+    };
+    let runtime = KubernetesRuntime::connect(cluster.settings.clone(), enclave).await?;
+    let left = runtime.remove_leftovers().await?;
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "removed the enclaves that an earlier run left in the cluster"
+        );
+    }
+    Ok(runtime)
+}
+
+async fn enclave_of_images(path: &std::path::Path) -> Result<EnclaveDigest, StartError> {
+    let program = path.to_owned();
+    let digest = tokio::task::spawn_blocking(move || {
+        std::fs::File::open(program).and_then(Digest::of_reader)
+    });
+    match digest.await? {
+        Ok(digest) => Ok(EnclaveDigest(digest)),
+        Err(source) => Err(StartError::EnclaveOfImages {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// The account, project and hardware that every platform has, and a new one-time token.

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::buffers::Ahead;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::engine::{CONNECTING, Ending, HANDSHAKE, MAX_CONNECTIONS, accept, tune};
+use crate::engine::{CONNECTING, Ending, HANDSHAKE, MAX_CONNECTIONS, accept, patiently, tune};
 use crate::material::ClientMaterial;
 use crate::policy::{ClientRule, Guard, Host, RuleName};
 use crate::relay::relay;
@@ -90,7 +90,7 @@ impl Client {
     }
 
     async fn carry(&self, program: &mut TcpStream) -> Result<(), ClientError> {
-        let reached = timeout(CONNECTING, self.reach()).await;
+        let reached = timeout(CONNECTING, patiently(|| self.reach())).await;
         let stream = in_time(reached).map_err(ClientError::Unreachable)?;
         tune(&stream);
         let Some((tls, name)) = &self.tls else {

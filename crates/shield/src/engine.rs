@@ -30,6 +30,9 @@ const BACKLOG: u32 = 1024;
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long reaching a server, or the program, may take.
 pub(crate) const CONNECTING: Duration = Duration::from_secs(10);
+/// The pauses between attempts: this, twice as much, and so on.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A peer that is silent so long is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long the last bytes of connections may take when the shield ends.
@@ -414,6 +417,24 @@ pub(crate) async fn accept(
     tokio::select! {
         next = next => next,
         () = ending.closed.cancelled() => None,
+    }
+}
+
+/// Connects again as long as nobody listens: a service that is started again is back soon. The
+/// caller says how long.
+pub(crate) async fn patiently<F>(mut connect: impl FnMut() -> F) -> io::Result<TcpStream>
+where
+    F: Future<Output = io::Result<TcpStream>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match connect().await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            done => return done,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::buffers::Ahead;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::engine::{
-    CONNECTING, Ending, HANDSHAKE, Inside, MAX_CONNECTIONS, MAX_HANDSHAKES, accept, tune,
+    CONNECTING, Ending, HANDSHAKE, Inside, MAX_CONNECTIONS, MAX_HANDSHAKES, accept, patiently, tune,
 };
 use crate::material::ServerMaterial;
 use crate::policy::{RuleName, ServerRule};
@@ -111,7 +111,8 @@ impl Server {
         let Ok(_slot) = self.connections.try_acquire() else {
             return self.refuse(peer, &"too many connections are open");
         };
-        let mut program = match timeout(CONNECTING, inside.connect(self.port)).await {
+        let reached = patiently(|| inside.connect(self.port));
+        let mut program = match timeout(CONNECTING, reached).await {
             Ok(Ok(program)) => program,
             Ok(Err(error)) => return self.broke("the program does not answer", peer, &error),
             Err(_) => return self.broke("the program does not answer", peer, &"it took too long"),

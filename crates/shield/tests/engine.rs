@@ -236,6 +236,40 @@ async fn a_program_that_does_not_listen_is_no_quiet_end_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_wait_for_programs_and_servers_that_are_started_again() {
+    let ca = Authority::new();
+    let inside = free_port();
+    let server = shield(
+        &server_policy(&ca.server("db.example"), &ca.pem()),
+        Loopback(inside),
+    )
+    .await;
+    let stream = ca.connect(server.port, Some(ca.client())).await.unwrap();
+    let asked = tokio::spawn(ask(stream, b"hello"));
+    // Nothing tells when the first attempt was refused.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let program = TcpListener::bind(("127.0.0.1", inside)).await.unwrap();
+    tokio::spawn(echo(program));
+    assert_eq!(asked.await.unwrap().unwrap(), b"olleh");
+
+    let gone = free_port();
+    let client = shield(
+        &client_policy("db.example", gone, &ca.client(), &ca.pem()),
+        Loopback(0),
+    )
+    .await;
+    let _open = TcpStream::connect(("127.0.0.1", client.port))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let again = TcpListener::bind(("127.0.0.1", gone)).await.unwrap();
+    timeout(PATIENCE, again.accept())
+        .await
+        .expect("it is reached")
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_connections_have_renewed_certificates_and_old_ones_go_on() {
     let (old, new) = (Authority::new(), Authority::new());
     let inside = free_port();

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use mse_crypto::Zeroizing;
@@ -109,6 +109,10 @@ pub struct Launch {
     pub provisioning_seconds: u64,
     /// The uid the app runs as outside its user namespace, when the launcher is root.
     pub app_uid: Option<u32>,
+    /// Where to take TLS connections: in a container on an address that others reach. By default on
+    /// a free port of loopback.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
 }
 
 /// What the launcher puts at a service's disposal. All of it but the workload is unmeasured: the
@@ -249,7 +253,7 @@ pub enum FromEnclave {
         /// Who shall have the same key.
         policy: SealPolicy,
     },
-    /// Where the enclave listens, on loopback.
+    /// Where the enclave listens, on loopback unless the launcher gave an address.
     Listening {
         /// TCP port.
         port: u16,
@@ -505,6 +509,7 @@ mod tests {
                 run_dir: "/r".into(),
                 provisioning_seconds: 1,
                 app_uid: Some(61184),
+                listen: Some(([0, 0, 0, 0], 8443).into()),
             })),
             ToEnclave::LaunchService(Box::new(ServiceLaunch {
                 workload: "{}".into(),

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use mse_mesh::{Document, Outcome, check_text};
+use mse_mesh::{Document, FileContent, MeshText, Meshfile, Outcome, check_text};
 use mse_session::MAX_BYTES;
 
 use crate::cli::Scene;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::findings::Findings;
+use crate::private_file;
 use crate::text_input::{VariableArgs, text_of};
 
 /// Reads documents; faults are the failure, warnings are shown.
@@ -36,4 +38,30 @@ impl Documents<'_> {
         }
         Ok(document)
     }
+}
+
+/// Puts the files beside a Meshfile that it gives to services into it. Nothing is replaced in them
+/// but what the mesh builder replaces.
+pub(crate) fn read_files(mesh: &mut Meshfile, folder: &Path) -> Result<(), Failure> {
+    for service in &mut mesh.services {
+        for file in &mut service.files {
+            let FileContent::From(name) = &file.content else {
+                continue;
+            };
+            let path = folder.join(name);
+            let text = private_file::read(&path, MAX_BYTES as u64)?.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!(
+                        "the service `{}` has the file `{}` from `{}`, which is not there",
+                        service.name,
+                        file.path,
+                        path.display()
+                    ),
+                )
+            })?;
+            file.content = FileContent::Text(MeshText::parse(&text));
+        }
+    }
+    Ok(())
 }

@@ -1,15 +1,16 @@
 //! The images of a Meshfile: from this machine's store or their registry, always by digest.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use mse_crypto::ecdsa::P256VerifyingKey;
-use mse_image::{Reference, Registry, ServiceImage, sign};
+use mse_image::{Reference, ServiceImage, sign};
 use mse_mesh::compile::{MeshImage, StableImage};
-use mse_mesh::{ImageReference, Meshfile, ServiceName, ServiceTemplate};
+use mse_mesh::{ImageReference, ImageSource, Meshfile, ServiceName, ServiceTemplate};
 
+use super::building::Workshop;
 use super::keys::ImageKeys;
-use super::store::{ImageStore, reference};
+use super::programs::ImagePrograms;
+use super::store::reference;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,15 +27,16 @@ pub(crate) enum Pulling {
 }
 
 /// Looks at images.
-pub(crate) struct MeshImages {
-    pub(crate) store: ImageStore,
-    pub(crate) registry: Arc<Registry>,
+pub(crate) struct MeshImages<'a> {
+    pub(crate) workshop: Workshop,
+    /// What the images of curated services carry; they are built if they are missing.
+    pub(crate) programs: &'a ImagePrograms,
     pub(crate) pulling: Pulling,
     /// Who must have signed what comes from a registry.
     pub(crate) signer: Option<P256VerifyingKey>,
 }
 
-impl MeshImages {
+impl MeshImages<'_> {
     /// What the images of all services say about themselves.
     pub(crate) async fn of(
         &self,
@@ -44,7 +46,16 @@ impl MeshImages {
         let keys = ImageKeys::of(&scene.conf);
         let mut images = BTreeMap::new();
         for service in &mesh.services {
-            let image = self.one(scene, &service.image, &keys).await?;
+            let (image, pulling) = match &service.image {
+                ImageSource::Reference(image) => (image.clone(), self.pulling),
+                ImageSource::Curated(curated) => {
+                    let programs = self.programs.find()?;
+                    let image = self.workshop.curated(scene, *curated, &programs).await?;
+                    // It is this machine's own, and no registry has it.
+                    (image, Pulling::Never)
+                }
+            };
+            let image = self.one(scene, &image, pulling, &keys).await?;
             images.insert(service.name.clone(), image);
         }
         Ok(images)
@@ -54,16 +65,17 @@ impl MeshImages {
         &self,
         scene: &Scene<'_>,
         image: &ImageReference,
+        pulling: Pulling,
         keys: &ImageKeys,
     ) -> Result<MeshImage, Failure> {
-        let (pinned, found) = self.look(scene, image).await?;
+        let (pinned, found) = self.look(scene, image, pulling).await?;
         let template = ServiceTemplate::from_json(&found.template).map_err(|error| {
             Failure::new(Exit::Refused, format!("`{image}`: {error}"))
                 .with_hint("build the image again with this `mse`")
         })?;
         let stable = match &template.stable {
             Some(stable) => {
-                let (reference, found) = self.look(scene, stable).await?;
+                let (reference, found) = self.look(scene, stable, pulling).await?;
                 Some(StableImage {
                     reference,
                     facts: found.facts,
@@ -89,11 +101,12 @@ impl MeshImages {
         &self,
         scene: &Scene<'_>,
         image: &ImageReference,
+        pulling: Pulling,
     ) -> Result<(ImageReference, ServiceImage), Failure> {
         let reference = reference(image.as_str())?;
         let found = match self.here(&reference)? {
-            Some(found) if self.pulling != Pulling::Always => found,
-            here if self.pulling == Pulling::Never => here.ok_or_else(|| {
+            Some(found) if pulling != Pulling::Always => found,
+            here if pulling == Pulling::Never => here.ok_or_else(|| {
                 Failure::new(
                     Exit::NotFound,
                     format!("the image `{image}` is not on this machine"),
@@ -102,7 +115,7 @@ impl MeshImages {
             })?,
             _ => {
                 let reference = self.vouched(scene, &reference).await?;
-                let asked = self.registry.service(&reference).await;
+                let asked = self.workshop.registry.service(&reference).await;
                 asked.map_err(|error| Failure::of_registry(&error))?
             }
         };
@@ -128,7 +141,7 @@ impl MeshImages {
             }
             return Ok(reference.clone());
         };
-        let verified = sign::verify(&self.registry, reference, signer)
+        let verified = sign::verify(&self.workshop.registry, reference, signer)
             .await
             .map_err(|error| {
                 Failure::new(Exit::Refused, error.to_string())
@@ -138,7 +151,7 @@ impl MeshImages {
     }
 
     fn here(&self, reference: &Reference) -> Result<Option<ServiceImage>, Failure> {
-        let Some((layout, image)) = self.store.get(reference)? else {
+        let Some((layout, image)) = self.workshop.store.get(reference)? else {
             return Ok(None);
         };
         ServiceImage::of_layout(&layout, &image)

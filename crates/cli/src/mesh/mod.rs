@@ -5,7 +5,9 @@
 //! Meshfile ─▶ images (store, registry) ─▶ (mse-mesh) ─▶ cas (attested) ─▶ upload ─▶ target ─▶ run
 //! ```
 
+mod building;
 mod cas;
+pub(crate) mod curated;
 mod documents;
 mod images;
 mod keys;
@@ -17,8 +19,9 @@ mod store;
 mod target;
 mod upload;
 
+pub(crate) use building::Workshop;
 pub(crate) use cas::{CasArgs, CasTolerances, MeshCas};
-pub(crate) use documents::{Documents, MeshDocument};
+pub(crate) use documents::{Documents, MeshDocument, read_files};
 pub(crate) use images::{MeshImages, Pulling};
 pub(crate) use keys::{ImageKeys, SigningKeyFile, image_key};
 pub(crate) use programs::ImagePrograms;

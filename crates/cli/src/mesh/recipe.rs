@@ -58,6 +58,10 @@ fn base(build: &Build) -> Result<Base, Failure> {
     match build.kind {
         Toolchain::Python => Ok(Base::Kind(Kind::Python)),
         Toolchain::Java17 => Ok(Base::Kind(Kind::Java)),
+        Toolchain::Debian => Ok(Base::Debian {
+            packages: build.packages.clone(),
+            without: build.without.clone(),
+        }),
         Toolchain::Java8 | Toolchain::Java15 => Err(Failure::new(
             Exit::InvalidConfiguration,
             format!("`build.kind` is `{}`: Debian has no such Java", build.kind),

@@ -72,6 +72,9 @@ pub(crate) struct RunService {
     pub(crate) enclave: EnclaveDigest,
     /// On the simulated TEE.
     pub(crate) measurement: Measurement,
+    /// The version of its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session_hash: Option<String>,
     /// Those that must be well before it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<String>,
@@ -140,6 +143,7 @@ impl RunPlan {
         release: &str,
         cas: RunCas,
         services: &[PlannedService],
+        changes: &Changes,
     ) -> Self {
         let services = mesh.services.iter().zip(services);
         Self {
@@ -148,14 +152,19 @@ impl RunPlan {
             namespace: mesh.policy.namespace.to_string(),
             cas,
             services: services
-                .map(|(wanted, one)| RunService::of(mesh, wanted, one))
+                .map(|(wanted, one)| RunService::of(mesh, wanted, one, changes))
                 .collect(),
         }
     }
 }
 
 impl RunService {
-    fn of(mesh: &Meshfile, wanted: &MeshService, planned: &PlannedService) -> Self {
+    fn of(
+        mesh: &Meshfile,
+        wanted: &MeshService,
+        planned: &PlannedService,
+        changes: &Changes,
+    ) -> Self {
         Self {
             name: planned.name.to_string(),
             host: planned.name.dns_label(),
@@ -163,6 +172,7 @@ impl RunService {
             workload: planned.workload.clone(),
             enclave: planned.enclave,
             measurement: planned.measurement,
+            session_hash: changes.hash_of(&planned.session),
             after: wanted.after.iter().map(ToString::to_string).collect(),
             checked: planned.health.is_some(),
             ports: planned.ports.clone(),

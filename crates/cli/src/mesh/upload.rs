@@ -85,6 +85,13 @@ impl Changes {
         Ok(Self(prepared))
     }
 
+    /// The hash of a session, as it is applied.
+    pub(crate) fn hash_of(&self, session: &SessionName) -> Option<String> {
+        let mut all = self.0.iter();
+        let found = all.find(|one| one.session.name == *session)?;
+        Some(found.session.hash().to_string())
+    }
+
     /// Sends what is new or changed. What was sent before a failure stays: applying again goes on
     /// from there.
     pub(crate) async fn send(&self, cas: &mut KnownCas) -> Result<usize, Failure> {

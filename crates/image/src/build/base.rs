@@ -27,7 +27,8 @@ const CHOICE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 impl Build {
     /// Stacks the base's layers.
     pub(super) fn base(&mut self, pulled: Option<(PathBuf, Image)>) -> Result<(), BuildError> {
-        let packages: Vec<String> = match (self.spec.base.clone(), pulled) {
+        let (packages, without): (Vec<String>, Vec<String>) = match (self.spec.base.clone(), pulled)
+        {
             (_, Some((layout, image))) => {
                 return self.base_image(&Layout::open(&layout)?, &image);
             }
@@ -36,24 +37,26 @@ impl Build {
                 let image = layout.image(None)?;
                 return self.base_image(&layout, &image);
             }
-            (Base::Kind(kind), None) => debian::packages_of(kind)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            (Base::Debian { packages }, None) => packages,
+            (Base::Kind(kind), None) => {
+                let packages = debian::packages_of(kind).iter();
+                (packages.map(ToString::to_string).collect(), Vec::new())
+            }
+            (Base::Debian { packages, without }, None) => (packages, without),
             (Base::Reference(_), None) => return Err(BuildError::NoRegistry),
         };
-        self.base_debian(&packages)
+        self.base_debian(&packages, &without)
     }
 
-    fn base_debian(&mut self, packages: &[String]) -> Result<(), BuildError> {
+    fn base_debian(&mut self, packages: &[String], without: &[String]) -> Result<(), BuildError> {
         let named = debian::wanted(packages);
         let locked = match &self.spec.lock {
             Some(lock) if lock.debian.is_empty() => {
                 return Err(BuildError::NotLocked("package of Debian"));
             }
             Some(lock) => lock.debian.clone(),
-            None => self.choose(&named, |name| debian::belongs(name, &named))?,
+            None => self.choose(&named, without, |name| {
+                debian::belongs(name, &named, without)
+            })?,
         };
         let mut key = KeyHasher::new(BASE_STEP).field(&self.spec.epoch.0.to_be_bytes());
         for package in &locked {
@@ -70,16 +73,21 @@ impl Build {
         self.stack(made, &format!("debian: {}", names.join(" ")))
     }
 
-    /// Which packages these names mean today, of what they need only those that are `wanted`.
+    /// Which packages these names mean today, of what they need only those that are `wanted`, which
+    /// depends on `without`.
     pub(super) fn choose(
         &self,
         named: &[String],
+        without: &[String],
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<DebianPackage>, BuildError> {
         let apt = self.apt()?;
         let mut key = KeyHasher::new("choice-1").field(&apt.key()?.0);
         for name in named {
             key = key.field(name.as_bytes());
+        }
+        for name in without {
+            key = key.field(b"without").field(name.as_bytes());
         }
         let choice = self
             .cache

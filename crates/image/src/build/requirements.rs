@@ -27,7 +27,7 @@ impl Build {
         let (tools, locked) = match &self.spec.lock {
             Some(lock) if lock.tools.is_empty() => return Err(BuildError::NotLocked("pip")),
             Some(lock) => (lock.tools.clone(), Some(lock.python.clone())),
-            None => (self.choose(&[PIP.into()], |name| name == PIP)?, None),
+            None => (self.choose(&[PIP.into()], &[], |name| name == PIP)?, None),
         };
         let text = fs::read(&file).map_err(|source| layer_error(&Step::Requirements, source))?;
         let mut key = self.key("requirements-2").field(&text);

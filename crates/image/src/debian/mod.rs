@@ -60,9 +60,11 @@ pub(crate) fn wanted(packages: &[String]) -> Vec<String> {
     all
 }
 
-/// Whether a package that apt chose is in the image; `named` are those that the spec names.
-pub(crate) fn belongs(name: &str, named: &[String]) -> bool {
-    named.iter().any(|other| other == name) || !ONLY_FOR_SCRIPTS.contains(&name)
+/// Whether a package that apt chose is in the image; `named` are those that the spec names, and
+/// `without` those that it does not want.
+pub(crate) fn belongs(name: &str, named: &[String], without: &[String]) -> bool {
+    let is_in = |names: &[String]| names.iter().any(|other| other == name);
+    is_in(named) || !(ONLY_FOR_SCRIPTS.contains(&name) || is_in(without))
 }
 
 /// The layer of these packages, whose files are at these paths.

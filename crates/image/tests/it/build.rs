@@ -254,6 +254,7 @@ async fn encrypted_folders_leave_no_plaintext_anywhere() {
     scene.file("main.py", "public");
     let mut spec = scene.spec(Base::Debian {
         packages: Vec::new(),
+        without: Vec::new(),
     });
     spec.pwd = "/app".into();
     spec.copy = vec!["model".into(), "main.py".into()];
@@ -350,6 +351,7 @@ async fn steps_see_the_network_only_when_told_to_and_their_failures_are_shown() 
     let scene = Scene::new();
     let mut spec = scene.spec(Base::Debian {
         packages: Vec::new(),
+        without: Vec::new(),
     });
     spec.run =
         vec!["ls /sys/class/net /proc/net >/dev/null; cat /proc/net/dev | wc -l > /lines".into()];
@@ -383,6 +385,7 @@ async fn a_stopped_build_ends_its_step_and_leaves_nothing() {
     let scene = Scene::new();
     let mut spec = scene.spec(Base::Debian {
         packages: Vec::new(),
+        without: Vec::new(),
     });
     spec.run = vec!["echo started; sleep 1000".into()];
     let cancel = Cancel::default();
@@ -417,7 +420,13 @@ async fn services_come_from_debians_packages() {
     let scene = Scene::new();
     let packages = vec!["redis-server".into(), "nginx".into()];
     let built = scene
-        .build(scene.spec(Base::Debian { packages }), Progress::silent())
+        .build(
+            scene.spec(Base::Debian {
+                packages,
+                without: Vec::new(),
+            }),
+            Progress::silent(),
+        )
         .await;
     let (layout, image) = load(&built.layout);
     let root = scene.path("root");

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use mse_crypto::Zeroizing;
 use mse_session::{
     EnvironmentName, HostArguments, Parsed, Reference, SecretName, SessionName, Template,
+    VolumeName,
 };
 use mse_shield::policy::is_shield_variable;
 use mse_workload::image::IMAGE_KEY;
@@ -17,7 +18,10 @@ use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned, po
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
-use crate::model::{Health, MeshService, Meshfile, Millicores, ServiceName, VolumeSource};
+use crate::model::{
+    FileContent, Health, MeshService, Meshfile, Millicores, ServiceName, Volume, VolumeSource,
+};
+use crate::template::ServiceTemplate;
 use crate::text::{MeshText, UndefinedMeshVariable};
 use crate::values::MeshValues;
 
@@ -35,6 +39,7 @@ pub(super) struct Compiled<'a> {
     command: Zeroizing<String>,
     environment: Vec<(EnvironmentName, Zeroizing<String>)>,
     files: Vec<(String, Zeroizing<String>)>,
+    volumes: Vec<&'a Volume>,
     /// What its texts refer to, and where they do first.
     pub(super) uses: Vec<(Reference, String)>,
 }
@@ -75,14 +80,14 @@ impl<'a> Compiled<'a> {
         let environment = values
             .environment(&template.environment)
             .map_err(undefined)?;
-        let files = template
-            .injection_files
-            .iter()
-            .map(|file| {
-                let content = resolve(&file.content, format!("the content of `{}`", file.path))?;
-                Ok((file.path.clone(), content))
+        let files = files(service, template)?
+            .into_iter()
+            .map(|(path, content)| {
+                let content = resolve(content, format!("the content of `{path}`"))?;
+                Ok((path.to_owned(), content))
             })
             .collect::<Result<Vec<_>, CompileError>>()?;
+        let volumes = volumes(service, template)?;
         if mesh.services.iter().any(|one| one.connections.is_some())
             && let Some((variable, _)) = environment
                 .iter()
@@ -131,17 +136,14 @@ impl<'a> Compiled<'a> {
                 service: program,
                 ports: ports(service, image),
                 health: health(service, image),
-                volumes: template
-                    .volumes
-                    .iter()
-                    .map(|one| one.name.clone())
-                    .collect(),
+                volumes: volumes.iter().map(|one| one.name.clone()).collect(),
                 values,
             },
             image,
             command,
             environment,
             files,
+            volumes,
             uses: uses.found,
         })
     }
@@ -267,7 +269,7 @@ impl<'a> Compiled<'a> {
     /// The volumes of the session's image, and those of the session.
     fn volumes(&self) -> Result<(Vec<Value>, Vec<Value>), CompileError> {
         let (mut mounted, mut defined) = (Vec::new(), Vec::new());
-        for volume in &self.image.template.volumes {
+        for volume in &self.volumes {
             let name = volume.name.as_str();
             mounted.push(json!({"name": name, "path": volume.path}));
             let mut definition = json!({"name": name, "files": "encrypted"});
@@ -327,6 +329,51 @@ fn resources(service: &MeshService) -> Resources {
             .cores
             .map_or(DEFAULT_RESOURCES.millicores, Millicores::get),
     }
+}
+
+/// The files of the image, and those of the Meshfile, which come first.
+fn files<'t>(
+    service: &'t MeshService,
+    template: &'t ServiceTemplate,
+) -> Result<Vec<(&'t str, &'t MeshText)>, CompileError> {
+    let mut files: Vec<_> = template
+        .injection_files
+        .iter()
+        .filter(|own| service.files.iter().all(|given| given.path != own.path))
+        .map(|own| (own.path.as_str(), &own.content))
+        .collect();
+    for given in &service.files {
+        let FileContent::Text(content) = &given.content else {
+            return Err(CompileError::Text {
+                service: service.name.clone(),
+                what: format!("the file `{}`", given.path),
+                why: "its content was not read".into(),
+            });
+        };
+        files.push((&given.path, content));
+    }
+    Ok(files)
+}
+
+/// Those that are always there, and those that the Meshfile names.
+fn volumes<'t>(
+    service: &MeshService,
+    template: &'t ServiceTemplate,
+) -> Result<Vec<&'t Volume>, CompileError> {
+    let has = |name: &VolumeName| template.volumes.iter().any(|own| own.name == *name);
+    if let Some(unknown) = service.volumes.iter().find(|given| !has(&given.name)) {
+        return Err(CompileError::Text {
+            service: service.name.clone(),
+            what: format!("the volume `{}`", unknown.name),
+            why: match template.volumes.first() {
+                Some(own) => format!("its image has none of that name; it has `{}`", own.name),
+                None => "its image has no volume".into(),
+            },
+        });
+    }
+    let is_named = |own: &Volume| service.volumes.iter().any(|given| given.name == own.name);
+    let own = template.volumes.iter();
+    Ok(own.filter(|own| !own.optional || is_named(own)).collect())
 }
 
 /// What it listens on, by its manifest and by the Meshfile.

@@ -407,6 +407,47 @@ fn every_session_is_guarded_by_the_access_policy() {
 }
 
 #[test]
+fn a_meshfile_gives_files_and_names_optional_volumes() {
+    let manifest = DB.replace(
+        "command: /usr/bin/db",
+        "command: /usr/bin/db, volumes: [{name: data, path: /data, optional: true}]",
+    );
+    let manifest = format!(
+        "{manifest}injection_files: [{{path: /own, content: o}}, {{path: /both, content: o}}]"
+    );
+    let mut images = images();
+    images.insert("db".parse().unwrap(), image(&manifest));
+    let with = |more: &str| {
+        let mesh = MESH.replace(
+            "image: r.example/db,",
+            &format!("image: r.example/db,{more}"),
+        );
+        compiled(&mesh, &images)
+    };
+    let text = |plan: &Plan| session(plan, "team/shop/db").to_text().to_string();
+    let without = with("").unwrap();
+    assert!(!text(&without).contains("/data"));
+    assert!(without.services[1].volumes.is_empty());
+
+    let given =
+        " volumes: [{name: data}], files: [{path: /both, content: 'of {{WHO}} $$SCONE::ca$$'}],";
+    let plan = with(given).unwrap();
+    let text = text(&plan);
+    assert!(text.contains("/data") && plan.services[1].volumes.len() == 1);
+    assert!(text.contains("of world $$SCONE::ca$$"), "{text}");
+    assert_eq!(text.matches("/both").count(), 1, "{text}");
+    assert!(text.contains("/own"));
+
+    let refused = |more: &str| with(more).err().expect("it is refused").to_string();
+    let error = refused(" volumes: [{name: date}],");
+    assert!(error.contains("it has `data`"), "{error}");
+    let error = refused(" files: [{path: /f, content: $$SCONE::web_key$$}],");
+    assert!(error.contains("web_key"), "{error}");
+    let error = refused(" files: [{path: /f, from: f}],");
+    assert!(error.contains("was not read"), "{error}");
+}
+
+#[test]
 fn a_shield_is_the_mesh_s_alone_and_names_are_unique() {
     let mesh = MESH.replace(
         "image: r.example/web}",

@@ -32,6 +32,10 @@ pub struct Build {
     pub name: ServiceName,
     /// What builds it.
     pub kind: Toolchain,
+    /// Packages of Debian that it is built from (ours).
+    pub packages: Vec<String>,
+    /// What of that Debian would add, and is left out (ours).
+    pub without: Vec<String>,
     /// The image that it is built on; None: the kind's.
     pub from: Option<ImageReference>,
     /// The image that comes out.
@@ -85,17 +89,20 @@ pub enum Toolchain {
     Java15,
     /// Java 17.
     Java17,
+    /// Packages of Debian (ours).
+    Debian,
     /// An image that exists (`sconify_image`).
     Image,
 }
 
 impl Toolchain {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Python,
         Self::Java8,
         Self::Java15,
         Self::Java17,
+        Self::Debian,
         Self::Image,
     ];
 
@@ -106,6 +113,7 @@ impl Toolchain {
             Self::Java8 => "java8",
             Self::Java15 => "java15",
             Self::Java17 => "java17",
+            Self::Debian => "debian",
             Self::Image => "sconify_image",
         }
     }

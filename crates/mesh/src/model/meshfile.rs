@@ -14,6 +14,8 @@ use super::{
     ApiVersion, Bytes, Cas, ImageReference, LocalVariable, Millicores, Policy, Probe, Role,
     ServiceName, UploadMode,
 };
+use crate::curated::Curated;
+use crate::text::MeshText;
 
 /// A Meshfile (`kind: mesh`): an application of several services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ pub struct MeshService {
     /// Its name.
     pub name: ServiceName,
     /// Its image, which says all that is not said here.
-    pub image: ImageReference,
+    pub image: ImageSource,
     /// A file with another template of its policy.
     pub image_policy: Option<String>,
     /// A file with other secrets.
@@ -109,10 +111,39 @@ pub struct MeshService {
     pub health: Option<Probe>,
     /// How others reach its ports (ours); none: those of its manifest.
     pub ports: Vec<ServicePort>,
+    /// Files that it has besides those of its image, or in their place (ours).
+    pub files: Vec<MeshFile>,
     /// Where its volumes are kept (ours).
     pub volumes: Vec<MeshVolume>,
     /// Whom it may connect to (ours); None: not said, so that nothing is closed.
     pub connections: Option<Vec<Connection>>,
+}
+
+/// Where the image of a service comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// A registry, or this machine's store.
+    Reference(ImageReference),
+    /// It is built from a manifest that comes with MSE (ours).
+    Curated(Curated),
+}
+
+/// A file that the Meshfile gives to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshFile {
+    /// Its absolute path.
+    pub path: String,
+    /// What is in it.
+    pub content: FileContent,
+}
+
+/// The content of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileContent {
+    /// This text, with mesh variables and references to secrets.
+    Text(MeshText),
+    /// That of a file beside the Meshfile, whose reader must put it here.
+    From(String),
 }
 
 /// What a service may use.

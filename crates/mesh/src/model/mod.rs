@@ -26,8 +26,9 @@ pub use manifest::{
 };
 pub(crate) use meshfile::scope;
 pub use meshfile::{
-    Connection, Destination, EnvGroup, ExtraPolicy, InvalidNetwork, MeshService, MeshVolume,
-    Meshfile, Network, Repository, Resources, Scope, ServicePort,
+    Connection, Destination, EnvGroup, ExtraPolicy, FileContent, ImageSource, InvalidNetwork,
+    MeshFile, MeshService, MeshVolume, Meshfile, Network, Repository, Resources, Scope,
+    ServicePort,
 };
 pub use names::{InvalidServiceName, ServiceName};
 pub use policy::{Advisories, Advisory, Policy, Tolerance};

@@ -13,6 +13,8 @@ pub struct Volume {
     pub path: String,
     /// Whose it is.
     pub source: VolumeSource,
+    /// Whether it is there only if the Meshfile names it (ours).
+    pub optional: bool,
 }
 
 /// Whose a volume is.

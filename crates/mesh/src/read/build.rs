@@ -16,6 +16,12 @@ pub(super) fn build(
         .require(r, "name")
         .and_then(|field| field.parse(r, Code::BadName));
     let kind = fields.require(r, "kind").and_then(|field| kind(r, &field));
+    let packages_field = fields.get("packages");
+    let has_packages = packages_field.is_some();
+    let packages = list(r, packages_field, package);
+    let without_field = fields.get("without");
+    let has_without = without_field.is_some();
+    let without = list(r, without_field, package);
     let from_field = fields.get("from");
     let has_from = from_field.is_some();
     let from = parsed(r, from_field, Code::BadValue);
@@ -65,6 +71,9 @@ pub(super) fn build(
         let paths = volumes.iter().map(|volume| volume.path.as_str());
         r.unique("volume's path", paths.zip(&spots));
     }
+    if let Some(kind) = kind {
+        check_packages(r, field, kind, (has_packages, has_without, has_from));
+    }
     if kind == Some(Toolchain::Image) && !has_from {
         r.report.error_with(
             Code::MissingKey,
@@ -76,6 +85,8 @@ pub(super) fn build(
     Some(Build {
         name: name?,
         kind: kind?,
+        packages: packages?,
+        without: without?,
         from: from?,
         to: to?,
         pwd: pwd?,
@@ -97,6 +108,60 @@ pub(super) fn build(
         network: network?,
         health: health?,
     })
+}
+
+/// The kind `debian` is built from packages, and no other is.
+fn check_packages(
+    r: &mut Reader,
+    field: &Field<'_>,
+    kind: Toolchain,
+    (packages, without, from): (bool, bool, bool),
+) {
+    if kind == Toolchain::Debian {
+        if !packages {
+            r.report.error_with(
+                Code::MissingKey,
+                &field.spot,
+                format!("the kind `{kind}` needs the packages to build from"),
+                "add `packages: […]`",
+            );
+        }
+        if from {
+            r.conflict(
+                &field.spot,
+                format!("the kind `{kind}` is built from packages, and `from` names an image"),
+                "remove `from`, or write `kind: sconify_image`",
+            );
+        }
+    } else if packages || without {
+        r.conflict(
+            &field.spot,
+            format!(
+                "`packages` and `without` are for the kind `{}`",
+                Toolchain::Debian
+            ),
+            "remove them, or write `kind: debian`",
+        );
+    }
+}
+
+/// The name of a package, as Debian's policy has it.
+fn package(r: &mut Reader, field: &Field<'_>) -> Option<String> {
+    let name = field.line(r, 128)?;
+    let is_name = name.len() > 1
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.')
+        });
+    if !is_name {
+        r.bad_value(
+            &field.spot,
+            format!("`{}` is no name of a Debian package", shown(&name)),
+            "write one such as `redis-server`; versions are for `--locked`",
+        );
+        return None;
+    }
+    Some(name)
 }
 
 fn kind(r: &mut Reader, field: &Field<'_>) -> Option<Toolchain> {
@@ -168,7 +233,7 @@ fn signature(r: &mut Reader, field: &Field<'_>) -> Option<Signature> {
 }
 
 /// A path in the build context.
-fn relative_path(r: &mut Reader, field: &Field<'_>) -> Option<String> {
+pub(super) fn relative_path(r: &mut Reader, field: &Field<'_>) -> Option<String> {
     let path = field.line(r, 4096)?;
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
         r.bad_value(

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use mse_yaml::{Code, Field, Fields, optional, or_default};
 
-use super::{Reader, helm, line, list, parsed, ports};
+use super::{Reader, build, helm, line, list, parsed, path_below_root, ports, texts, word_of};
+use crate::curated::Curated;
 use crate::model::{
-    Connection, Destination, ImageReference, MeshService, MeshVolume, Resources, Scope,
-    ServiceName, ServicePort, scope,
+    Connection, Destination, FileContent, ImageReference, ImageSource, MeshFile, MeshService,
+    MeshVolume, Resources, Scope, ServiceName, ServicePort, scope,
 };
 
 pub(super) fn service(r: &mut Reader, field: &Field<'_>) -> Option<MeshService> {
     let mut fields = field.map(r)?;
-    let image = fields
-        .require(r, "image")
-        .and_then(|field| field.parse::<ImageReference>(r, Code::BadValue));
+    let image = image(r, &mut fields, field);
     let name = name(r, &mut fields, field, image.as_ref());
     let image_policy = line(r, fields.get("image_policy"));
     let image_secrets = line(r, fields.get("image_secrets"));
@@ -39,6 +38,8 @@ pub(super) fn service(r: &mut Reader, field: &Field<'_>) -> Option<MeshService> 
     let health = optional(fields.get("health"), |field| ports::probe(r, &field));
     let ports_field = fields.get("ports");
     let ports = list(r, ports_field.clone(), port);
+    let files_field = fields.get("files");
+    let files = list(r, files_field.clone(), file);
     let volumes_field = fields.get("volumes");
     let volumes = list(r, volumes_field.clone(), volume);
     let connections = optional(fields.get("connections"), |field| {
@@ -49,6 +50,11 @@ pub(super) fn service(r: &mut Reader, field: &Field<'_>) -> Option<MeshService> 
         let spots: Vec<_> = field.items(r).into_iter().map(|item| item.spot).collect();
         let numbers: Vec<_> = ports.iter().map(|port| port.port.to_string()).collect();
         r.unique("port", numbers.iter().map(String::as_str).zip(&spots));
+    }
+    if let (Some(files), Some(field)) = (&files, files_field) {
+        let spots: Vec<_> = field.items(r).into_iter().map(|item| item.spot).collect();
+        let paths = files.iter().map(|file| file.path.as_str());
+        r.unique("file", paths.zip(&spots));
     }
     if let (Some(volumes), Some(field)) = (&volumes, volumes_field) {
         let spots: Vec<_> = field.items(r).into_iter().map(|item| item.spot).collect();
@@ -69,8 +75,67 @@ pub(super) fn service(r: &mut Reader, field: &Field<'_>) -> Option<MeshService> 
         after: after?,
         health: health?,
         ports: ports?,
+        files: files?,
         volumes: volumes?,
         connections: connections?,
+    })
+}
+
+/// An image that exists, or a curated one.
+fn image(r: &mut Reader, fields: &mut Fields<'_>, whole: &Field<'_>) -> Option<ImageSource> {
+    let Some(curated) = fields.get("curated") else {
+        if !fields.has("image") {
+            r.report.error_with(
+                Code::MissingKey,
+                &whole.spot,
+                "a service needs an image",
+                "add `image: registry.example/app:1`, or `curated: redis` for one that comes with MSE",
+            );
+            return None;
+        }
+        let image = fields
+            .get("image")?
+            .parse::<ImageReference>(r, Code::BadValue);
+        return image.map(ImageSource::Reference);
+    };
+    let text = curated.text(r)?;
+    let known = Curated::ALL.map(Curated::as_str);
+    let found = word_of(r, &curated.spot, text, "curated service", &known, |text| {
+        Curated::from_word(text)
+    });
+    if let Some(image) = fields.get("image") {
+        r.conflict(
+            &image.spot,
+            "`curated` says which image it is, too",
+            "remove `image` or `curated`",
+        );
+        return None;
+    }
+    found.map(ImageSource::Curated)
+}
+
+/// `{path: /etc/app.conf, content: …}` or `{path: /etc/app.conf, from: app.conf}`.
+fn file(r: &mut Reader, field: &Field<'_>) -> Option<MeshFile> {
+    let mut fields = field.map(r)?;
+    let path = fields
+        .require(r, "path")
+        .and_then(|field| path_below_root(r, &field));
+    let content = match (fields.get("content"), fields.get("from")) {
+        (Some(content), None) => texts::text(r, &content).map(FileContent::Text),
+        (None, Some(from)) => build::relative_path(r, &from).map(FileContent::From),
+        _ => {
+            r.conflict(
+                &field.spot,
+                "a file has one content",
+                "write `content: TEXT`, or `from: FILE` with a file beside the Meshfile",
+            );
+            None
+        }
+    };
+    fields.finish(r);
+    Some(MeshFile {
+        path: path?,
+        content: content?,
     })
 }
 
@@ -79,12 +144,15 @@ fn name(
     r: &mut Reader,
     fields: &mut Fields<'_>,
     whole: &Field<'_>,
-    image: Option<&ImageReference>,
+    image: Option<&ImageSource>,
 ) -> Option<ServiceName> {
     let given = fields.get("name");
     let (text, at) = match &given {
         Some(field) => (field.text(r)?, field),
-        None => (image?.short_name(), whole),
+        None => match image? {
+            ImageSource::Reference(image) => (image.short_name(), whole),
+            ImageSource::Curated(curated) => (curated.as_str(), whole),
+        },
     };
     match at.or_report(r, Code::BadName, scope(text))? {
         Scope::Service(name) => Some(name),

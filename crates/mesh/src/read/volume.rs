@@ -27,11 +27,13 @@ pub(super) fn volume(r: &mut Reader, field: &Field<'_>) -> Option<Volume> {
         (Some(import), None) => imported(r, &import),
         (None, exports) => list(r, exports, export).map(VolumeSource::Own),
     };
+    let optional = or_default(fields.get("optional"), |field| field.boolean(r));
     fields.finish(r);
     Some(Volume {
         name: name?,
         path: path?,
         source: source?,
+        optional: optional?,
     })
 }
 

@@ -68,6 +68,8 @@ fn build() -> Value {
         &json!({
             "name": service_name("The name of the service."),
             "kind": word("What builds it.", kinds),
+            "packages": list("Packages of Debian that the kind `debian` is built from (MSE).", &package("A package.")),
+            "without": list("Packages that those depend on, and that are left out (MSE).", &package("A package.")),
             "from": string("The image to build on, if not the kind's."),
             "to": string("The image that comes out: `registry.example/app:1`."),
             "pwd": path("The working directory."),
@@ -103,6 +105,10 @@ fn build() -> Value {
     )
 }
 
+fn package(what: &str) -> Value {
+    json!({ "description": what, "type": "string", "pattern": "^[a-z0-9][a-z0-9+.-]+$" })
+}
+
 fn volume() -> Value {
     let mut schema = map(
         "An encrypted volume.",
@@ -118,6 +124,7 @@ fn volume() -> Value {
                     "volume": name("Its name there."),
                 }),
             ),
+            "optional": flag("Whether it is there only if the Meshfile names it (MSE).", false),
             "export": list("Who else may use it.", &map(
                 "A session.",
                 &["session"],

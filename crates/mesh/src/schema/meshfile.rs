@@ -4,9 +4,10 @@ use mse_session::Tolerated;
 use serde_json::{Value, json};
 
 use super::{
-    api_version, flag, hex, http_or_tcp, list, map, name, port, service_name, string, text, whole,
-    with_terms, word,
+    api_version, flag, hex, http_or_tcp, list, map, name, path, port, service_name, string, text,
+    whole, with_terms, word,
 };
+use crate::curated::Curated;
 use crate::model::{CasTolerance, Role, UploadMode};
 
 pub(super) fn schema() -> Value {
@@ -159,12 +160,13 @@ fn policy() -> Value {
 
 fn service() -> Value {
     let time = |what: &str| json!({ "description": what, "type": ["string", "integer"], "pattern": "^[0-9]+s?$" });
-    map(
+    let mut schema = map(
         "A service.",
-        &["image"],
+        &[],
         &json!({
             "name": service_name("Its name; without, the image's."),
             "image": string("Its image."),
+            "curated": word("One of the services that come with MSE, instead of an image (MSE).", Curated::ALL.map(Curated::as_str)),
             "image_policy": string("A file with another template of its policy."),
             "image_secrets": string("A file with other secrets."),
             "env": string("A file with another list of its environment."),
@@ -194,6 +196,7 @@ fn service() -> Value {
                     "name": string("What it is for: `http`."),
                 })),
             ] })),
+            "files": list("Files that it has besides those of its image, or in their place (MSE).", &file()),
             "volumes": list("Where its volumes are kept (MSE).", &map("A volume.", &["name"], &json!({
                 "name": name("Its name in the manifest."),
                 "size": { "description": "How large it is: `10Gi`.", "type": "string", "pattern": "^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)$" },
@@ -213,7 +216,23 @@ fn service() -> Value {
                 },
             ] })),
         }),
-    )
+    );
+    schema["oneOf"] = json!([{ "required": ["image"] }, { "required": ["curated"] }]);
+    schema
+}
+
+fn file() -> Value {
+    let mut schema = map(
+        "A file.",
+        &["path"],
+        &json!({
+            "path": path("Where it is."),
+            "content": text("Its content, with `{{name}}` and `$$SCONE::secret$$`."),
+            "from": string("A file beside the Meshfile with its content."),
+        }),
+    );
+    schema["oneOf"] = json!([{ "required": ["content"] }, { "required": ["from"] }]);
+    schema
 }
 
 fn repository() -> Value {

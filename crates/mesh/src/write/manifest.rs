@@ -71,6 +71,8 @@ fn build(build: &Build) -> Writing {
     let Build {
         name,
         kind,
+        packages,
+        without,
         from,
         to,
         pwd,
@@ -95,6 +97,8 @@ fn build(build: &Build) -> Writing {
     let mut map = Writing::default();
     map.put("name", name.as_str());
     map.put("kind", kind.as_str());
+    map.put_list("packages", packages.iter().cloned());
+    map.put_list("without", without.iter().cloned());
     map.put_shown("from", from.as_ref());
     map.put("to", to.as_str());
     map.put_shown("pwd", pwd.as_ref());
@@ -199,13 +203,17 @@ fn volume(volume: &Volume) -> Writing {
     map.put("path", volume.path.as_str());
     match &volume.source {
         VolumeSource::Own(exports) => map.put_list("export", exports.iter().map(export)),
-        VolumeSource::Imported { session, volume } => {
+        VolumeSource::Imported {
+            session,
+            volume: name,
+        } => {
             let mut import = Writing::default();
             import.put("session", text(session));
-            import.put("volume", volume.as_str());
+            import.put("volume", name.as_str());
             map.put("import", import);
         }
     }
+    map.put_flag("optional", volume.optional);
     map
 }
 

@@ -5,11 +5,11 @@ use std::num::NonZeroU16;
 use mse_session::Terms;
 use serde_json::Value;
 
-use super::{Writing, manifest};
+use super::{Writing, manifest, text};
 use crate::model::{
-    Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, Machine,
-    MeshService, MeshVolume, Meshfile, Pins, Policy, Probe, Repository, ServiceName, ServicePort,
-    SimulatedTrust, UploadMode,
+    Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, FileContent,
+    ImageSource, Machine, MeshFile, MeshService, MeshVolume, Meshfile, Pins, Policy, Probe,
+    Repository, ServiceName, ServicePort, SimulatedTrust, UploadMode,
 };
 
 pub(super) fn meshfile(mesh: &Meshfile) -> Value {
@@ -194,12 +194,16 @@ fn service(service: &MeshService) -> Writing {
         after,
         health,
         ports,
+        files,
         volumes,
         connections,
     } = service;
     let mut map = Writing::default();
     map.put("name", name.as_str());
-    map.put("image", image.as_str());
+    match image {
+        ImageSource::Reference(image) => map.put("image", image.as_str()),
+        ImageSource::Curated(curated) => map.put("curated", curated.as_str()),
+    }
     map.put_shown("image_policy", image_policy.as_ref());
     map.put_shown("image_secrets", image_secrets.as_ref());
     map.put_shown("env", env.as_ref());
@@ -220,6 +224,7 @@ fn service(service: &MeshService) -> Writing {
     map.put_list("after", after.iter().map(ServiceName::as_str));
     map.put_some("health", health.as_ref().map(probe));
     map.put_list("ports", ports.iter().map(port));
+    map.put_list("files", files.iter().map(file));
     map.put_list("volumes", volumes.iter().map(volume));
     map.put_some(
         "connections",
@@ -256,6 +261,16 @@ fn port(port: &ServicePort) -> Value {
     map.put_some("target", port.target.map(NonZeroU16::get));
     map.put_shown("name", port.name.as_ref());
     map.into()
+}
+
+fn file(file: &MeshFile) -> Writing {
+    let mut map = Writing::default();
+    map.put("path", file.path.as_str());
+    match &file.content {
+        FileContent::Text(content) => map.put("content", text(content)),
+        FileContent::From(file) => map.put("from", file.as_str()),
+    }
+    map
 }
 
 fn volume(volume: &MeshVolume) -> Writing {

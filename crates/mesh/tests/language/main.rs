@@ -2,6 +2,7 @@
 
 mod bounds;
 mod compatibility;
+mod curated;
 mod properties;
 mod schemas;
 mod templates;

@@ -69,6 +69,19 @@ injection_files: [{path: /f, content: x}]
 listen: [80, {port: 443, name: https}]
 ";
 
+const DEBIAN: &str = "
+apiVersion: mse/v1
+kind: genservice
+build:
+  name: cache
+  kind: debian
+  packages: [redis-server]
+  without: [redis-tools]
+  to: registry.example/cache
+  command: redis-server
+  volumes: [{name: data, path: /data, optional: true}]
+";
+
 const MESH: &str = "
 apiVersion: mse/v1
 kind: mesh
@@ -116,6 +129,7 @@ services:
   volumes: [{name: data, size: 1Gi, storage_class: fast}]
   connections: [db, {to: db, ports: [5432]}, {network: 10.0.0.0/8, ports: [443]}]
 - {name: db, image: registry.example/db}
+- {name: cache, curated: redis, files: [{path: /a, content: x}, {path: /b, from: b.conf}]}
 repo: {destination: registry.example, squash: true, strip: false, push: false, config_id: c, key_file: k}
 extra_policies: [{name: x, mode: NoUpload}]
 helm_extra_values: {db: {size: 1Gi}}
@@ -134,16 +148,21 @@ fn validates(kind: Kind, value: &Value) -> Result<(), String> {
 
 #[test]
 fn every_field_is_in_the_schema_and_in_the_language() {
-    for (kind, text) in [(Kind::Service, MANIFEST), (Kind::Mesh, MESH)] {
-        let text = filled(text);
-        let outcome = check_text(&text, &Variables::new());
-        let errors: Vec<_> = outcome.errors().collect();
-        assert!(errors.is_empty(), "{errors:#?}");
-        let canonical = match outcome.document.unwrap() {
-            mse_mesh::Document::Service(manifest) => manifest.to_json(),
-            mse_mesh::Document::Mesh(mesh) => mesh.to_json(),
-        };
-        assert_eq!(validates(kind, &canonical), Ok(()));
+    for (kind, texts) in [
+        (Kind::Service, vec![MANIFEST, DEBIAN]),
+        (Kind::Mesh, vec![MESH]),
+    ] {
+        for text in &texts {
+            let outcome = check_text(&filled(text), &Variables::new());
+            let errors: Vec<_> = outcome.errors().collect();
+            assert!(errors.is_empty(), "{errors:#?}");
+            let canonical = match outcome.document.unwrap() {
+                mse_mesh::Document::Service(manifest) => manifest.to_json(),
+                mse_mesh::Document::Mesh(mesh) => mesh.to_json(),
+            };
+            assert_eq!(validates(kind, &canonical), Ok(()));
+        }
+        let text = texts.concat();
         // Each property of the schema stands in a text above, so the language knows it.
         let mut properties = Vec::new();
         collect_properties(&schema(kind), &mut properties);

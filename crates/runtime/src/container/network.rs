@@ -43,13 +43,11 @@ impl ContainerRuntime {
             .flatten()
             .filter_map(|one| one.gateway)
             .find_map(|address| address.parse().ok());
-        match gateway {
-            Some(gateway) => Ok(MeshNetwork { name, gateway }),
-            None => {
-                self.remove_network(&name).await?;
-                Err(ContainerError::NoGateway(name))
-            }
-        }
+        let Some(gateway) = gateway else {
+            self.remove_network(&name).await?;
+            return Err(ContainerError::NoGateway(name));
+        };
+        Ok(MeshNetwork { name, gateway })
     }
 
     /// Removes a network, to which no container is connected any more. One that is gone already is

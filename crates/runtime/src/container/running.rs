@@ -163,6 +163,8 @@ async fn forward_reports(output: DuplexStream, events: mpsc::Sender<EnclaveEvent
                 Some(Report::Phase(phase)) => EnclaveEvent::Phase(phase),
                 Some(Report::Health { well }) => EnclaveEvent::Health { well },
                 Some(Report::Ended(end)) => EnclaveEvent::ServiceEnded(end),
+                Some(Report::Listening(port)) => EnclaveEvent::Listening { port },
+                Some(Report::Confinement(all)) => EnclaveEvent::Confinement(all),
                 None => event,
             };
             if events.send(event).await.is_err() {

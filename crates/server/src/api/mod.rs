@@ -126,7 +126,7 @@ impl Api {
             url,
             gateway: gateway.public_address().to_owned(),
             tls_names: workload.tls.names,
-            tee: TEE.to_owned(),
+            tee: self.fleet.platform().launcher.tee().to_string(),
             memory_mib: workload.resources.memory_mib,
             millicores: workload.resources.millicores,
             status_reason: record.status_reason,
@@ -135,8 +135,6 @@ impl Api {
     }
 }
 
-/// What enclaves run in. There is one kind until there is hardware.
-const TEE: &str = "simulated";
 /// No request but an upload is larger: 256 KiB.
 const MAX_BODY: usize = mse_api::MAX_CONF;
 /// Uploads at once; each holds a descriptor and disk.

@@ -5,7 +5,7 @@ use mse_api::PlatformInfo;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{State, TEE};
+use super::State;
 
 /// Whether the platform works.
 #[utoipa::path(
@@ -26,7 +26,7 @@ pub(super) async fn health() -> Json<Health> {
 pub(super) async fn platform(api: State) -> Json<PlatformInfo> {
     Json(PlatformInfo {
         version: env!("CARGO_PKG_VERSION").into(),
-        tee: TEE.into(),
+        tee: api.fleet.platform().launcher.tee().to_string(),
         gateway: api.fleet.platform().gateway.public_address().to_owned(),
         pccs_path: super::pccs::BASE.into(),
     })

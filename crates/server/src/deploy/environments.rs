@@ -33,7 +33,7 @@ impl Environments for CuratedEnvironments {
             let environment = PythonEnvironment::ensure(&self.cache, image).await?;
             Ok(launch::Python {
                 interpreter: environment.python(),
-                prefixes: vec![environment.base_prefix().to_owned()],
+                prefixes: environment.prefixes(),
                 environment: environment.root().to_owned(),
                 image: image.name().to_owned(),
                 lock: image.lock().to_owned(),

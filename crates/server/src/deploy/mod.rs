@@ -7,6 +7,7 @@
 mod certificate;
 mod environments;
 mod expiry;
+mod launcher;
 mod names;
 mod recovery;
 mod steps;
@@ -18,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mse_api::LogStream;
-use mse_runtime::process::ProcessRuntime;
 use mse_workload::AppId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use crate::logbook::LogBook;
 use crate::store::{AppRecord, Store, StoreError};
 
 pub use environments::{CuratedEnvironments, Environments};
+pub use launcher::Launcher;
 pub use recovery::RecoveryError;
 
 /// All live apps of this platform. Cloning it is cheap.
@@ -48,9 +49,7 @@ pub struct Platform {
     /// Through whom apps are reached.
     pub gateway: Gateway,
     /// Who launches enclaves.
-    pub runtime: ProcessRuntime,
-    /// Who prepares interpreters.
-    pub environments: Arc<dyn Environments>,
+    pub launcher: Launcher,
     /// How long an enclave waits for its secrets.
     pub provisioning_timeout: Duration,
     live: Mutex<Live>,
@@ -63,8 +62,7 @@ impl Platform {
         blobs: BlobStore,
         logs: LogBook,
         gateway: Gateway,
-        runtime: ProcessRuntime,
-        environments: Arc<dyn Environments>,
+        launcher: Launcher,
         provisioning_timeout: Duration,
     ) -> Self {
         Self {
@@ -72,8 +70,7 @@ impl Platform {
             blobs,
             logs,
             gateway,
-            runtime,
-            environments,
+            launcher,
             provisioning_timeout,
             live: Mutex::default(),
         }

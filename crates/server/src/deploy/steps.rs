@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mse_api::{AppStatus, LogStream};
-use mse_runtime::images::Catalogue;
-use mse_runtime::process::{EnclaveEvent, LaunchSpec, RunningEnclave};
-use mse_workload::launch::{self, Phase};
+use mse_runtime::process::EnclaveEvent;
+use mse_workload::launch::Phase;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::launcher::{AppLaunch, Launched, Prepared};
 use super::{Platform, Stop, Supervised};
 use crate::gateway::{OpenRoute, RouteSpec};
 use crate::store::{AppRecord, LIVE, StoreError, Transition};
@@ -62,6 +62,7 @@ async fn run(
         app: &app,
         supervised: &supervised,
         enclave: None,
+        waits_for: None,
         route: None,
     };
     let ending = tokio::select! {
@@ -101,6 +102,16 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// Adds what the start was waiting for.
+    fn because(self, why: Option<String>) -> Self {
+        match (self, why) {
+            (Self::Failed { reason }, Some(why)) => Self::failed(format!("{reason}; {why}")),
+            (ending, _) => ending,
+        }
+    }
+}
+
 impl From<StoreError> for Ending {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "an app ends because the database fails");
@@ -113,7 +124,9 @@ struct Life<'a> {
     platform: &'a Platform,
     app: &'a AppRecord,
     supervised: &'a Supervised,
-    enclave: Option<RunningEnclave>,
+    enclave: Option<Launched>,
+    /// Why it does not run yet, as whoever is to run it says.
+    waits_for: Option<String>,
     route: Option<OpenRoute>,
 }
 
@@ -125,14 +138,16 @@ impl Life<'_> {
     }
 
     async fn steps(&mut self) -> Result<Infallible, Ending> {
-        let python = self.prepare().await?;
-        self.launch(python).await?;
-        let port = within(
-            STARTING,
+        let prepared = self.prepare().await?;
+        self.launch(prepared).await?;
+        let patience = self.platform.launcher.patience();
+        let started = within(
+            patience,
             "the enclave did not start",
             self.until_listening(),
         )
-        .await?;
+        .await;
+        let port = started.map_err(|ending| ending.because(self.waits_for.take()))?;
         self.open_route(port).await?;
         self.reach(AppStatus::Initializing, "waiting for its secrets")
             .await?;
@@ -150,46 +165,30 @@ impl Life<'_> {
         }
     }
 
-    async fn prepare(&self) -> Result<launch::Python, Ending> {
-        let identity = &self.app.app.workload.image;
-        let image = Catalogue::builtin()
-            .resolve(&identity.name)
-            .map_err(|error| Ending::failed(error.to_string()))?;
-        if image.digest() != identity.digest {
-            return Err(Ending::failed(format!(
-                "the image `{}` changed with the platform; deploy again",
-                identity.name
-            )));
-        }
-        self.doing(&format!("preparing the runtime `{}`", identity.name))
+    async fn prepare(&self) -> Result<Prepared, Ending> {
+        let app = &self.app.app;
+        let runtime = &app.workload.image.name;
+        self.doing(&format!("preparing the runtime `{runtime}`"))
             .await?;
-        self.platform
-            .environments
-            .prepare(image)
-            .await
-            .map_err(|error| Ending::failed(format!("the runtime cannot be prepared: {error}")))
+        let prepared = self.platform.launcher.prepare(app).await;
+        prepared.map_err(Ending::failed)
     }
 
-    async fn launch(&mut self, python: launch::Python) -> Result<(), Ending> {
+    async fn launch(&mut self, prepared: Prepared) -> Result<(), Ending> {
         self.doing("launching the enclave").await?;
-        let app = &self.app.app;
-        let enclave = self
-            .platform
-            .runtime
-            .launch(LaunchSpec {
-                workload: app.workload.clone(),
-                bundle: self.platform.blobs.path(self.app.id()),
-                certificate_chain: app.certificate_chain.clone(),
-                python,
-                provisioning_timeout: self.platform.provisioning_timeout,
-            })
-            .await
-            .map_err(|error| Ending::failed(error.to_string()))?;
-        self.say(format!(
-            "launched with measurement {}",
-            enclave.measurement()
-        ));
-        self.supervised.pid.store(enclave.pid(), Ordering::Relaxed);
+        let launch = AppLaunch {
+            app: &self.app.app,
+            bundle: self.platform.blobs.path(self.app.id()),
+            provisioning_timeout: self.platform.provisioning_timeout,
+        };
+        let enclave = self.platform.launcher.launch(prepared, launch).await;
+        let enclave = enclave.map_err(Ending::failed)?;
+        self.say(match enclave.measurement() {
+            Some(measurement) => format!("launched with measurement {measurement}"),
+            None => "launched".to_owned(),
+        });
+        let pid = enclave.pid().unwrap_or_default();
+        self.supervised.pid.store(pid, Ordering::Relaxed);
         self.enclave = Some(enclave);
         Ok(())
     }
@@ -232,6 +231,10 @@ impl Life<'_> {
             let enclave = self.enclave.as_mut().ok_or_else(gone)?;
             match enclave.next().await.ok_or_else(gone)? {
                 EnclaveEvent::Listening { port } => return Ok(Milestone::Listening(port)),
+                EnclaveEvent::Waiting { reason } => {
+                    self.doing(&format!("waiting: {reason}")).await?;
+                    self.waits_for = Some(reason);
+                }
                 EnclaveEvent::Phase(Phase::Failed { reason }) => {
                     return Err(Ending::Failed { reason });
                 }
@@ -260,9 +263,7 @@ impl Life<'_> {
 
     async fn open_route(&mut self, port: u16) -> Result<(), Ending> {
         let enclave = self.enclave.as_ref();
-        let measurement = enclave
-            .map(RunningEnclave::measurement)
-            .ok_or_else(|| Ending::failed("the enclave is gone"))?;
+        let enclave = enclave.ok_or_else(|| Ending::failed("the enclave is gone"))?;
         let route = self
             .platform
             .gateway
@@ -270,8 +271,8 @@ impl Life<'_> {
                 origin: self.app.app.workload.tls.origin,
                 domain: self.app.app.domain_name.clone(),
                 config_domain: self.app.app.config_domain_name.clone(),
-                upstream: port,
-                measurement,
+                upstream: enclave.upstream(port),
+                measurement: enclave.measurement(),
                 port: self.app.port,
                 traffic: Arc::clone(&self.supervised.traffic),
             })
@@ -427,8 +428,6 @@ async fn until(time: Timestamp) {
 
 /// How long an app may take to end in order.
 const GRACE: Duration = Duration::from_secs(10);
-/// From launch to evidence.
-const STARTING: Duration = Duration::from_secs(60);
 /// The enclave watches the time itself; this is for one that does not.
 const PROVISIONING_SLACK: Duration = Duration::from_secs(30);
 /// Installing what an app requires may be slow.

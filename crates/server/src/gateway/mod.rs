@@ -21,7 +21,7 @@ mod routes;
 mod sni;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mse_simtee::Platform;
@@ -65,10 +65,10 @@ pub struct RouteSpec {
     pub domain: String,
     /// The host at which its enclave is verified and provisioned.
     pub config_domain: String,
-    /// The enclave's port on loopback.
-    pub upstream: u16,
-    /// What was launched there.
-    pub measurement: Measurement,
+    /// Where the enclave takes connections.
+    pub upstream: SocketAddr,
+    /// What was launched there, if that is known: origin `operator` needs it.
+    pub measurement: Option<Measurement>,
     /// The loopback port it should have.
     pub port: Option<u16>,
     /// Where its traffic is counted.
@@ -135,11 +135,11 @@ impl Gateway {
             .await
             .map_err(GatewayError::NoPort)?;
         let route = Arc::new(Route {
-            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, spec.upstream)),
+            upstream: spec.upstream,
             end: match spec.origin {
                 TlsOrigin::Operator => TlsEnd::Here(Box::new(Towards::new(
                     Arc::clone(&shared.platform),
-                    spec.measurement,
+                    spec.measurement.ok_or(GatewayError::Unmeasured)?,
                     &spec.config_domain,
                 )?)),
                 TlsOrigin::Enclave | TlsOrigin::Owner => TlsEnd::Enclave,
@@ -217,6 +217,9 @@ pub enum GatewayError {
     /// The operator's TLS.
     #[error(transparent)]
     Operator(#[from] OperatorError),
+    /// Nothing to tell the enclave by.
+    #[error("the gateway cannot end TLS for an enclave whose measurement it does not know")]
+    Unmeasured,
 }
 
 /// Takes connections at one entrance until `closed`.

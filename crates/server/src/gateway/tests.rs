@@ -1,5 +1,6 @@
 //! Where TLS ends, seen from a user with TLS of its own.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -152,8 +153,8 @@ impl Bench {
             origin,
             domain: DOMAIN.into(),
             config_domain: CONFIG_DOMAIN.into(),
-            upstream: self.upstream,
-            measurement,
+            upstream: ([127, 0, 0, 1], self.upstream).into(),
+            measurement: Some(measurement),
             port: None,
             traffic: Arc::default(),
         };

@@ -6,7 +6,7 @@ use tokio::task::block_in_place;
 use super::timed;
 use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, say};
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 use crate::programs::repository;
 
 /// It takes less than this, in seconds.
@@ -18,7 +18,7 @@ pub(in crate::bench) fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
 }
 
 fn measure(rounds: usize) -> anyhow::Result<Vec<Measured>> {
-    let mut owner = MeshOwner::new();
+    let mut owner = Owner::new();
     owner.take(&repository().join("examples/mesh"));
     for service in ["counter/service.yaml", "web/service.yaml"] {
         owner.done(&["apply", "-f", service, "--no-push"]);
@@ -69,7 +69,7 @@ const SESSIONS: usize = 8;
 const VALUE: &str = "value: Welcome";
 
 /// The seconds of one apply, which must have done this to the sessions.
-fn applied(owner: &MeshOwner, words: &[&str], changes: [&str; SESSIONS]) -> anyhow::Result<f64> {
+fn applied(owner: &Owner, words: &[&str], changes: [&str; SESSIONS]) -> anyhow::Result<f64> {
     let (seconds, told) = timed(owner, words);
     let sessions = told["sessions"]
         .as_array()

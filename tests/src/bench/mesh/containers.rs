@@ -14,6 +14,7 @@ use mse_runtime::container::{
 use mse_runtime::process::EnclaveEvent;
 use mse_runtime::running::{Running, Runtime};
 use mse_workload::ServiceWorkload;
+use mse_workload::launch::Phase;
 use serde::Deserialize;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ use super::owner;
 use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, free_port, say};
 use crate::containers::Engine;
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 
 /// The first answer comes at most this much later than that of the same image without us, in seconds.
 const GOAL: f64 = 0.3;
@@ -35,11 +36,16 @@ pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>
     let rounds = bench.effort.choose(9, 1);
     let service = Service::prepare().await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut stages: [Vec<f64>; STAGES.len()] = Default::default();
     // Once without the clock: the page cache has the image then, for both.
     service.attested().await?;
     service.plain().await?;
     for round in 1..=rounds {
-        ours.push(service.attested().await?);
+        let course = service.attested().await?;
+        ours.push(course.answer);
+        for (samples, at) in std::iter::zip(&mut stages, course.stages) {
+            samples.push(at);
+        }
         theirs.push(service.plain().await?);
         say(format!(
             "containers: round {round} of {rounds}: {:.2} s and {:.2} s",
@@ -47,13 +53,36 @@ pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>
             theirs[round - 1]
         ));
     }
-    Ok(vec![Measured {
-        what: "Container start to the first answer; theirs: the image without us".into(),
+    let row = |what: &str, ours, theirs, goal| Measured {
+        what: format!("Container start to {what}"),
         unit: Unit::Seconds,
         ours,
         theirs,
-        goal: Some(Goal::More(GOAL)),
-    }])
+        goal,
+    };
+    let goal = Some(Goal::More(GOAL));
+    let what = "the first answer; theirs: the image without us";
+    let mut rows = vec![row(what, ours, theirs, goal)];
+    for ((what, _), samples) in std::iter::zip(STAGES, stages) {
+        rows.push(row(what, samples, Vec::new(), None));
+    }
+    Ok(rows)
+}
+
+/// Where the time goes: what the launcher tells on the way to the answer.
+const STAGES: [(&str, Phase); 3] = [
+    (
+        "the question to the CAS: the root is copied",
+        Phase::AwaitingProvisioning,
+    ),
+    ("the release: evidence was appraised", Phase::Starting),
+    ("the start of the program in its sandbox", Phase::Running),
+];
+
+/// Seconds since the container was asked for.
+struct Course {
+    answer: f64,
+    stages: [f64; STAGES.len()],
 }
 
 /// What `mse apply` left of the plan, as far as it is needed here.
@@ -75,7 +104,7 @@ struct PlannedService {
 
 /// An applied service, and its image in an engine.
 struct Service {
-    owner: MeshOwner,
+    owner: Owner,
     engine: Engine,
     api: Docker,
     image: ImageId,
@@ -111,7 +140,7 @@ impl Service {
     }
 
     /// The seconds until the attested service answers.
-    async fn attested(&self) -> anyhow::Result<f64> {
+    async fn attested(&self) -> anyhow::Result<Course> {
         let spec = ContainerSpec {
             name: "attested".into(),
             mesh: MeshId::new("bench", &self.owner.path("target")),
@@ -132,7 +161,7 @@ impl Service {
         let began = Instant::now();
         let running = self.engine.runtime.launch(spec).await?;
         let expected = format!("hello {USER}, 32 characters");
-        finish(running, first_answer(self.port, began, &expected)).await
+        finish(running, began, first_answer(self.port, began, &expected)).await
     }
 
     /// The seconds until the same program answers in a container that knows nothing of us.
@@ -171,7 +200,7 @@ impl Service {
 const USER: &str = "bench";
 
 /// An owner that built the service, runs a CAS and applied the mesh; and the digest of the image.
-fn applied(port: u16) -> (MeshOwner, String) {
+fn applied(port: u16) -> (Owner, String) {
     let mut owner = owner();
     let built = owner.json(&["apply", "-f", "service.yaml", "--no-push"]);
     let digest = built["digest"].as_str().unwrap_or_default();
@@ -187,15 +216,23 @@ fn applied(port: u16) -> (MeshOwner, String) {
 /// there is no answer.
 async fn finish(
     mut running: RunningContainer,
+    began: Instant,
     answered: impl Future<Output = anyhow::Result<f64>>,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Course> {
     let mut log = Vec::new();
+    let mut stages = [f64::NAN; STAGES.len()];
     tokio::pin!(answered);
     let seconds = loop {
         tokio::select! {
             answered = &mut answered => break answered,
             event = running.next() => match event {
                 Some(EnclaveEvent::Log { text, .. }) => log.push(text),
+                Some(EnclaveEvent::Phase(phase)) => {
+                    let at = STAGES.iter().position(|(_, stage)| *stage == phase);
+                    if let Some(at) = at {
+                        stages[at] = began.elapsed().as_secs_f64();
+                    }
+                }
                 Some(EnclaveEvent::Exited { how }) => bail!("the container ended: {how}\n{}", log.join("\n")),
                 Some(_) => {}
                 None => bail!("the container ended"),
@@ -205,7 +242,8 @@ async fn finish(
     running.stop(Duration::from_secs(1));
     let ended = async { while running.next().await.is_some() {} };
     timeout(PATIENCE, ended).await.context("it does not end")?;
-    seconds.with_context(|| log.join("\n"))
+    let answer = seconds.with_context(|| log.join("\n"))?;
+    Ok(Course { answer, stages })
 }
 
 /// The seconds from `began` until there is this answer.

@@ -1,5 +1,6 @@
 //! Building the image of a service: `mse apply -f service.yaml --no-push`.
 
+use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -9,7 +10,7 @@ use tokio::task::block_in_place;
 use super::{owner, timed};
 use crate::bench::report::{Goal, Measured, Unit};
 use crate::bench::{Bench, say};
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 
 /// A warm build is faster than this, in seconds.
 const WARM: f64 = 5.0;
@@ -87,19 +88,19 @@ impl Samples {
 }
 
 /// As on a machine that never built anything.
-fn forget_all(owner: &MeshOwner) -> anyhow::Result<()> {
+fn forget_all(owner: &Owner) -> anyhow::Result<()> {
     remove(owner, "cache")
 }
 
 /// Only what was downloaded from Debian stays, and what was chosen of it.
-fn forget_layers(owner: &MeshOwner) -> anyhow::Result<()> {
+fn forget_layers(owner: &Owner) -> anyhow::Result<()> {
     for made in ["blobs", "steps", "indexes"] {
         remove(owner, &format!("cache/images/build/{made}"))?;
     }
     remove(owner, "cache/images/layouts")
 }
 
-fn remove(owner: &MeshOwner, name: &str) -> anyhow::Result<()> {
+fn remove(owner: &Owner, name: &str) -> anyhow::Result<()> {
     let path = owner.path(name);
     match fs::remove_dir_all(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -110,15 +111,15 @@ fn remove(owner: &MeshOwner, name: &str) -> anyhow::Result<()> {
 }
 
 /// The seconds of a build.
-fn built(owner: &MeshOwner, words: &[&str]) -> f64 {
+fn built(owner: &Owner, words: &[&str]) -> f64 {
     timed(owner, words).0
 }
 
 /// Makes the program another one.
-fn change(owner: &MeshOwner, round: usize) -> anyhow::Result<()> {
+fn change(owner: &Owner, round: usize) -> anyhow::Result<()> {
     let path = owner.path("app.py");
     let mut text = fs::read_to_string(&path)?;
-    text.push_str(&format!("# {round}\n"));
+    writeln!(text, "# {round}")?;
     Ok(fs::write(path, text)?)
 }
 

@@ -10,17 +10,17 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::asset;
-use crate::mesh::MeshOwner;
+use crate::owner::Owner;
 
 /// An owner with the service of `tests/bench/service`.
-fn owner() -> MeshOwner {
-    let owner = MeshOwner::new();
+fn owner() -> Owner {
+    let owner = Owner::new();
     owner.take(&asset("service"));
     owner
 }
 
 /// How many seconds `mse` takes with these words, and what it tells.
-fn timed(owner: &MeshOwner, words: &[&str]) -> (f64, Value) {
+fn timed(owner: &Owner, words: &[&str]) -> (f64, Value) {
     let began = Instant::now();
     let told = owner.json(words);
     (began.elapsed().as_secs_f64(), told)

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::{
     CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Owner, Prepared, Pulling,
-    RunCas, RunPlan, RunService, TargetDir,
+    RunCas, RunPlan, RunService, TargetDir, Workshop, read_files,
 };
 use crate::private_file;
 use crate::ui::{Report, bad, caution, counted, good, pairs, table};
@@ -29,10 +29,14 @@ impl Apply {
     pub(super) async fn mesh(&self, scene: &Scene<'_>, mut mesh: Meshfile) -> Result<(), Failure> {
         let given = &self.mesh;
         given.complete(&mut mesh);
+        read_files(&mut mesh, self.context()?)?;
         let delivery = Delivery::of(&mesh)?;
         let images = MeshImages {
-            store: ImageStore::find()?,
-            registry: self.registry.open()?,
+            workshop: Workshop {
+                store: ImageStore::find()?,
+                registry: self.registry.open()?,
+            },
+            programs: &self.service.programs,
             pulling: given.pulling(),
             signer: given.image_signer.as_deref().map(signer_in).transpose()?,
         };
@@ -80,7 +84,7 @@ impl Apply {
             key: known.pin.cas_key,
             simulated,
         };
-        let plan = RunPlan::of(&mesh, &given.release, cas, &services);
+        let plan = RunPlan::of(&mesh, &given.release, cas, &services, &changes);
         if !self.dry_run {
             let target = TargetDir(self.target.clone());
             if delivery == Delivery::Sealed {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mse_image::{Base, Cancel, Event, ImageLock, Kind, Progress, Registry, Site, build, sign};
+use mse_image::{Base, ImageLock, Kind};
 use mse_mesh::ServiceManifest;
 use serde::Serialize;
 
@@ -10,9 +10,8 @@ use super::Apply;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::interrupt::interrupted;
 use crate::mesh::{
-    ImageKeys, ImageStore, Recipe, SigningKeyFile, image_key, reference_of, spec_of,
+    ImageKeys, ImageStore, Recipe, SigningKeyFile, Workshop, image_key, reference_of, spec_of,
 };
 use crate::private_file;
 use crate::ui::{Report, good, pairs};
@@ -46,24 +45,11 @@ impl Apply {
                 None => ImageKeys::of(&scene.conf).for_image(&reference)?,
             });
         }
-        let registry = self.registry.open()?;
-        let store = ImageStore::find()?;
-        let site = Site {
-            cache: store.build_cache(),
-            sources: None,
-            registry: Some(registry.clone()),
+        let workshop = Workshop {
+            store: ImageStore::find()?,
+            registry: self.registry.open()?,
         };
-        let making = store.new_layout()?;
-        let place = making.path().join("layout");
-        let step = scene.ui.step(format!("Building `{reference}`"));
-        let progress = Progress::new(told(step.teller()));
-        let building = build(spec, site, &place, Cancel::default(), progress);
-        let built = tokio::select! {
-            built = building => built.map_err(|error| failed(&error))?,
-            interrupted = interrupted() => return Err(interrupted),
-        };
-        store.keep(&reference, built.digest, &place)?;
-        step.done(&format!("Built `{reference}`"));
+        let built = workshop.build(scene, spec, &reference).await?;
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;
         }
@@ -80,39 +66,11 @@ impl Apply {
         };
         if !given.no_push {
             let key = self.signing_key(scene, &manifest);
-            self.push(scene, &registry, &store, &reference, &key)
-                .await?;
+            workshop.push(scene, &reference, &reference, &key).await?;
             done.pushed = true;
             done.signed_by = Some(key.0);
         }
         scene.ui.report(&done)
-    }
-
-    async fn push(
-        &self,
-        scene: &Scene<'_>,
-        registry: &Registry,
-        store: &ImageStore,
-        reference: &mse_image::Reference,
-        key: &SigningKeyFile,
-    ) -> Result<(), Failure> {
-        let signing = key.load_or_create()?;
-        let Some((layout, image)) = store.get(reference)? else {
-            return Err(Failure::other("the image that was just built is gone"));
-        };
-        let step = scene.ui.step(format!("Pushing `{reference}`"));
-        registry
-            .push(&layout, &image, reference)
-            .await
-            .map_err(|error| {
-                Failure::of_registry(&error)
-                    .and("the image is built, and on this machine: `--no-push` leaves it at that")
-            })?;
-        sign::sign(registry, &reference.with_digest(image.digest), &signing)
-            .await
-            .map_err(|error| Failure::new(Exit::Platform, error.to_string()))?;
-        step.done(&format!("Pushed and signed `{reference}`"));
-        Ok(())
     }
 
     fn signing_key(&self, scene: &Scene<'_>, manifest: &ServiceManifest) -> SigningKeyFile {
@@ -142,25 +100,6 @@ fn lock_in(file: &std::path::Path) -> Result<ImageLock, Failure> {
     })
 }
 
-/// What a build says, for people.
-fn told(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Fn(Event) + Send + Sync + 'static {
-    move |event| match event {
-        Event::Resolving => tell("choosing Debian's packages"),
-        Event::Downloading { packages } => tell(&format!("fetching {packages} packages")),
-        Event::Started(step) => tell(&step.to_string()),
-        Event::Output(line) => tell(&line),
-        Event::Cached(_) | Event::Done { .. } => {}
-    }
-}
-
-fn failed(error: &mse_image::BuildError) -> Failure {
-    Failure::new(
-        Exit::InvalidConfiguration,
-        format!("the image cannot be built: {error}"),
-    )
-    .with_hint("nothing was left behind but what later builds profit from")
-}
-
 fn steps(spec: &mse_image::ImageSpec) -> Vec<String> {
     let mut steps = vec![format!("base: {}", base(&spec.base))];
     steps.extend(
@@ -178,7 +117,7 @@ fn base(base: &Base) -> String {
     match base {
         Base::Kind(Kind::Python) => "Python, from Debian's packages".to_owned(),
         Base::Kind(Kind::Java) => "Java, from Debian's packages".to_owned(),
-        Base::Debian { packages } => format!("Debian's {}", packages.join(", ")),
+        Base::Debian { packages, .. } => format!("Debian's {}", packages.join(", ")),
         Base::Reference(reference) => reference.to_string(),
         Base::Layout(folder) => format!("the layout `{}`", folder.display()),
     }

@@ -302,7 +302,8 @@ impl Follower<'_> {
                 Some(
                     EnclaveEvent::Confinement(_)
                     | EnclaveEvent::Health { .. }
-                    | EnclaveEvent::ServiceEnded(_),
+                    | EnclaveEvent::ServiceEnded(_)
+                    | EnclaveEvent::Waiting { .. },
                 ) => {}
                 None => return self.ended("no word of how"),
             }

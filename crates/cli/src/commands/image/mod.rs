@@ -1,6 +1,7 @@
 //! `mse image`
 
 mod copy;
+mod curated;
 mod inspect;
 mod key;
 mod push;
@@ -24,7 +25,8 @@ Examples:
   mse image inspect target/images/web
   mse image push target/images/web registry.example/team/web:1 --sign identity.pem
   mse image verify registry.example/team/web:1 --key identity.pub
-  mse image unpack registry.example/team/web:1 root")]
+  mse image unpack registry.example/team/web:1 root
+  mse image curated build redis --to registry.example/team/redis:7")]
 pub(crate) struct ImageCommand {
     #[command(subcommand)]
     action: Action,
@@ -39,6 +41,7 @@ enum Action {
     Copy(copy::Copy),
     Sign(sign::Sign),
     Key(key::Key),
+    Curated(curated::CuratedCommand),
 }
 
 impl ImageCommand {
@@ -51,6 +54,7 @@ impl ImageCommand {
             Action::Copy(command) => command.run(scene).await,
             Action::Sign(command) => command.run(scene).await,
             Action::Key(command) => command.run(scene),
+            Action::Curated(command) => command.run(scene).await,
         }
     }
 }

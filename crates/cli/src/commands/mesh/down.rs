@@ -37,7 +37,7 @@ impl Down {
             return scene.ui.report(&Ended { was_running: false });
         };
         // The lock is held, so the process is the one that wrote the state.
-        terminate(state.pid)?;
+        ask(state.pid, "TERM")?;
         let step = scene.ui.step("Ending the services");
         let deadline = Instant::now() + PATIENCE;
         while folder.is_running() {
@@ -54,16 +54,17 @@ impl Down {
     }
 }
 
-fn terminate(pid: u32) -> Result<(), Failure> {
+/// Sends a signal to the process that runs a mesh.
+pub(super) fn ask(pid: u32, signal: &str) -> Result<(), Failure> {
     let status = std::process::Command::new("kill")
-        .args(["-TERM", &pid.to_string()])
+        .args([format!("-{signal}"), pid.to_string()])
         .status()
         .map_err(|error| Failure::other(format!("`kill`: {error}")))?;
     if status.success() {
         Ok(())
     } else {
         Err(Failure::other(format!(
-            "process {pid} cannot be asked to end"
+            "process {pid}, which runs the mesh, cannot be sent a signal"
         )))
     }
 }

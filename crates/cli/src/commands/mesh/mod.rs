@@ -4,6 +4,7 @@ mod down;
 mod logs;
 mod ps;
 mod up;
+mod update;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ Examples:
   mse mesh up --detach
   mse mesh ps
   mse mesh logs web --follow
+  mse mesh update
   mse mesh down")]
 pub(crate) struct MeshCommand {
     #[command(subcommand)]
@@ -33,6 +35,7 @@ pub(crate) struct MeshCommand {
 #[derive(Subcommand)]
 enum What {
     Up(up::Up),
+    Update(update::Update),
     Down(down::Down),
     Ps(ps::Ps),
     Logs(logs::Logs),
@@ -42,6 +45,7 @@ impl MeshCommand {
     pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         match self.what {
             What::Up(command) => Box::pin(command.run(scene)).await,
+            What::Update(command) => command.run(scene).await,
             What::Down(command) => command.run(scene).await,
             What::Ps(command) => command.run(scene),
             What::Logs(command) => command.run(scene).await,

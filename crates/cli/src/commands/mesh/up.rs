@@ -11,8 +11,8 @@ use super::Which;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mesh::RegistryArgs;
 use crate::mesh::run::{Engine, EngineKind, Line, Manner, MeshState, NetworkKind, run};
+use crate::mesh::{RegistryArgs, RunPlan};
 use crate::ui::{Report, good, print, table};
 
 /// How often a mesh in the background is looked at.
@@ -73,9 +73,22 @@ impl Up {
         }
         let _lock = folder.lock()?;
         let registry = self.registry.open()?;
-        let engine = Engine::prepare(scene, manner, &plan, &registry, &folder).await?;
+        let prepare =
+            async |plan: &RunPlan| Engine::prepare(scene, manner, plan, &registry, &folder).await;
+        let engine = prepare(&plan).await?;
         let is_json = scene.ui.is_json();
-        let state = run(&plan, engine, &folder, move |line| show(line, is_json)).await?;
+        let reload = async || {
+            if self.runtime == EngineKind::Container {
+                return Err(Failure::other(
+                    "containers are not updated while they run: `mse mesh down` and `mse mesh up` take what was applied",
+                ));
+            }
+            let plan = self.which.target().plan()?;
+            let engine = prepare(&plan).await?;
+            Ok((plan, engine))
+        };
+        let each = move |line: &Line| show(line, is_json);
+        let state = run(plan, engine, &folder, reload, each).await?;
         match state.failed() {
             None => Ok(()),
             Some(service) => Err(Failure::new(

@@ -273,7 +273,11 @@ impl<'a> Follower<'a> {
                 Some(EnclaveEvent::Phase(phase)) => self.phase(phase, &mut step)?,
                 Some(EnclaveEvent::ServiceEnded(end)) => self.end = Some(end),
                 Some(EnclaveEvent::Health { well }) => self.health(well)?,
-                Some(EnclaveEvent::Confinement(_) | EnclaveEvent::Listening { .. }) => {}
+                Some(
+                    EnclaveEvent::Confinement(_)
+                    | EnclaveEvent::Listening { .. }
+                    | EnclaveEvent::Waiting { .. },
+                ) => {}
                 Some(EnclaveEvent::Exited { how }) => return self.ended(&how),
                 None => return self.ended("no word of how"),
             }

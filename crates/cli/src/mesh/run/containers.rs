@@ -66,7 +66,10 @@ impl Containers {
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let mesh = MeshId::new(&plan.namespace, folder.path());
-        runtime.remove_leftovers(&mesh).await.map_err(failed)?;
+        runtime
+            .remove_leftovers(&mesh)
+            .await
+            .map_err(|error| failed(&error))?;
         let mut images = BTreeMap::new();
         for service in &plan.services {
             let place = store.layout_of(&reference(&service.image)?)?;
@@ -74,54 +77,23 @@ impl Containers {
             let image = image.map_err(|error| Failure::other(error.to_string()))?;
             images.insert(service.name.clone(), image);
         }
-        let mut containers = Self {
+        let way = match network {
+            NetworkKind::Host => Way {
+                network: None,
+                cas: plan.cas.address.clone(),
+                gate: None,
+            },
+            NetworkKind::Mesh => Way::make(&runtime, &mesh, &plan.cas.address).await?,
+        };
+        Ok(Self {
             runtime,
             mesh,
             images,
-            network: None,
+            network: way.network,
             names: plan.services.iter().map(|one| one.host.clone()).collect(),
-            cas: plan.cas.address.clone(),
-            _gate: None,
-        };
-        if network == NetworkKind::Mesh {
-            containers.connect().await?;
-        }
-        Ok(containers)
-    }
-
-    /// Makes the network, and a gate in it if the CAS is on loopback.
-    async fn connect(&mut self) -> Result<(), Failure> {
-        let needs_gate = is_loopback(&self.cas);
-        if needs_gate && self.runtime.is_rootless().await.map_err(failed)? {
-            return Err(Failure::new(
-                Exit::InvalidConfiguration,
-                format!(
-                    "the CAS is at `{}`, and containers of an engine without root do not reach this machine's loopback",
-                    self.cas
-                ),
-            )
-            .with_hint("run the CAS at an address of this machine (`mse cas run --listen`) and apply the mesh with that; or use this machine's network, in which all ports of all services are open: `--network host`"));
-        }
-        let network = self.runtime.create_network(&self.mesh).await;
-        let network = network.map_err(|error| unconnected(&error))?;
-        if needs_gate {
-            match Gate::open(network.gateway, self.cas.clone()) {
-                Ok(gate) => {
-                    self.cas = gate.address().to_string();
-                    self._gate = Some(gate);
-                }
-                Err(error) => {
-                    let gateway = network.gateway;
-                    let removed = self.runtime.remove_network(&network.name).await;
-                    removed.map_err(failed)?;
-                    return Err(Failure::other(format!(
-                        "the way from the containers to the CAS cannot be opened at {gateway}: {error}"
-                    )));
-                }
-            }
-        }
-        self.network = Some(network);
-        Ok(())
+            cas: way.cas,
+            _gate: way.gate,
+        })
     }
 
     /// How a service is run among the others.
@@ -168,14 +140,66 @@ impl Containers {
         match &self.network {
             Some(network) => {
                 let removed = self.runtime.remove_network(&network.name).await;
-                removed.map_err(failed)
+                removed.map_err(|error| failed(&error))
             }
             None => Ok(()),
         }
     }
 }
 
-fn failed(error: ContainerError) -> Failure {
+/// What containers are connected to, and how they get to the CAS.
+struct Way {
+    network: Option<MeshNetwork>,
+    cas: String,
+    gate: Option<Gate>,
+}
+
+impl Way {
+    /// Makes the network, and a gate in it if the CAS is on loopback.
+    async fn make(runtime: &ContainerRuntime, mesh: &MeshId, cas: &str) -> Result<Self, Failure> {
+        let needs_gate = is_loopback(cas);
+        if needs_gate
+            && runtime
+                .is_rootless()
+                .await
+                .map_err(|error| failed(&error))?
+        {
+            return Err(Failure::new(
+                Exit::InvalidConfiguration,
+                format!(
+                    "the CAS is at `{cas}`, and containers of an engine without root do not reach this machine's loopback"
+                ),
+            )
+            .with_hint("run the CAS at an address of this machine (`mse cas run --listen`) and apply the mesh with that; or use this machine's network, in which all ports of all services are open: `--network host`"));
+        }
+        let network = runtime.create_network(mesh).await;
+        let network = network.map_err(|error| unconnected(&error))?;
+        if !needs_gate {
+            return Ok(Self {
+                network: Some(network),
+                cas: cas.to_owned(),
+                gate: None,
+            });
+        }
+        match Gate::open(network.gateway, cas.to_owned()) {
+            Ok(gate) => Ok(Self {
+                network: Some(network),
+                cas: gate.address().to_string(),
+                gate: Some(gate),
+            }),
+            Err(error) => {
+                let removed = runtime.remove_network(&network.name).await;
+                removed.map_err(|error| failed(&error))?;
+                Err(Failure::other(format!(
+                    "the way from the containers to the CAS cannot be opened at {}: {error}",
+                    network.gateway
+                )))
+            }
+        }
+    }
+}
+
+fn failed(error: &ContainerError) -> Failure {
     Failure::other(error.to_string())
 }
 

@@ -71,7 +71,7 @@ struct Parts {
 enum By {
     /// The unpacked image of each service.
     Process(BTreeMap<String, PathBuf>),
-    Container(Containers),
+    Container(Box<Containers>),
 }
 
 impl Engine {
@@ -95,7 +95,8 @@ impl Engine {
         let by = match manner.engine {
             EngineKind::Process => By::Process(unpack_all(&store, plan).await?),
             EngineKind::Container => {
-                By::Container(Containers::prepare(&store, plan, folder, manner.network).await?)
+                let prepared = Containers::prepare(&store, plan, folder, manner.network).await?;
+                By::Container(Box::new(prepared))
             }
         };
         step.done("The images are ready");

@@ -48,7 +48,7 @@ impl RunFolder {
             Ok(()) => Ok(Lock { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => {
                 Err(Failure::new(Exit::Conflict, "this mesh runs already")
-                    .with_hint("`mse mesh ps` shows it, `mse mesh down` ends it"))
+                    .with_hint("`mse mesh ps` shows it, `mse mesh update` takes what was applied since, `mse mesh down` ends it"))
             }
             Err(std::fs::TryLockError::Error(error)) => Err(Failure::file("lock", &path, &error)),
         }

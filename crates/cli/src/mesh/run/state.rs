@@ -13,6 +13,15 @@ pub(crate) struct MeshState {
     pub(crate) pid: u32,
     /// On the simulated TEE: no hardware protects it.
     pub(crate) simulated: bool,
+    /// How many updates there were while it ran.
+    #[serde(default)]
+    pub(crate) updates: u32,
+    /// Whether one is going on.
+    #[serde(default)]
+    pub(crate) updating: bool,
+    /// Why the last one was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
     pub(crate) services: Vec<ServiceState>,
 }
 
@@ -23,6 +32,9 @@ impl MeshState {
             namespace: plan.namespace.clone(),
             pid: std::process::id(),
             simulated: true,
+            updates: 0,
+            updating: false,
+            trouble: None,
             services: services.into_iter().collect(),
         }
     }

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use crate::programs::program;
 
 /// A machine with an owner's folder, and a CAS of its own. Everything is gone with it.
-pub struct MeshOwner {
+pub struct Owner {
     folder: TempDir,
     cas: Option<Child>,
     variables: Vec<(&'static str, String)>,
 }
 
-impl MeshOwner {
+impl Owner {
     /// Without a CAS.
     pub fn new() -> Self {
         Self {
@@ -31,7 +31,7 @@ impl MeshOwner {
     }
 
     /// Runs a CAS of which it is the owner, and that believes this machine's simulated platform;
-    /// attests it under the name `here`. `listen` is where: `127.0.0.1:0`. Gives its address.
+    /// attests it under the name `here`. `listen` is where: `127.0.0.1:0`. Gives its `host:port`.
     pub fn run_cas(&mut self, listen: &str) -> String {
         self.done(&["cas", "keygen"]);
         let mut command = self.command(&["cas", "run", "--data", "cas", "--create"]);
@@ -137,31 +137,18 @@ impl MeshOwner {
     }
 }
 
-impl Default for MeshOwner {
+impl Default for Owner {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for MeshOwner {
+impl Drop for Owner {
     fn drop(&mut self) {
         let _ = self.ran(&["mesh", "down"]);
         if let Some(cas) = &mut self.cas {
             let _ = kill(Pid::from_raw(cas.id().cast_signed()), Signal::SIGTERM);
             let _ = cas.wait();
-        }
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
         }
     }
 }

@@ -1,0 +1,211 @@
+//! The chart of the platform, `deploy/helm/mse`, as Helm itself renders it and as several versions of
+//! Kubernetes see the objects. `kubernetes_platform.rs` installs it.
+
+use std::fs;
+use std::process::Command;
+
+use mse_tests::kubernetes::{documents, printed, refused, tool};
+use mse_tests::programs::repository;
+use serde_json::Value;
+
+const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
+
+fn image(name: &str) -> String {
+    format!("r.example/{name}@sha256:{}", "0a".repeat(32))
+}
+
+fn helm(command: &[&str], settings: &[&str]) -> Command {
+    let mut helm = tool("helm");
+    helm.args(command)
+        .arg(repository().join("deploy/helm/mse"))
+        .args(["--namespace", "mse"]);
+    let required = [
+        "server.tlsSecret=mse-tls".to_owned(),
+        "server.domainSuffix=apps.example".to_owned(),
+        "server.publicGateway=gw.example:443".to_owned(),
+        format!("server.image={}", image("mse-server")),
+        format!("apps.images.mse-flask={}", image("mse-flask")),
+    ];
+    for setting in required
+        .iter()
+        .map(String::as_str)
+        .chain(settings.iter().copied())
+    {
+        helm.args(["--set", setting]);
+    }
+    helm
+}
+
+/// Settings for everything that there is.
+fn everything() -> Vec<String> {
+    let mut settings: Vec<String> = [
+        "tee=simulated",
+        "simulated.platform=/srv/tee",
+        "imagePullSecrets[0].name=registry",
+        "server.operatorTlsSecret=operator-tls",
+        "server.hardware[0]=8g=2:8192:4",
+        "server.collateralUpstream=https://pccs.example:8081",
+        "server.storage.storageClass=fast",
+        "server.service.type=LoadBalancer",
+        "apps.namespace=apps",
+        "apps.nodeSelector.pool=apps",
+        "apps.runtimeClass=kata",
+        "apps.hostUsers=false",
+        "cas.enabled=true",
+        "cas.start=open",
+        "cas.names[0]=cas.example",
+        "cas.database.name=cas-database",
+        "cas.database.key=url",
+        "networkPolicy.clients[0].ipBlock.cidr=192.0.2.0/24",
+        "networkPolicy.servers[0].ipBlock.cidr=192.0.2.1/32",
+    ]
+    .map(str::to_owned)
+    .into();
+    settings.push(format!("cas.image={}", image("mse-cas")));
+    settings.push(format!("cas.owner={}", "0a".repeat(32)));
+    settings
+}
+
+fn objects(settings: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("objects.yaml");
+    fs::write(&file, printed(&mut helm(&["template", "r1"], settings))).unwrap();
+    documents(&file)
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found = objects
+        .iter()
+        .find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("there is no {kind} `{name}`"))
+}
+
+fn words(settings: &[String]) -> Vec<&str> {
+    settings.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn helm_finds_no_fault_and_every_version_knows_every_field() {
+    let all = everything();
+    let folder = tempfile::tempdir().unwrap();
+    for (number, settings) in [
+        vec!["tee=sgx"],
+        vec!["tee=tdx", "networkPolicy.enabled=false"],
+        vec!["tee=snp", "podDisruptionBudget.enabled=false"],
+        words(&all),
+    ]
+    .iter()
+    .enumerate()
+    {
+        printed(&mut helm(&["lint", "--strict"], settings));
+        for version in VERSIONS {
+            let kubernetes = format!("{version}.0");
+            let rendered =
+                printed(helm(&["template", "r1"], settings).args(["--kube-version", &kubernetes]));
+            let file = folder.path().join(format!("{version}-{number}.yaml"));
+            fs::write(&file, rendered).unwrap();
+            printed(
+                tool("kubernetes-validate")
+                    .args(["-k", version, "--strict"])
+                    .arg(file),
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_before_anything_is_installed() {
+    let simulated = ["tee=simulated", "simulated.platform=/srv/tee"];
+    printed(&mut helm(&["template", "r1"], &simulated));
+    for (settings, says) in [
+        (vec![], "tee"),
+        (vec!["tee=gramine"], "tee"),
+        // Nothing is simulated by halves, and no CAS is on hardware that this chart cannot put it on.
+        (vec!["tee=simulated"], "platform"),
+        (vec!["tee=tdx", "simulated.platform=/srv/tee"], "platform"),
+        (vec!["tee=tdx", "cas.enabled=true"], "enabled"),
+        (
+            vec!["tee=tdx", "server.image=r.example/mse-server:1"],
+            "image",
+        ),
+        (vec!["tee=tdx", "apps.images.mse-flask=x"], "mse-flask"),
+        (vec!["tee=tdx", "server.tlsSecret="], "tlsSecret"),
+        (vec!["tee=tdx", "server.replicas=2"], "replicas"),
+        (
+            vec!["tee=tdx", "cas.database.url=postgres://u:p@h/d"],
+            "url",
+        ),
+        (vec!["tee=tdx", "cas.database.name=x"], "key"),
+    ] {
+        let said = refused(&mut helm(&["template", "r1"], &settings));
+        assert!(
+            said.contains("values don't meet") && said.contains(says),
+            "{settings:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn simulated_is_said_everywhere_and_hardware_is_not_called_so() {
+    let all = everything();
+    let label = "mse.dev/simulated";
+    for object in objects(&words(&all)) {
+        assert_eq!(object["metadata"]["labels"][label], "true", "{object}");
+        let template = &object["spec"]["template"]["metadata"];
+        if template.is_object() {
+            assert_eq!(template["labels"][label], "true", "{object}");
+            assert!(template["annotations"][label].is_string(), "{object}");
+        }
+    }
+    let hardware = printed(&mut helm(&["template", "r1"], &["tee=snp"]));
+    assert!(!hardware.to_lowercase().contains("simulated"), "{hardware}");
+}
+
+/// The file that the chart writes is one that `mse-server` takes.
+#[test]
+fn the_configuration_is_the_servers() {
+    let all = everything();
+    for settings in [words(&all), vec!["tee=sgx"], vec!["tee=tdx"]] {
+        let objects = objects(&settings);
+        let text = find(&objects, "ConfigMap", "r1-server")["data"]["server.toml"]
+            .as_str()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        // What it would need the cluster for comes after the file was understood.
+        let cluster = "[kubernetes]\nkubeconfig = '/nowhere'\n";
+        let text = text.replace("[kubernetes]\n", cluster);
+        let text = text.replace("/var/lib/mse\"", &format!("{}\"", folder.path().display()));
+        let text = text.replace("log-format = \"json\"", "");
+        fs::write(&file, text).unwrap();
+        let said = refused(
+            Command::new(mse_tests::programs::program("mse-server"))
+                .arg("--config")
+                .arg(&file)
+                .args(["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]),
+        );
+        assert!(said.contains("no Kubernetes cluster to use"), "{said}");
+    }
+}
+
+#[test]
+fn pods_of_the_platform_have_no_rights_and_secrets_are_named_only() {
+    let all = everything();
+    let objects = objects(&words(&all));
+    for name in ["r1-server", "r1-cas"] {
+        let pod = &find(&objects, "StatefulSet", name)["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        let container = &pod["containers"][0]["securityContext"];
+        assert_eq!(container["readOnlyRootFilesystem"], true);
+        assert_eq!(container["capabilities"]["drop"][0], "ALL");
+        assert!(container["capabilities"]["add"].is_null());
+    }
+    let cas = &find(&objects, "StatefulSet", "r1-cas")["spec"]["template"]["spec"];
+    assert_eq!(cas["automountServiceAccountToken"], false);
+    let arguments = cas["containers"][0]["args"].to_string();
+    assert!(!arguments.contains("--create"), "{arguments}");
+    assert!(objects.iter().all(|one| one["kind"] != "Secret"));
+    let role = find(&objects, "Role", "r1-server-apps");
+    assert_eq!(role["metadata"]["namespace"], "apps");
+    assert!(!role.to_string().contains("secrets") && !role.to_string().contains('*'));
+}
