@@ -93,7 +93,16 @@ pub struct ChartFolder {
 impl ChartFolder {
     /// The chart of the mesh `text`, which has the services of [`MESH`].
     pub fn of(text: &str, target: CompiledFor) -> Self {
-        let (mesh, _) = Meshfile::read(text, &Variables::new()).expect("it is a Meshfile");
+        // A mesh for hardware names the machines of its services.
+        let machine = format!(
+            "namespace: team/shop, machines: [{{tee: snp, measurement: {}}}]",
+            "0b".repeat(48)
+        );
+        let text = match target {
+            CompiledFor::Hardware => text.replace("namespace: team/shop", &machine),
+            CompiledFor::Simulation => text.to_owned(),
+        };
+        let (mesh, _) = Meshfile::read(&text, &Variables::new()).expect("it is a Meshfile");
         let names = mesh.services.iter().map(|one| one.name.clone());
         let images: BTreeMap<_, _> = names.zip([WEB, DB].map(image)).collect();
         let simulated = target == CompiledFor::Simulation;
