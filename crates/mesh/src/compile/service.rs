@@ -13,11 +13,13 @@ use mse_workload::launch::HEALTH;
 use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
+use super::command::CommandLine;
 use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned, policy_secret};
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
 use crate::model::{Health, MeshService, Meshfile, Millicores, ServiceName, VolumeSource};
+use crate::template::ServiceTemplate;
 use crate::text::{MeshText, UndefinedMeshVariable};
 use crate::values::MeshValues;
 
@@ -32,7 +34,7 @@ pub(super) struct Compiled<'a> {
     pub(super) planned: PlannedService,
     /// The version before, if the image names one.
     pub(super) stable: Option<ServiceWorkload>,
-    command: Zeroizing<String>,
+    command: CommandLine,
     environment: Vec<(EnvironmentName, Zeroizing<String>)>,
     files: Vec<(String, Zeroizing<String>)>,
     /// What its texts refer to, and where they do first.
@@ -71,7 +73,7 @@ impl<'a> Compiled<'a> {
                 .resolve(text)
                 .map_err(|error| undefined(error.at(place)))
         };
-        let command = resolve(&template.command, "`command`".into())?;
+        let command = CommandLine::of(name, &template.command, &values)?;
         let environment = values
             .environment(&template.environment)
             .map_err(undefined)?;
@@ -95,17 +97,18 @@ impl<'a> Compiled<'a> {
             });
         }
         let mut uses = Uses::of(name);
-        uses.add("the command", &command)?;
+        for word in &command.meant {
+            uses.add("the command", word)?;
+        }
         for (variable, value) in &environment {
             uses.add(&format!("`{variable}`"), value)?;
         }
         for (path, content) in &files {
             uses.add(&format!("the content of `{path}`"), content)?;
         }
-        let word = command.split_whitespace().next().unwrap_or_default();
-        let program = word.rsplit('/').next().unwrap_or_default();
+        let program = command.meant.first().map_or("", |word| word.as_str());
+        let program = program.rsplit('/').next().unwrap_or_default();
         let program = program
-            .trim_matches(['\'', '"'])
             .parse()
             .map_err(|_| CompileError::NoCommand(name.clone()))?;
         check_key(name, image)?;
@@ -224,6 +227,7 @@ impl<'a> Compiled<'a> {
         for (path, content) in rules.files {
             files.push(json!({"path": path, "content": content, "permission": "0o600"}));
         }
+        secrets.extend(self.command.secrets());
         for name in own.iter().chain(&rules.secrets) {
             secrets.push(import(name.as_str(), &names.secrets, name));
         }
@@ -248,7 +252,7 @@ impl<'a> Compiled<'a> {
             "services": [{
                 "name": self.planned.service.as_str(),
                 "image_name": IMAGE,
-                "command": self.command.as_str(),
+                "command": self.command.words(),
                 "pwd": self.image.template.pwd.as_deref().unwrap_or(ROOT),
                 "environment": environment,
                 "attestation": [format!("$$MSE::{}$$", evidence::ATTESTATION)],
@@ -329,14 +333,25 @@ fn resources(service: &MeshService) -> Resources {
     }
 }
 
-/// What it listens on, by its manifest and by the Meshfile.
-fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
-    let listens = image.template.listen.iter().map(|one| one.port);
+/// What a service listens on, by its manifest and by the Meshfile, with the names of the ports.
+pub(super) fn listened<'a>(
+    service: &'a MeshService,
+    template: &'a ServiceTemplate,
+) -> impl Iterator<Item = (NonZeroU16, Option<&'a str>)> {
+    let listens = template.listen.iter();
+    let listens = listens.map(|one| (one.port, one.name.as_deref()));
     let opened = service
         .ports
         .iter()
-        .map(|one| one.target.unwrap_or(one.port));
-    let ports: BTreeSet<_> = listens.chain(opened).collect();
+        .map(|one| (one.target.unwrap_or(one.port), one.name.as_deref()));
+    listens.chain(opened)
+}
+
+/// The same ports, each once and in order.
+fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
+    let ports: BTreeSet<_> = listened(service, &image.template)
+        .map(|(port, _)| port)
+        .collect();
     ports.into_iter().collect()
 }
 

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::mesh::{
-    ImageKeys, ImageStore, Recipe, SigningKeyFile, image_key, reference_of, spec_of,
+    ImageKeys, ImageStore, Origin, Recipe, SigningKeyFile, image_key, reference_of, spec_of,
 };
 use crate::private_file;
 use crate::ui::{Report, good, pairs};
@@ -62,7 +62,7 @@ impl Apply {
             built = building => built.map_err(|error| failed(&error))?,
             interrupted = interrupted() => return Err(interrupted),
         };
-        store.keep(&reference, built.digest, &place)?;
+        store.keep(&reference, built.digest, &place, Origin::Built)?;
         step.done(&format!("Built `{reference}`"));
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;

@@ -1,5 +1,6 @@
 //! `mse mesh`
 
+mod diff;
 mod down;
 mod logs;
 mod ps;
@@ -21,6 +22,7 @@ use crate::mesh::run::RunFolder;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  mse mesh diff -f mesh.yaml
   mse mesh up --detach
   mse mesh ps
   mse mesh logs web --follow
@@ -32,6 +34,7 @@ pub(crate) struct MeshCommand {
 
 #[derive(Subcommand)]
 enum What {
+    Diff(Box<diff::Diff>),
     Up(up::Up),
     Down(down::Down),
     Ps(ps::Ps),
@@ -41,6 +44,7 @@ enum What {
 impl MeshCommand {
     pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         match self.what {
+            What::Diff(command) => Box::pin(command.run(scene)).await,
             What::Up(command) => Box::pin(command.run(scene)).await,
             What::Down(command) => command.run(scene).await,
             What::Ps(command) => command.run(scene),
