@@ -111,7 +111,10 @@ impl ChartFolder {
             &Target {
                 cas_key: CasKey::of(b"cas"),
                 simulated,
+                release: "mesh",
+                owner: &mse_mesh::compile::Ownership::Sender,
                 images: &images,
+                authorities: &BTreeMap::new(),
             },
         );
         let plan = compiled.unwrap_or_else(|error| panic!("{error}"));

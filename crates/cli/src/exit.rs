@@ -31,6 +31,8 @@ pub(crate) enum Exit {
     Conflict,
     /// 13: the CAS does not let you.
     Forbidden,
+    /// 24: there are differences, and the command was asked to end so.
+    Different,
     /// 14 to 23: an audit log is not in order.
     Audit(Verdict),
     /// 10: anything else, mostly files that cannot be read or written.
@@ -53,6 +55,7 @@ impl Exit {
             Self::RolledBack => 11,
             Self::Conflict => 12,
             Self::Forbidden => 13,
+            Self::Different => 24,
             Self::Audit(verdict) => verdict.code(),
             Self::Other => 10,
         }
@@ -73,6 +76,7 @@ impl Exit {
             Self::RolledBack => "rolled-back",
             Self::Conflict => "conflict",
             Self::Forbidden => "forbidden",
+            Self::Different => "different",
             Self::Audit(verdict) => verdict.name(),
             Self::Other => "other",
         }
@@ -102,4 +106,5 @@ Exit codes:
   11 the store of a CAS was set back
   12 it is there already, was changed meanwhile, or was revoked
   13 the CAS does not let you
-  14 to 23: an audit log is not in order (`mse cas audit verify --help`)";
+  14 to 23: an audit log is not in order (`mse cas audit verify --help`)
+  24 there are differences (`mse mesh diff --exit-code`)";

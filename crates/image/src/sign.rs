@@ -84,12 +84,33 @@ pub async fn sign(
     Ok(digest)
 }
 
-/// Checks that the holder of `key` vouches for the image that `reference` is now.
+/// Checks that the holder of `key` vouches for the image that `reference` is now, under whatever
+/// name.
 pub async fn verify(
     registry: &Registry,
     reference: &Reference,
     key: &P256VerifyingKey,
 ) -> Result<Verified, SignError> {
+    verify_named(registry, reference, key, |_| true).await
+}
+
+/// Checks that the holder of `key` vouches for the image that `reference` is now, as one of this
+/// repository: who keeps images cannot pass off one of a signer's images as another.
+pub async fn verify_here(
+    registry: &Registry,
+    reference: &Reference,
+    key: &P256VerifyingKey,
+) -> Result<Verified, SignError> {
+    verify_named(registry, reference, key, |name| is_of(name, reference)).await
+}
+
+async fn verify_named(
+    registry: &Registry,
+    reference: &Reference,
+    key: &P256VerifyingKey,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Verified, SignError> {
+    let mut other = None;
     let digest = registry.resolve(reference).await?;
     let manifest = signatures(registry, reference, digest).await?;
     for layer in manifest.layers.iter().take(MAX_SIGNATURES) {
@@ -102,9 +123,30 @@ pub async fn verify(
         }
         // Only now is it more than somebody's words.
         let signed_as = check_payload(&payload, digest)?;
-        return Ok(Verified { digest, signed_as });
+        if is_meant(&signed_as) {
+            return Ok(Verified { digest, signed_as });
+        }
+        other = Some(signed_as);
     }
-    Err(SignError::NotByThisKey(reference.to_string()))
+    Err(match other {
+        None => SignError::NotByThisKey(reference.to_string()),
+        Some(signed_as) => SignError::OtherName {
+            image: format!("{}/{}", reference.registry(), reference.repository()),
+            signed_as: signed_as.chars().take(300).collect(),
+        },
+    })
+}
+
+/// Whether a signed name is that of the repository. Tools write it with a tag or without, and
+/// Docker Hub in two ways.
+fn is_of(signed_as: &str, reference: &Reference) -> bool {
+    let signed_as = match signed_as.strip_prefix("index.docker.io/") {
+        Some(rest) => format!("docker.io/{rest}"),
+        None => signed_as.to_owned(),
+    };
+    signed_as.parse::<Reference>().is_ok_and(|signed| {
+        signed.registry() == reference.registry() && signed.repository() == reference.repository()
+    })
 }
 
 async fn signatures(
@@ -197,6 +239,16 @@ pub enum SignError {
     /// The key signed something else.
     #[error("what was signed is of kind `{0}`, not `{KIND}`")]
     Kind(String),
+    /// The key vouches for it, as another image.
+    #[error(
+        "`{image}` is signed by this key, but as `{signed_as}`: whoever signed it did not vouch for it under this name"
+    )]
+    OtherName {
+        /// The repository in question.
+        image: String,
+        /// The name that was signed.
+        signed_as: String,
+    },
     /// The signature was moved here from another image.
     #[error("the signature is of the image {signed}, and this is {image}")]
     OtherImage {
@@ -241,6 +293,30 @@ mod tests {
             check_payload(b"{}", digest),
             Err(SignError::Payload(_))
         ));
+    }
+
+    #[test]
+    fn a_signed_name_is_the_repository_s_in_any_spelling() {
+        let reference: Reference = "registry.example:5000/team/app:2".parse().unwrap();
+        for name in [
+            "registry.example:5000/team/app",
+            "registry.example:5000/team/app:1",
+        ] {
+            assert!(is_of(name, &reference), "{name}");
+        }
+        for name in [
+            "registry.example:5000/team/app2",
+            "registry.example:5000/team",
+            "registry.example/team/app",
+            "team/app",
+            "",
+            "no name",
+        ] {
+            assert!(!is_of(name, &reference), "{name}");
+        }
+        let hub = "python:3".parse().unwrap();
+        assert!(is_of("index.docker.io/library/python", &hub));
+        assert!(is_of("docker.io/library/python", &hub));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mse_crypto::Zeroizing;
+use mse_yaml::command::{self, Unit};
 use mse_yaml::mesh_variable;
 
 /// A text with mesh variables: `{{name}}`, `{{{name}}}`, `{{ name | default(value="x") }}`.
@@ -144,6 +145,31 @@ impl MeshText {
             text.push_str(part);
         }
         Ok(text)
+    }
+
+    /// The words of a command line. A variable is a part of one word, whatever its value. None: a
+    /// quote is not closed.
+    pub fn words(&self) -> Option<Vec<Self>> {
+        let units = self.0.iter().flat_map(|piece| match piece {
+            MeshPiece::Literal(text) => text.chars().map(Unit::Character).collect(),
+            MeshPiece::Variable(variable) => vec![Unit::Piece(variable)],
+        });
+        let words = command::split(units)?.into_iter();
+        Some(words.map(Self::of_units).collect())
+    }
+
+    fn of_units(units: Vec<Unit<&MeshVariable>>) -> Self {
+        let mut pieces = Vec::new();
+        for unit in units {
+            match (unit, pieces.last_mut()) {
+                (Unit::Piece(variable), _) => pieces.push(MeshPiece::Variable(variable.clone())),
+                (Unit::Character(c), Some(MeshPiece::Literal(text))) => text.push(c),
+                (Unit::Character(c), _) => {
+                    pieces.push(MeshPiece::Literal(Zeroizing::new(c.to_string())));
+                }
+            }
+        }
+        Self(pieces)
     }
 
     /// The same text with other literals.

@@ -61,6 +61,6 @@ pub use mse_yaml::{Code, Diagnostic, Faults, MAX_BYTES, Severity, Variables};
 pub use crate::check::{Compatibility, Outcome, check_text};
 pub use crate::encrypted::{EncryptedSession, EncryptedSessionError};
 pub use crate::model::*;
-pub use crate::reference::{Edition, Escape, Reference, Target};
+pub use crate::reference::{Edition, Escape, Reference, Target, help_with_formats};
 pub use crate::signed::{SignedSession, SignedSessionError, VerifiedSession};
 pub use crate::template::{HostArguments, InvalidReference, Parsed, Piece, RenderError, Template};

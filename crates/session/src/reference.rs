@@ -171,6 +171,19 @@ fn split_legacy(body: &str) -> (&str, &str) {
     body.split_at(name.len())
 }
 
+/// What to write in the place of a form that secrets of this kind do not have.
+pub fn help_with_formats(kind: Kind) -> String {
+    let known: Vec<String> = Format::suffixes(kind)
+        .filter(|suffix| suffix.starts_with(':'))
+        .map(|suffix| format!("`{suffix}`"))
+        .collect();
+    if known.is_empty() {
+        "write the name only".to_owned()
+    } else {
+        format!("write one of {}", known.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -231,11 +231,11 @@ impl Shield {
 
 fn announce_server(rule: &ServerRule, material: Option<&ServerMaterial>) {
     let (name, port) = (&rule.name, rule.port);
-    let authorities = material.and_then(|material| material.clients.as_ref());
-    match (&rule.guard, authorities) {
+    let clients = material.and_then(|material| material.clients.as_ref());
+    match (&rule.guard, clients) {
         (Guard::Refused, _) => tracing::info!("refused {port}: nothing listens ({name})"),
-        (Guard::Protected(_), Some(authorities)) => {
-            tracing::info!("protected {port}: mutual TLS, clients of CA {authorities} ({name})");
+        (Guard::Protected(_), Some(clients)) => {
+            tracing::info!("protected {port}: mutual TLS, clients {clients} ({name})");
         }
         (Guard::Protected(_), _) => tracing::warn!(
             "protected {port}: TLS, ANY CLIENT: certificates of clients are disabled ({name})"

@@ -22,6 +22,7 @@ mod counters;
 mod engine;
 mod layout;
 pub mod material;
+mod names;
 pub mod policy;
 mod relay;
 mod server;

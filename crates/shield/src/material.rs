@@ -1,5 +1,6 @@
 //! Keys and certificates of a policy.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,7 +31,15 @@ pub(crate) struct Material {
 pub(crate) struct ServerMaterial {
     pub(crate) identity: Identity,
     /// `None` lets clients in without certificate.
-    pub(crate) clients: Option<Authorities>,
+    pub(crate) clients: Option<Clients>,
+}
+
+/// Whose certificates get in.
+#[derive(PartialEq)]
+pub(crate) struct Clients {
+    pub(crate) issued_by: Authorities,
+    /// Their names; `None` is all.
+    pub(crate) names: Option<BTreeSet<String>>,
 }
 
 #[derive(PartialEq)]
@@ -66,7 +75,10 @@ impl ServerMaterial {
             identity,
             clients: match &tls.clients {
                 ClientAuth::Disabled => None,
-                ClientAuth::Authorities(source) => Some(Authorities::load(source, files)?),
+                ClientAuth::Authorities { issued_by, names } => Some(Clients {
+                    issued_by: Authorities::load(issued_by, files)?,
+                    names: names.clone(),
+                }),
             },
         })
     }
@@ -171,6 +183,16 @@ impl Authorities {
 impl PartialEq for Authorities {
     fn eq(&self, other: &Self) -> bool {
         self.certificates == other.certificates
+    }
+}
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(names) = &self.names {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            write!(f, "named {} ", names.join(", "))?;
+        }
+        write!(f, "of CA {}", self.issued_by)
     }
 }
 

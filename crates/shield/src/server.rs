@@ -18,6 +18,7 @@ use crate::engine::{
     CONNECTING, Ending, HANDSHAKE, Inside, MAX_CONNECTIONS, MAX_HANDSHAKES, accept, patiently, tune,
 };
 use crate::material::ServerMaterial;
+use crate::names::{NamedClients, other_client};
 use crate::policy::{RuleName, ServerRule};
 use crate::relay::relay;
 use crate::sessions::InForce;
@@ -88,7 +89,12 @@ impl Server {
         let accepted = TlsAcceptor::from(tls.current()).accept(Ahead::new(stream));
         let stream = match timeout(HANDSHAKE, accepted).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.refuse(peer, &error),
+            Ok(Err(error)) => {
+                return match other_client(&error) {
+                    Some(who) => self.refuse(peer, &who),
+                    None => self.refuse(peer, &error),
+                };
+            }
             Err(_) => return self.refuse(peer, &"it took too long"),
         };
         drop(handshake);
@@ -138,12 +144,15 @@ pub(crate) fn config(material: &ServerMaterial) -> Result<ServerConfig, rustls::
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?;
     let builder = match &material.clients {
-        Some(authorities) => {
+        Some(clients) => {
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(authorities.roots(), provider)
+                WebPkiClientVerifier::builder_with_provider(clients.issued_by.roots(), provider)
                     .build()
                     .map_err(|error| rustls::Error::General(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(match &clients.names {
+                None => verifier,
+                Some(names) => Arc::new(NamedClients::new(verifier, names.clone())),
+            })
         }
         None => builder.with_no_client_auth(),
     };

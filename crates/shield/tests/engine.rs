@@ -6,7 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Authority, Loopback, Side, client_policy, free_port, server_policy, shield};
+use common::{
+    Authority, Loopback, Side, client_policy, free_port, server_policy, server_policy_for, shield,
+};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -171,6 +173,50 @@ async fn only_clients_of_the_named_authority_get_in() {
     assert!(!answer.windows(4).any(|part| part == b"PTTH"), "{answer:?}");
     // The others are still served.
     assert_eq!(pair.ask(b"xyz").await.unwrap(), b"zyx");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_clients_of_an_authority_only_those_that_are_named_get_in() {
+    let (ca, other) = (Authority::new(), Authority::new());
+    let inside = free_port();
+    tokio::spawn(echo(
+        TcpListener::bind(("127.0.0.1", inside)).await.unwrap(),
+    ));
+    let identity = ca.server("db.example");
+    let named = |names| server_policy_for(&identity, &ca.pem(), names);
+    let side = shield(&named("web, api.example"), Loopback(inside)).await;
+    let answer = async |identity| match ca.connect(side.port, identity).await {
+        Ok(stream) => ask(stream, b"ab").await,
+        Err(error) => Err(error),
+    };
+    for name in ["web", "WEB", "api.example"] {
+        let answer = answer(Some(ca.client_named(name))).await;
+        assert_eq!(answer.unwrap(), b"ba", "{name}");
+    }
+    for (identity, who) in [
+        (Some(ca.client_named("third")), "another service"),
+        (Some(ca.client_named("web.example")), "a longer name"),
+        (Some(ca.client_named("*.example")), "one for many names"),
+        (Some(ca.client_nameless()), "one without a name"),
+        (Some(other.client_named("web")), "of another authority"),
+        (Some(ca.server("web")), "of a server"),
+        (None, "without certificate"),
+    ] {
+        let answer = answer(identity).await;
+        assert!(answer.is_err(), "{who}: {answer:?}");
+    }
+    // A renewal has others in, and those from before out, also with an earlier handshake.
+    let web = TlsConnector::from(Arc::new(ca.config(Some(ca.client_named("web")))));
+    let resuming = async || {
+        let stream = TcpStream::connect(("127.0.0.1", side.port)).await?;
+        let name = ServerName::try_from("db.example").unwrap();
+        ask(web.connect(name, stream).await?, b"ab").await
+    };
+    assert_eq!(resuming().await.unwrap(), b"ba");
+    assert_eq!(side.renew(&named("third")).unwrap().rules, 1);
+    assert!(resuming().await.is_err());
+    let third = answer(Some(ca.client_named("third"))).await;
+    assert_eq!(third.unwrap(), b"ba");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mse_crypto::Zeroizing;
+
+use crate::command;
 use crate::diagnostic::{Code, Report, Spot, did_you_mean, shown};
 use crate::fields::Fields;
 use crate::node::{Content, Node};
@@ -98,6 +101,34 @@ impl<'n> Field<'n> {
             return None;
         }
         Some(text)
+    }
+
+    /// A command line in which each value of a variable is a part of one word, whatever is in it.
+    pub fn command_line(&self, r: &mut impl Reporting) -> Option<Zeroizing<String>> {
+        let text = self.text(r)?;
+        let given = match &self.node.content {
+            Content::Scalar { given, .. } => given.as_slice(),
+            Content::List(_) | Content::Map(_) => &[],
+        };
+        self.prove_no_host_word(r)?;
+        Some(Zeroizing::new(command::quoted(text, given)))
+    }
+
+    /// Refuses a word of a command that asks the host because of a variable's value.
+    pub fn prove_no_host_word(&self, r: &mut impl Reporting) -> Option<()> {
+        let Content::Scalar { text, given, .. } = &self.node.content else {
+            return Some(());
+        };
+        if !command::asks_host(text, given) {
+            return Some(());
+        }
+        r.report().error_with(
+            Code::BadValue,
+            &self.spot,
+            "the value of a variable makes `@@N`, and the host would say what stands there",
+            "give another value, or write `@@N` into the command itself",
+        );
+        None
     }
 
     /// A text on one line, of at most `most` bytes.

@@ -11,6 +11,7 @@
 //! | [`variables`] | `$NAME`, replaced inside scalars only; `{{name}}`, found or kept |
 //! | [`diagnostic`] | faults and warnings |
 
+pub mod command;
 mod diagnostic;
 mod field;
 mod fields;

@@ -6,6 +6,7 @@
 //! where a field wants a text: `version: 0.3` is what it looks like.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mse_crypto::Zeroizing;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
@@ -66,6 +67,8 @@ pub enum Content {
         is_plain: bool,
         /// With a variable that has no value, which was reported.
         is_open: bool,
+        /// Where in it the values of variables stand.
+        given: Vec<Range<usize>>,
     },
     /// A list.
     List(Vec<Node>),
@@ -91,6 +94,7 @@ impl Node {
             text: Zeroizing::new(text),
             is_plain,
             is_open: false,
+            given: Vec::new(),
         };
         let content = match value {
             Value::Null => scalar(String::new(), true),
@@ -119,7 +123,7 @@ impl Node {
     /// `~`, `null`, or nothing at all.
     pub fn is_null(&self) -> bool {
         self.tag.is_none()
-            && matches!(&self.content, Content::Scalar { text, is_plain: true, is_open: false }
+            && matches!(&self.content, Content::Scalar { text, is_plain: true, is_open: false, .. }
                 if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
@@ -271,7 +275,11 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = self.tag(tag.as_deref(), at)?;
-                let (text, is_open) = self.uncover(&text, at);
+                let Scalar {
+                    text,
+                    is_open,
+                    given,
+                } = self.uncover(&text, at);
                 self.bytes += text.len();
                 let is_plain = style == ScalarStyle::Plain && tag.as_deref() != Some("!str");
                 let tag = tag.filter(|tag| tag != "!str");
@@ -279,6 +287,7 @@ impl Builder<'_> {
                     text,
                     is_plain,
                     is_open,
+                    given,
                 };
                 self.finish(Node { at, content, tag }, anchor)
             }
@@ -415,11 +424,11 @@ impl Builder<'_> {
         }
     }
 
-    /// The scalar as it is meant, and whether a variable in it is left open.
-    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> (Zeroizing<String>, bool) {
+    /// The scalar as it is meant.
+    fn uncover(&mut self, scalar: &str, at: Option<Position>) -> Scalar {
         let mut found = Vec::new();
         let mut is_open = false;
-        let text = Zeroizing::new(self.covered.uncover(scalar, &mut found));
+        let (text, given) = self.covered.uncover(scalar, &mut found);
         for one in found {
             match one {
                 Uncovering::Undefined(name) => {
@@ -457,13 +466,25 @@ impl Builder<'_> {
                 }
             }
         }
-        (text, is_open)
+        Scalar {
+            text: Zeroizing::new(text),
+            is_open,
+            given,
+        }
     }
 
     fn fail(&mut self, code: Code, at: Option<Position>, message: impl Into<String>) -> Option<()> {
         self.report.error(code, &spot(at), message);
         None
     }
+}
+
+/// A scalar without covers.
+struct Scalar {
+    text: Zeroizing<String>,
+    /// A variable in it has no value.
+    is_open: bool,
+    given: Vec<Range<usize>>,
 }
 
 fn spot(at: Option<Position>) -> Spot {

@@ -6,6 +6,7 @@
 //! is long (so that every column stays true), and uncovered once the text is parsed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::diagnostic::Position;
 use crate::node::MeshVariables;
@@ -197,9 +198,14 @@ impl<'v> Covered<'v> {
         (1, None)
     }
 
-    /// The scalar as it is meant, and what is wrong in it.
-    pub(crate) fn uncover(&self, scalar: &str, found: &mut Vec<Uncovering>) -> String {
+    /// The scalar as it is meant, where values stand in it, and what is wrong in it.
+    pub(crate) fn uncover(
+        &self,
+        scalar: &str,
+        found: &mut Vec<Uncovering>,
+    ) -> (String, Vec<Range<usize>>) {
         let mut text = String::with_capacity(scalar.len());
+        let mut given = Vec::new();
         for character in scalar.chars() {
             let number = u32::from(character);
             if number < FIRST {
@@ -213,7 +219,10 @@ impl<'v> Covered<'v> {
             match under {
                 Under::Escaped(literal) => text.push_str(literal),
                 Under::Variable(name) => match self.variables.values.get(name) {
-                    Some(value) => text.push_str(value),
+                    Some(value) => {
+                        given.push(text.len()..text.len() + value.len());
+                        text.push_str(value);
+                    }
                     None => found.push(Uncovering::Undefined(name.clone())),
                 },
                 Under::Mustache(written) => {
@@ -224,7 +233,7 @@ impl<'v> Covered<'v> {
                 }
             }
         }
-        text
+        (text, given)
     }
 
     /// Whether a `{{name}}` stops the session or is a matter for a warning: in a final text it may
@@ -340,7 +349,7 @@ mod tests {
         let covered = Covered::cover(text, variables, MeshVariables::Refused).unwrap();
         assert_eq!(covered.text.chars().count(), text.chars().count());
         let mut found = Vec::new();
-        (covered.uncover(&covered.text, &mut found), found)
+        (covered.uncover(&covered.text, &mut found).0, found)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use mse_image::{
 };
 
 use super::keys::SigningKeyFile;
-use super::store::ImageStore;
+use super::store::{ImageStore, Origin};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -41,7 +41,8 @@ impl Workshop {
             built = building => built.map_err(|error| failed(&error))?,
             interrupted = interrupted() => return Err(interrupted),
         };
-        self.store.keep(reference, built.digest, &place)?;
+        self.store
+            .keep(reference, built.digest, &place, Origin::Built)?;
         step.done(&format!("Built `{reference}`"));
         Ok(built)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mse_crypto::ecdsa::P256VerifyingKey;
+use mse_image::sign::SignError;
 use mse_image::{Reference, ServiceImage, sign};
 use mse_mesh::compile::{MeshImage, StableImage};
 use mse_mesh::{ImageReference, ImageSource, Meshfile, ServiceName, ServiceTemplate};
@@ -105,14 +106,19 @@ impl MeshImages<'_> {
     ) -> Result<(ImageReference, ServiceImage), Failure> {
         let reference = reference(image.as_str())?;
         let found = match self.here(&reference)? {
-            Some(found) if pulling != Pulling::Always => found,
-            here if pulling == Pulling::Never => here.ok_or_else(|| {
-                Failure::new(
+            Some(found) if pulling != Pulling::Always => {
+                self.prove_origin(&reference, &found, pulling).await?;
+                found
+            }
+            _ if pulling == Pulling::Never => {
+                return Err(Failure::new(
                     Exit::NotFound,
                     format!("the image `{image}` is not on this machine"),
                 )
-                .with_hint("build it with `mse apply -f SERVICE.yaml`, or leave `--no-pull` away")
-            })?,
+                .with_hint(
+                    "build it with `mse apply -f SERVICE.yaml`, or leave `--no-pull` away",
+                ));
+            }
             _ => {
                 let reference = self.vouched(scene, &reference).await?;
                 let asked = self.workshop.registry.service(&reference).await;
@@ -124,6 +130,33 @@ impl MeshImages<'_> {
             .parse()
             .map_err(|error: mse_mesh::InvalidImageReference| Failure::other(error.to_string()))?;
         Ok((pinned, found))
+    }
+
+    /// An image that is on this machine and was not built here is vouched for as any other.
+    async fn prove_origin(
+        &self,
+        reference: &Reference,
+        found: &ServiceImage,
+        pulling: Pulling,
+    ) -> Result<(), Failure> {
+        let Some(signer) = &self.signer else {
+            return Ok(());
+        };
+        if self.workshop.store.is_built_here(found.digest) {
+            return Ok(());
+        }
+        if pulling == Pulling::Never {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("`{reference}` was pulled to this machine, and its signature is in its registry"),
+            )
+            .with_hint("`--no-pull` asks no registry: leave it or `--image-signer` away, or build the image here"));
+        }
+        let pinned = reference.with_digest(found.digest);
+        sign::verify_here(&self.workshop.registry, &pinned, signer)
+            .await
+            .map(|_| ())
+            .map_err(|error| not_vouched(&error))
     }
 
     /// The reference with the digest that the signer vouches for. What an image says of its command
@@ -141,12 +174,9 @@ impl MeshImages<'_> {
             }
             return Ok(reference.clone());
         };
-        let verified = sign::verify(&self.workshop.registry, reference, signer)
+        let verified = sign::verify_here(&self.workshop.registry, reference, signer)
             .await
-            .map_err(|error| {
-                Failure::new(Exit::Refused, error.to_string())
-                    .with_hint("do not use this image, or give the key of whoever signs it")
-            })?;
+            .map_err(|error| not_vouched(&error))?;
         Ok(reference.with_digest(verified.digest))
     }
 
@@ -157,6 +187,18 @@ impl MeshImages<'_> {
         ServiceImage::of_layout(&layout, &image)
             .map(Some)
             .map_err(|error| Failure::other(format!("`{reference}`: {error}")))
+    }
+}
+
+/// The signer does not vouch for an image, or nobody can say.
+fn not_vouched(error: &SignError) -> Failure {
+    match error {
+        SignError::Registry(error) => Failure::of_registry(error),
+        SignError::OtherName { .. } => Failure::new(Exit::Refused, error.to_string()).with_hint(
+            "name the image as it was signed, or have it signed under this name: `mse image sign`",
+        ),
+        _ => Failure::new(Exit::Refused, error.to_string())
+            .with_hint("do not use this image, or give the key of whoever signs it"),
     }
 }
 

@@ -28,5 +28,5 @@ pub(crate) use programs::ImagePrograms;
 pub(crate) use recipe::{Recipe, spec_of};
 pub(crate) use registry::RegistryArgs;
 pub(crate) use store::{ImageStore, reference as reference_of};
-pub(crate) use target::{RunCas, RunPlan, RunService, TargetDir};
+pub(crate) use target::{FileChange, RunCas, RunPlan, RunService, TargetDir, hide_texts};
 pub(crate) use upload::{Change, Changes, Owner, Prepared};

@@ -15,6 +15,15 @@ use crate::private_file;
 /// A digest is shorter.
 const MAX_NAME: u64 = 256;
 
+/// Where an image of the store comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was built on this machine.
+    Built,
+    /// A registry had it.
+    Pulled,
+}
+
 /// Images that were built or pulled here. All of it can be made again.
 pub(crate) struct ImageStore(PathBuf);
 
@@ -48,6 +57,7 @@ impl ImageStore {
         reference: &Reference,
         digest: BlobDigest,
         layout: &Path,
+        origin: Origin,
     ) -> Result<(), Failure> {
         let place = self.layout(digest);
         match std::fs::rename(layout, &place) {
@@ -56,12 +66,15 @@ impl ImageStore {
             Err(_) if place.is_dir() => {}
             Err(error) => return Err(Failure::file("move an image to", &place, &error)),
         }
-        let name = self.name(reference);
-        if let Some(names) = name.parent() {
-            std::fs::create_dir_all(names)
-                .map_err(|error| Failure::file("make the folder", names, &error))?;
+        if origin == Origin::Built {
+            write(&self.built(digest), "")?;
         }
-        private_file::write(&name, format!("{digest}\n").as_bytes())
+        write(&self.name(reference), &format!("{digest}\n"))
+    }
+
+    /// Whether an image was built on this machine. One that nothing is known of was not.
+    pub(crate) fn is_built_here(&self, digest: BlobDigest) -> bool {
+        self.built(digest).is_file()
     }
 
     /// The image that is called so, if it is here.
@@ -96,6 +109,11 @@ impl ImageStore {
                 .map_err(|error| Failure::file("understand", &file, &error))
         })
         .transpose()
+    }
+
+    /// The file that says that an image was built here.
+    fn built(&self, digest: BlobDigest) -> PathBuf {
+        self.0.join("built").join(digest.0.to_string())
     }
 
     fn layout(&self, digest: BlobDigest) -> PathBuf {
@@ -160,6 +178,14 @@ impl ImageStore {
     fn folder_of(&self, digest: BlobDigest) -> PathBuf {
         self.0.join("unpacked").join(digest.0.to_string())
     }
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::file("make the folder", folder, &error))?;
+    }
+    private_file::write(file, text.as_bytes())
 }
 
 /// A reference as the image tools read it.

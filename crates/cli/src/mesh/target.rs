@@ -5,13 +5,16 @@
 //! | `mesh.json` | what runs: [`RunPlan`] |
 //! | `policies/NAME.json` | the sessions as they were applied, without values that programs are told |
 //! | `session_files/encrypted_NAME.json` | sealed sessions, where the Meshfile wants files |
+//! | `session_files/signed_NAME.json` | signed sessions, where the Meshfile wants those |
 //! | `helm/` | the chart that runs the mesh on Kubernetes |
 //! | `manifests/NAME.yaml` | its objects, if they are wanted |
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mse_crypto::hpke::PublicKey;
+use mse_crypto::signing::SigningKey;
 use mse_mesh::chart::ChartFile;
 use mse_mesh::compile::PlannedService;
 use mse_mesh::{Destination, MeshService, Meshfile};
@@ -21,14 +24,17 @@ use mse_workload::{CasKey, EnclaveDigest, Measurement, ServiceWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::upload::Changes;
+use super::upload::{Change, Changes};
 use crate::commands::session::secrecy::{Documents, HIDDEN};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
+use crate::ui::{bad, caution, good};
 
 /// The version of the run plan that this code reads and writes.
 const FORMAT: u32 = 2;
+/// The file of the run plan.
+const PLAN: &str = "mesh.json";
 /// That a folder is ours to remove.
 const MARKER: &str = ".made-by-mse";
 /// A run plan is much shorter.
@@ -158,6 +164,14 @@ impl RunPlan {
     }
 }
 
+impl RunPlan {
+    fn to_text(&self) -> Result<String, Failure> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Failure::other(error.to_string()))?;
+        Ok(format!("{text}\n"))
+    }
+}
+
 impl RunService {
     fn of(
         mesh: &Meshfile,
@@ -196,9 +210,7 @@ impl TargetDir {
             let file = format!("{}.json", file_name(&prepared.session));
             self.put("policies", &file, &format!("{text}\n"))?;
         }
-        let text = serde_json::to_string_pretty(plan)
-            .map_err(|error| Failure::other(error.to_string()))?;
-        self.put("", "mesh.json", &format!("{text}\n"))
+        self.put("", PLAN, &plan.to_text()?)
     }
 
     /// Writes each session sealed to the CAS; only it can read them.
@@ -209,6 +221,27 @@ impl TargetDir {
                 .map_err(|error| Failure::other(error.to_string()))?;
             let file = format!("encrypted_{}.json", file_name(&prepared.session));
             self.put("session_files", &file, &format!("{}\n", sealed.to_json()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes each session that is new or changes, signed: whoever brings it to the CAS cannot change
+    /// it.
+    pub(crate) fn sign(&self, key: &SigningKey, changes: &Changes) -> Result<(), Failure> {
+        for prepared in &changes.0 {
+            if prepared.change == Change::Same {
+                continue;
+            }
+            let mut signed = SignedSession::new(&prepared.session);
+            signed
+                .sign(&prepared.session, key)
+                .map_err(|error| Failure::other(error.to_string()))?;
+            let file = format!("signed_{}.json", file_name(&prepared.session));
+            self.put(
+                "session_files",
+                &file,
+                &format!("{}\n", signed.to_json().as_str()),
+            )?;
         }
         Ok(())
     }
@@ -251,9 +284,50 @@ impl TargetDir {
         Ok(())
     }
 
+    /// What writing the plan would change.
+    pub(crate) fn plan_change(&self, plan: &RunPlan) -> Result<Vec<FileChange>, Failure> {
+        let now = private_file::read(&self.0.join(PLAN), MAX_PLAN)?;
+        let file = PLAN.to_owned();
+        Ok(match now {
+            None => vec![FileChange::of(file, FileWhat::Added)],
+            Some(now) if now != plan.to_text()? => vec![FileChange::of(file, FileWhat::Changed)],
+            Some(_) => Vec::new(),
+        })
+    }
+
+    /// What writing these objects to `folder` would change.
+    pub(crate) fn object_changes(
+        &self,
+        folder: &str,
+        files: &[ChartFile],
+    ) -> Result<Vec<FileChange>, Failure> {
+        let root = self.0.join(folder);
+        let mut before = BTreeMap::new();
+        if root.join(MARKER).exists() {
+            files_below(&root, &root, &mut before)?;
+            before.remove(MARKER);
+        }
+        let mut changes = Vec::new();
+        for file in files {
+            let what = match before.remove(&file.path) {
+                Some(content) if content == file.content => continue,
+                Some(_) => FileWhat::Changed,
+                None => FileWhat::Added,
+            };
+            changes.push(FileChange::of(format!("{folder}/{}", file.path), what));
+        }
+        changes.extend(
+            before
+                .into_keys()
+                .map(|path| FileChange::of(format!("{folder}/{path}"), FileWhat::Removed)),
+        );
+        changes.sort_by(|one, other| one.file.cmp(&other.file));
+        Ok(changes)
+    }
+
     /// The plan of the last time.
     pub(crate) fn plan(&self) -> Result<RunPlan, Failure> {
-        let file = self.0.join("mesh.json");
+        let file = self.0.join(PLAN);
         let text = private_file::read(&file, MAX_PLAN)?.ok_or_else(|| {
             Failure::new(Exit::NotFound, format!("there is no `{}`", file.display()))
                 .with_hint("`mse apply -f MESH.yaml` makes it; name its folder with `--target DIR`")
@@ -287,8 +361,62 @@ impl TargetDir {
     }
 }
 
+/// What becomes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FileChange {
+    file: String,
+    change: FileWhat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum FileWhat {
+    Added,
+    Removed,
+    Changed,
+}
+
+impl FileChange {
+    fn of(file: String, change: FileWhat) -> Self {
+        Self { file, change }
+    }
+
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        let file = &self.file;
+        match self.change {
+            FileWhat::Added => good(format!("+ file {file}")),
+            FileWhat::Removed => bad(format!("- file {file}")),
+            FileWhat::Changed => caution(format!("~ file {file}")),
+        }
+    }
+}
+
+/// All files below a folder, by their paths in it.
+fn files_below(
+    root: &Path,
+    folder: &Path,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), Failure> {
+    let failed = |error: &std::io::Error| Failure::file("read the folder", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(|error| failed(&error))? {
+        let path = entry.map_err(|error| failed(&error))?.path();
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            files_below(root, &path, files)?;
+            continue;
+        }
+        let content = std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
+        let name = path.strip_prefix(root).unwrap_or(&path);
+        files.insert(name.to_string_lossy().into_owned(), content);
+    }
+    Ok(())
+}
+
 /// What the program is told: a Meshfile may give values that are nobody else's business.
-fn hide_texts(session: &mut Value) {
+pub(crate) fn hide_texts(session: &mut Value) {
     let each = |value: &mut Value, key: &str, hide: fn(&mut Value)| {
         for item in value[key].as_array_mut().into_iter().flatten() {
             hide(item);

@@ -2,8 +2,8 @@
 
 use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, Upload};
 use mse_crypto::{Zeroizing, random};
-use mse_mesh::compile::{PlannedSession, SessionRole};
-use mse_session::{Identity, KeyHash, Session, SessionName};
+use mse_mesh::compile::{PlannedSession, SessionRole, made_by};
+use mse_session::{Identity, Session, SessionName};
 use serde::Serialize;
 
 use crate::cas::KnownCas;
@@ -38,23 +38,27 @@ pub(crate) struct Prepared {
     pub(crate) role: SessionRole,
     pub(crate) change: Change,
     pub(crate) session: Session,
+    /// The version that the CAS has.
+    pub(crate) before: Option<Session>,
     /// As it is sent.
     pub(crate) text: Zeroizing<String>,
 }
 
 /// Whose the sessions of a mesh are.
 pub(crate) struct Owner {
-    /// Who applies it.
-    pub(crate) key: KeyHash,
+    /// Who creates its sessions: who applies it, or signs them.
+    pub(crate) creator: Identity,
     /// Its namespace; those above it may be anybody's.
     pub(crate) namespace: SessionName,
+    /// Whether sessions of other meshes become this one's.
+    pub(crate) takes_over: bool,
 }
 
 impl Owner {
     /// A session that is there must be this user's: whoever created it reads and changes it.
     fn prove(&self, session: &Session) -> Result<(), Failure> {
         let is_above = self.namespace != session.name && self.namespace.is_within(&session.name);
-        if is_above || session.creator == Some(Identity::Tls(self.key)) {
+        if is_above || session.creator.as_ref() == Some(&self.creator) {
             return Ok(());
         }
         Err(Failure::new(
@@ -65,6 +69,39 @@ impl Owner {
             ),
         )
         .with_hint("choose another `policy.namespace`; `mse session read` shows who created it"))
+    }
+}
+
+impl Owner {
+    /// A session that is there must be this mesh's: another one's services live by what it says.
+    fn prove_mesh(&self, current: &Session, planned: &PlannedSession) -> Result<(), Failure> {
+        let Some(wanted) = planned.made_by() else {
+            return Ok(());
+        };
+        let found = made_by(current);
+        if self.takes_over || found == Some(wanted) {
+            return Ok(());
+        }
+        let name = &current.name;
+        let whose = match found {
+            Some(mesh) => format!("is of the mesh `{mesh}`"),
+            None => "was not made by `mse apply`".to_owned(),
+        };
+        let hint = match planned.role {
+            SessionRole::Image => {
+                "leave `policy.image_policy_namespace` away, so that each mesh has its own"
+            }
+            _ => "choose another `policy.namespace`",
+        };
+        Err(Failure::new(
+            Exit::Conflict,
+            format!(
+                "the session `{name}` {whose}, and this is the mesh `{wanted}`: what it says would be lost, and its services with it"
+            ),
+        )
+        .with_hint(format!(
+            "{hint}; if that mesh has become this one (`--release` names it): `--take-over`"
+        )))
     }
 }
 
@@ -132,20 +169,25 @@ async fn prepare(
         return Ok(Prepared {
             role: planned.role,
             change: Change::Same,
+            before: Some(current.clone()),
             session: current,
             text,
         });
     }
+    owner.prove_mesh(&current, planned)?;
     let salt = current
         .salt
         .map_or_else(|| *random::secret_bytes(), |salt| salt.0);
-    let as_it_is = made(planned, Change::Same, salt, current.predecessor)?;
+    let mut as_it_is = made(planned, Change::Same, salt, current.predecessor)?;
     let mut compared = as_it_is.session.clone();
     compared.creator.clone_from(&current.creator);
     if compared.hash() == current.hash() {
+        as_it_is.before = Some(current);
         return Ok(as_it_is);
     }
-    made(planned, Change::Update, salt, Some(current.hash()))
+    let mut update = made(planned, Change::Update, salt, Some(current.hash()))?;
+    update.before = Some(current);
+    Ok(update)
 }
 
 fn made(
@@ -168,6 +210,7 @@ fn made(
         role: planned.role,
         change,
         session,
+        before: None,
         text,
     })
 }

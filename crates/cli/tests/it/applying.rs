@@ -37,7 +37,7 @@ fn user() -> User {
         ),
         (
             "mode.yaml",
-            &MESH.replace("cas.example", "cas.example, mode: SignedManifest"),
+            &MESH.replace("cas.example", "cas.example, mode: SignOnline"),
         ),
     ] {
         std::fs::write(user.path(name), text).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use mse_crypto::ecdsa::P256SigningKey;
 use mse_image::registry::{Login, RegistryError};
-use mse_image::sign::{SignError, sign, verify};
+use mse_image::sign::{SignError, sign, verify, verify_here};
 use mse_image::{
     Base, BlobDigest, Cancel, Credentials, Layout, PlainHttp, Progress, Registry, RegistryOptions,
     Site, build,
@@ -205,6 +205,21 @@ async fn a_signature_vouches_for_one_image() {
     let tag = |digest: BlobDigest| reference.with_tag(&format!("{}.sig", digest.as_tag()));
     let (_, signatures) = registry.manifest(&tag(image.digest)).await.unwrap();
     assert_eq!(signatures.layers.len(), 2);
+
+    // Who keeps images gives this one out as another of the signer's, with its signature.
+    let copy = server.reference("team/other:1");
+    server.copy_repository("team/app", "team/other");
+    verify(&registry, &copy, &key.public()).await.unwrap();
+    verify_here(&registry, &reference, &key.public())
+        .await
+        .unwrap();
+    let error = verify_here(&registry, &copy, &key.public())
+        .await
+        .unwrap_err();
+    assert!(matches!(&error, SignError::OtherName { .. }), "{error}");
+    assert!(error.to_string().contains("team/app"), "{error}");
+    sign(&registry, &copy, &key).await.unwrap();
+    verify_here(&registry, &copy, &key.public()).await.unwrap();
 
     // Another image in its place: the signature stays with the first.
     scene.file("app.txt", "changed");

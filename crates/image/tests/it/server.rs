@@ -104,6 +104,16 @@ impl Server {
             .join("data")
     }
 
+    /// Has the registry give out a repository under another name, too.
+    pub(crate) fn copy_repository(&self, from: &str, to: &str) {
+        let repositories = self.dir.path().join("data/docker/registry/v2/repositories");
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([repositories.join(from), repositories.join(to)])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+
     pub(crate) fn login() -> Login {
         Login::Password {
             user: USER.into(),

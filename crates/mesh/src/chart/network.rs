@@ -5,11 +5,12 @@
 //! else, but names and the CAS.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::ports::Ports;
-use crate::model::{Connection, Destination, MeshService, Meshfile, ServiceName};
+use crate::model::{Connection, Destination, HostName, MeshService, Meshfile, ServiceName};
 
 /// The connections of a mesh.
 pub(super) struct Connections<'a> {
@@ -83,6 +84,11 @@ impl<'a> Connections<'a> {
                     "cidr": network.to_string(),
                     "ports": connection.ports,
                 })),
+                // Network policies know no names: the shield keeps what they cannot.
+                Destination::Host(outside) => networks.extend(
+                    cidrs(&outside.host)
+                        .map(|cidr| json!({"cidr": cidr, "ports": connection.ports})),
+                ),
             }
         }
         let services: Vec<_> = services
@@ -99,4 +105,14 @@ impl<'a> Connections<'a> {
         }
         connection.ports.iter().map(|port| port.get()).collect()
     }
+}
+
+/// The addresses that a host may have.
+fn cidrs(host: &HostName) -> impl Iterator<Item = String> {
+    let cidrs = match host {
+        HostName::Dns(_) => vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+        HostName::Address(IpAddr::V4(address)) => vec![format!("{address}/32")],
+        HostName::Address(IpAddr::V6(address)) => vec![format!("{address}/128")],
+    };
+    cidrs.into_iter()
 }

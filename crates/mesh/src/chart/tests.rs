@@ -92,7 +92,10 @@ fn chart(mesh: &str, images: &[&str], simulated: bool) -> Result<Chart, ChartErr
     let target = Target {
         cas_key: CasKey::of(b"cas"),
         simulated,
+        release: "mesh",
+        owner: &crate::compile::Ownership::Sender,
         images: &images,
+        authorities: &BTreeMap::new(),
     };
     let plan = compile(&mesh, &target).unwrap();
     Chart::of(&Installation {

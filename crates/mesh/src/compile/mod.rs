@@ -11,6 +11,7 @@
 //! Pure: the same input gives the same sessions. What only a CAS knows (predecessors, salts) is
 //! added by [`PlannedSession::text`].
 
+mod command;
 mod error;
 mod evidence;
 mod policies;
@@ -23,12 +24,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use mse_crypto::CodeKey;
-use mse_session::{SessionName, VolumeName};
+use mse_crypto::signing::VerifyingKey;
+use mse_session::{KeyHash, SessionName, VolumeName};
 use mse_workload::image::ImageFacts;
 use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkload};
 
 pub use self::error::CompileError;
-pub use self::sessions::{PlannedSession, SessionRole};
+pub use self::sessions::{PlannedSession, SessionRole, made_by};
 use crate::model::{Health, ImageReference, Meshfile, ServiceName};
 use crate::template::ServiceTemplate;
 use crate::values::MeshValues;
@@ -64,8 +66,30 @@ pub struct Target<'a> {
     /// Whether services may run on the simulated TEE, which proves nothing; else in the machines that
     /// the Meshfile names.
     pub simulated: bool,
+    /// The name of this installation: two of them in one namespace are two meshes.
+    pub release: &'a str,
+    /// Whose the sessions are.
+    pub owner: &'a Ownership,
     /// The images, by the services that run them.
     pub images: &'a BTreeMap<ServiceName, MeshImage>,
+    /// Certificates (PEM) of those who vouch for hosts outside of the mesh, by the names of their
+    /// files in the Meshfile.
+    pub authorities: &'a BTreeMap<String, String>,
+}
+
+/// Whose the sessions of a mesh are.
+#[derive(Clone, Debug)]
+pub enum Ownership {
+    /// Whoever sends them.
+    Sender,
+    /// Who signs them, whoever sends them. A signature reads nothing, so that a key of a connection
+    /// may read them.
+    Signer {
+        /// Whose signature it takes to change them.
+        signer: VerifyingKey,
+        /// Who may read them.
+        reader: KeyHash,
+    },
 }
 
 /// A compiled mesh.
@@ -118,7 +142,7 @@ const DEFAULT_RESOURCES: Resources = Resources {
 pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileError> {
     let names = policies::Names::of(mesh)?;
     let mut warnings = Vec::new();
-    let mut sessions = policies::sessions(mesh, &names, &mut warnings)?;
+    let mut sessions = policies::sessions(mesh, &names, target.owner, &mut warnings)?;
     let services: Vec<_> = mesh
         .services
         .iter()
@@ -129,12 +153,17 @@ pub fn compile(mesh: &Meshfile, target: &Target<'_>) -> Result<Plan, CompileErro
     }
     let tees = evidence::Tees::of(mesh, target)?;
     sessions.extend(evidence::sessions(&services, tees, &names)?);
-    let shield = shield::Shield::of(mesh, &services)?;
+    let shield = shield::Shield::of(mesh, &services, target.authorities)?;
+    shield.warn(&mut warnings);
     sessions.extend(secrets::session(&services, &shield, &names)?);
     for service in &services {
         sessions.push(service.session(&shield, &names)?);
     }
     unique(&sessions)?;
+    let maker = format!("{}@{}", mesh.policy.namespace, target.release);
+    for session in &mut sessions {
+        session.mark(&maker, target.owner);
+    }
     Ok(Plan {
         sessions,
         services: services

@@ -1,11 +1,14 @@
 //! Names, the namespace, and the policies that all other sessions import.
 
-use mse_session::{SecretName, SessionName, Terms};
+use std::collections::BTreeSet;
+
+use mse_session::{SecretName, SessionName};
 use serde_json::{Map, Value, json};
 
-use super::CompileError;
 use super::sessions::{PlannedSession, SessionRole};
+use super::{CompileError, Ownership};
 use crate::model::{Advisories, Meshfile, Policy};
+use crate::write::with_terms;
 
 /// The secret in the session of the access policy.
 pub(super) const ACCESS_POLICY: &str = "access_policy";
@@ -105,29 +108,25 @@ fn below(namespace: &SessionName, last: &str) -> Result<SessionName, CompileErro
 pub(super) fn sessions(
     mesh: &Meshfile,
     names: &Names,
+    owner: &Ownership,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<PlannedSession>, CompileError> {
-    let mut sessions = namespaces(&names.namespace)?;
+    let mut sessions = namespaces(&names.namespace, owner)?;
     if names.images != names.namespace {
-        for session in namespaces(&names.images)? {
+        for session in namespaces(&names.images, owner)? {
             if sessions.iter().all(|other| other.name != session.name) {
                 sessions.push(session);
             }
         }
     }
     if mesh.policy.access_policy_name.is_none() {
-        let rules =
-            json!({"read": ["CREATOR"], "update": ["CREATOR"], "create_sessions": ["NONE"]});
-        let mut body = fragment(ACCESS_POLICY, &rules, &names.namespace);
+        let rules = rules(owner, "NONE");
+        let mut body = fragment(ACCESS_POLICY, &rules, names);
         body.insert("access_policy".into(), rules);
         sessions.push(planned(SessionRole::Access, &names.access, body));
     }
     if mesh.policy.security_policy_name.is_none() {
-        let mut body = fragment(
-            SECURITY_POLICY,
-            &security(&mesh.policy, warnings)?,
-            &names.namespace,
-        );
+        let mut body = fragment(SECURITY_POLICY, &security(&mesh.policy, warnings)?, names);
         guard(&mut body, names);
         sessions.push(planned(SessionRole::Security, &names.security, body));
     }
@@ -146,7 +145,19 @@ pub(super) fn planned(
     }
 }
 
-fn namespaces(innermost: &SessionName) -> Result<Vec<PlannedSession>, CompileError> {
+/// Who may read and change a session, and who may create others in it.
+fn rules(owner: &Ownership, creators: &str) -> Value {
+    let reader = match owner {
+        Ownership::Sender => "CREATOR".to_owned(),
+        Ownership::Signer { reader, .. } => reader.to_string(),
+    };
+    json!({"read": [reader], "update": ["CREATOR"], "create_sessions": [creators]})
+}
+
+fn namespaces(
+    innermost: &SessionName,
+    owner: &Ownership,
+) -> Result<Vec<PlannedSession>, CompileError> {
     let text = innermost.as_str();
     let ends = text.match_indices('/').map(|(at, _)| at);
     ends.chain([text.len()])
@@ -158,18 +169,19 @@ fn namespaces(innermost: &SessionName) -> Result<Vec<PlannedSession>, CompileErr
                         name: text[..end].to_owned(),
                         why: error.to_string(),
                     })?;
-            let Value::Object(body) = json!({"access_policy": {
-                "read": ["CREATOR"], "update": ["CREATOR"], "create_sessions": ["CREATOR"],
-            }}) else {
-                unreachable!("it is a map")
-            };
+            let body = Map::from_iter([("access_policy".to_owned(), rules(owner, "CREATOR"))]);
             Ok(planned(SessionRole::Namespace, &name, body))
         })
         .collect()
 }
 
-/// A session with one config-fragment that the whole namespace may import.
-fn fragment(name: &str, value: &Value, namespace: &SessionName) -> Map<String, Value> {
+/// A session with one config-fragment that all sessions of the mesh may import.
+fn fragment(name: &str, value: &Value, names: &Names) -> Map<String, Value> {
+    let namespaces = BTreeSet::from([names.namespace.as_str(), names.images.as_str()]);
+    let export: Vec<_> = namespaces
+        .into_iter()
+        .map(|namespace| json!({"namespace": namespace}))
+        .collect();
     let mut body = Map::new();
     body.insert(
         "secrets".into(),
@@ -177,7 +189,7 @@ fn fragment(name: &str, value: &Value, namespace: &SessionName) -> Map<String, V
             "name": name,
             "kind": "config-fragment",
             "value": value,
-            "export": [{"namespace": namespace.as_str()}],
+            "export": export,
         }]),
     );
     body
@@ -226,15 +238,6 @@ fn security(policy: &Policy, warnings: &mut Vec<String>) -> Result<Value, Compil
         attestation.insert("ignore_advisories".into(), Value::Array(advisories));
     }
     Ok(json!({"attestation": attestation}))
-}
-
-fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
-    match terms {
-        None => json!(word),
-        Some(Terms { reason, until }) => {
-            json!({key: word, "reason": reason, "until": until.to_string()})
-        }
-    }
 }
 
 /// Has a session be read and changed by whom the access policy says.

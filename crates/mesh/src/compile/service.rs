@@ -14,6 +14,7 @@ use mse_workload::launch::HEALTH;
 use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
+use super::command::CommandLine;
 use super::policies::{ACCESS_POLICY, Names, SECURITY_POLICY, import, planned, policy_secret};
 use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
@@ -36,7 +37,7 @@ pub(super) struct Compiled<'a> {
     pub(super) planned: PlannedService,
     /// The version before, if the image names one.
     pub(super) stable: Option<ServiceWorkload>,
-    command: Zeroizing<String>,
+    command: CommandLine,
     environment: Vec<(EnvironmentName, Zeroizing<String>)>,
     files: Vec<(String, Zeroizing<String>)>,
     volumes: Vec<&'a Volume>,
@@ -76,7 +77,7 @@ impl<'a> Compiled<'a> {
                 .resolve(text)
                 .map_err(|error| undefined(error.at(place)))
         };
-        let command = resolve(&template.command, "`command`".into())?;
+        let command = CommandLine::of(name, &template.command, &values)?;
         let environment = values
             .environment(&template.environment)
             .map_err(undefined)?;
@@ -100,17 +101,18 @@ impl<'a> Compiled<'a> {
             });
         }
         let mut uses = Uses::of(name);
-        uses.add("the command", &command)?;
+        for word in &command.meant {
+            uses.add("the command", word)?;
+        }
         for (variable, value) in &environment {
             uses.add(&format!("`{variable}`"), value)?;
         }
         for (path, content) in &files {
             uses.add(&format!("the content of `{path}`"), content)?;
         }
-        let word = command.split_whitespace().next().unwrap_or_default();
-        let program = word.rsplit('/').next().unwrap_or_default();
+        let program = command.meant.first().map_or("", |word| word.as_str());
+        let program = program.rsplit('/').next().unwrap_or_default();
         let program = program
-            .trim_matches(['\'', '"'])
             .parse()
             .map_err(|_| CompileError::NoCommand(name.clone()))?;
         check_key(name, image)?;
@@ -226,6 +228,7 @@ impl<'a> Compiled<'a> {
         for (path, content) in rules.files {
             files.push(json!({"path": path, "content": content, "permission": "0o600"}));
         }
+        secrets.extend(self.command.secrets());
         for name in own.iter().chain(&rules.secrets) {
             secrets.push(import(name.as_str(), &names.secrets, name));
         }
@@ -250,7 +253,7 @@ impl<'a> Compiled<'a> {
             "services": [{
                 "name": self.planned.service.as_str(),
                 "image_name": IMAGE,
-                "command": self.command.as_str(),
+                "command": self.command.words(),
                 "pwd": self.image.template.pwd.as_deref().unwrap_or(ROOT),
                 "environment": environment,
                 "attestation": [format!("$$MSE::{}$$", evidence::ATTESTATION)],
@@ -376,14 +379,25 @@ fn volumes<'t>(
     Ok(own.filter(|own| !own.optional || is_named(own)).collect())
 }
 
-/// What it listens on, by its manifest and by the Meshfile.
-fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
-    let listens = image.template.listen.iter().map(|one| one.port);
+/// What a service listens on, by its manifest and by the Meshfile, with the names of the ports.
+pub(super) fn listened<'a>(
+    service: &'a MeshService,
+    template: &'a ServiceTemplate,
+) -> impl Iterator<Item = (NonZeroU16, Option<&'a str>)> {
+    let listens = template.listen.iter();
+    let listens = listens.map(|one| (one.port, one.name.as_deref()));
     let opened = service
         .ports
         .iter()
-        .map(|one| one.target.unwrap_or(one.port));
-    let ports: BTreeSet<_> = listens.chain(opened).collect();
+        .map(|one| (one.target.unwrap_or(one.port), one.name.as_deref()));
+    listens.chain(opened)
+}
+
+/// The same ports, each once and in order.
+fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
+    let ports: BTreeSet<_> = listened(service, &image.template)
+        .map(|(port, _)| port)
+        .collect();
     ports.into_iter().collect()
 }
 

@@ -2,9 +2,12 @@
 
 use mse_crypto::Zeroizing;
 use mse_session::{
-    Compatibility, Faults, Session, SessionHash, SessionName, Variables, check_text,
+    Compatibility, Explicit, Faults, SecretSource, Session, SessionHash, SessionName, Variables,
+    check_text,
 };
 use serde_json::{Map, Value, json};
+
+use super::Ownership;
 
 /// What a session of a mesh is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +53,45 @@ pub struct PlannedSession {
     pub(super) body: Map<String, Value>,
 }
 
+/// The secret that says which mesh made a session. It is public: it keeps one mesh from taking
+/// another's sessions by mistake, and nobody from anything else.
+const MADE_BY: &str = "mesh-made-by";
+
+/// The mesh that made a session: `namespace@release`.
+pub fn made_by(session: &Session) -> Option<&str> {
+    let mut secrets = session.secrets.iter();
+    let secret = secrets.find(|one| one.name.as_str() == MADE_BY)?;
+    match &secret.source {
+        SecretSource::Explicit(Explicit::Text { value, .. }) => value.as_literal(),
+        _ => None,
+    }
+}
+
 impl PlannedSession {
+    /// The mesh that it is of, if it is one mesh's alone.
+    pub fn made_by(&self) -> Option<&str> {
+        let secrets = self.body.get("secrets")?.as_array()?;
+        let secret = secrets.iter().find(|one| one["name"] == MADE_BY)?;
+        secret["value"].as_str()
+    }
+
+    /// Writes down whose it is, and which mesh's. Namespaces may be several meshes'.
+    pub(super) fn mark(&mut self, mesh: &str, owner: &Ownership) {
+        if let Ownership::Signer { signer, .. } = owner {
+            let creator = json!({"signer": signer.to_pem()});
+            self.body.insert("creator".into(), creator);
+        }
+        if self.role == SessionRole::Namespace {
+            return;
+        }
+        let secrets = self.body.entry("secrets").or_insert_with(|| json!([]));
+        if let Value::Array(secrets) = secrets {
+            secrets.push(json!({
+                "name": MADE_BY, "kind": "ascii", "value": mesh, "export_public": true,
+            }));
+        }
+    }
+
     /// The session that replaces `predecessor`. The salt keeps its hash from telling its content
     /// to who guesses it; with the same one, the same session has the same hash.
     pub fn text(

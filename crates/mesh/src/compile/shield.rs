@@ -2,7 +2,7 @@
 //!
 //! | port | who gets in |
 //! | --- | --- |
-//! | that another service connects to | services of the mesh that connect to any, by their certificates |
+//! | that another service connects to | the services that connect to it, by the names in their certificates |
 //! | that no service connects to, called `https` or `tls…` | everybody: the program speaks TLS itself |
 //! | any other that no service connects to | everybody, by TLS with the certificate of the mesh |
 
@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 
 use super::CompileError;
 use super::secrets::exports;
-use super::service::Compiled;
-use crate::model::{Connection, Destination, MeshService, Meshfile, ServiceName};
+use super::service::{Compiled, listened};
+use crate::model::{
+    Connection, Destination, HostName, HostTls, MeshService, Meshfile, OutsideHost, ServiceName,
+};
 
 /// How the secrets of the shield begin.
 pub(super) const PREFIX: &str = "mesh-";
@@ -38,16 +40,43 @@ struct Shielded {
     ports: BTreeMap<u16, Guard>,
     /// Label and port of each service that it connects to.
     destinations: BTreeSet<(String, u16)>,
+    /// Hosts outside of the mesh, with their ports, and what is done with each.
+    outside: BTreeMap<(HostName, u16), Outside>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What happens to connections that leave the mesh.
+#[derive(PartialEq, Eq)]
+enum Outside {
+    /// They are passed on as they are.
+    AsTheyAre,
+    /// They are TLS, and the host is verified by these certificates.
+    Tls(String),
+}
+
 enum Guard {
-    /// Mutual TLS.
-    Mesh,
+    /// Mutual TLS with the services that have these labels.
+    Mesh(BTreeSet<String>),
     /// TLS, for everybody.
     Public,
     /// What the program makes of it.
     Own,
+}
+
+impl Guard {
+    /// Has a service connect, and nobody else but those that may already.
+    fn admit(&mut self, client: String) {
+        match self {
+            Self::Mesh(clients) => {
+                clients.insert(client);
+            }
+            Self::Public | Self::Own => *self = Self::Mesh(BTreeSet::from([client])),
+        }
+    }
+
+    /// Whether the shield speaks TLS there.
+    fn is_tls(&self) -> bool {
+        !matches!(self, Self::Own)
+    }
 }
 
 /// What the shield adds to the session of a service.
@@ -60,7 +89,11 @@ pub(super) struct Rules {
 
 impl Shield {
     /// Of nobody, if no service says what it connects to.
-    pub(super) fn of(mesh: &Meshfile, services: &[Compiled<'_>]) -> Result<Self, CompileError> {
+    pub(super) fn of(
+        mesh: &Meshfile,
+        services: &[Compiled<'_>],
+        authorities: &BTreeMap<String, String>,
+    ) -> Result<Self, CompileError> {
         let mut shield = Self::default();
         if mesh.services.iter().all(|one| one.connections.is_none()) {
             return Ok(shield);
@@ -73,19 +106,27 @@ impl Shield {
                     label: service.name.dns_label(),
                     ports: ports(service, compiled),
                     destinations: BTreeSet::new(),
+                    outside: BTreeMap::new(),
                 },
             );
         }
         for service in &mesh.services {
             for connection in service.connections.iter().flatten() {
-                let Destination::Service(to) = &connection.to else {
-                    return Err(CompileError::NotServed {
-                        field: "services[].connections[].network",
-                        why: "the shield carries connections to services of the mesh; others would leave in the clear",
-                    });
-                };
-                for port in shield.ports_of(connection, to) {
-                    shield.connect(&service.name, to, port)?;
+                match &connection.to {
+                    Destination::Service(to) => {
+                        for port in shield.ports_of(connection, to) {
+                            shield.connect(&service.name, to, port)?;
+                        }
+                    }
+                    Destination::Host(host) => {
+                        shield.leave(&service.name, host, connection, authorities)?;
+                    }
+                    Destination::Network(_) => {
+                        return Err(CompileError::NotServed {
+                            field: "services[].connections[].network",
+                            why: "the shield carries connections to hosts that it can tell apart; name them, as `{host: api.example.com, ports: [443], ca: ca.pem}`",
+                        });
+                    }
                 }
             }
         }
@@ -113,12 +154,59 @@ impl Shield {
             port,
         };
         let server = self.services.get_mut(to).ok_or_else(unknown)?;
-        *server.ports.get_mut(&port).ok_or_else(unknown)? = Guard::Mesh;
+        let guard = server.ports.get_mut(&port).ok_or_else(unknown)?;
+        guard.admit(from.dns_label());
         let destination = (server.label.clone(), port);
         if let Some(client) = self.services.get_mut(from) {
             client.destinations.insert(destination);
         }
         Ok(())
+    }
+
+    fn leave(
+        &mut self,
+        from: &ServiceName,
+        to: &OutsideHost,
+        connection: &Connection,
+        authorities: &BTreeMap<String, String>,
+    ) -> Result<(), CompileError> {
+        let wrong = |why: String| CompileError::Text {
+            service: from.clone(),
+            what: format!("the connection to `{}`", to.host),
+            why,
+        };
+        let Some(client) = self.services.get_mut(from) else {
+            return Ok(());
+        };
+        for port in &connection.ports {
+            let outside = match &to.tls {
+                HostTls::Program => Outside::AsTheyAre,
+                HostTls::Shield(file) => {
+                    let pem = authorities.get(file);
+                    let pem = pem.ok_or_else(|| wrong(format!("`{file}` was not read")))?;
+                    Outside::Tls(pem.clone())
+                }
+            };
+            let key = (to.host.clone(), port.get());
+            if let Some(earlier) = client.outside.insert(key, outside)
+                && client.outside.get(&(to.host.clone(), port.get())) != Some(&earlier)
+            {
+                return Err(wrong(format!("port {port} is named twice, differently")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What leaves the mesh as programs send it.
+    pub(super) fn warn(&self, warnings: &mut Vec<String>) {
+        for (service, shielded) in &self.services {
+            let bare = shielded.outside.iter();
+            for ((host, port), _) in bare.filter(|(_, one)| **one == Outside::AsTheyAre) {
+                warnings.push(format!(
+                    "{service}: UNPROTECTED BY THE SHIELD: what the program sends to `{host}:{port}` leaves as it is, so the program itself must speak TLS, and verify the host"
+                ));
+            }
+        }
     }
 
     /// The authority, and what each service shows.
@@ -132,19 +220,16 @@ impl Shield {
         })];
         for shielded in self.services.values() {
             for (name, endpoint) in shielded.certificates() {
-                let mut secret = json!({
+                secrets.push(json!({
                     "name": name,
                     "kind": "x509",
                     "issuer": CA,
                     "common_name": shielded.label,
                     "endpoint": endpoint,
+                    "san": [format!("dns:{}", shielded.label)],
                     "valid_for": VALID_FOR,
                     "export": exports([&shielded.session]),
-                });
-                if endpoint == "server" {
-                    secret["dns"] = json!([shielded.label]);
-                }
-                secrets.push(secret);
+                }));
             }
         }
         secrets
@@ -163,7 +248,7 @@ impl Shielded {
     /// Names and purposes of the certificates that it needs.
     fn certificates(&self) -> Vec<(String, &'static str)> {
         let mut certificates = Vec::new();
-        if self.ports.values().any(|guard| *guard != Guard::Own) {
+        if self.ports.values().any(Guard::is_tls) {
             certificates.push((format!("{PREFIX}{}-server", self.label), "server"));
         }
         if !self.destinations.is_empty() {
@@ -177,19 +262,24 @@ impl Shielded {
         rules.set("", "protected");
         for (port, guard) in &self.ports {
             let server = format!("_SERVER_{port}");
-            let mode = match guard {
-                Guard::Own => "unprotected",
-                Guard::Mesh | Guard::Public => "protected",
+            let mode = if guard.is_tls() {
+                "protected"
+            } else {
+                "unprotected"
             };
             rules.set(&server, mode);
             rules.set(&format!("{server}_PORT"), &format!("TCP:{port}"));
-            if *guard != Guard::Own {
+            if guard.is_tls() {
                 rules.set(&format!("{server}_IDENTITY"), &identity("server"));
-                let clients = match guard {
-                    Guard::Mesh => format!("file:{CA_FILE}"),
-                    _ => "disabled".to_owned(),
-                };
-                rules.set(&format!("{server}_CLIENT_AUTH"), &clients);
+            }
+            match guard {
+                Guard::Mesh(clients) => {
+                    let names: Vec<_> = clients.iter().map(String::as_str).collect();
+                    rules.set(&format!("{server}_CLIENT_AUTH"), &format!("file:{CA_FILE}"));
+                    rules.set(&format!("{server}_CLIENT_NAMES"), &names.join(","));
+                }
+                Guard::Public => rules.set(&format!("{server}_CLIENT_AUTH"), "disabled"),
+                Guard::Own => {}
             }
         }
         for (number, (label, port)) in (1..).zip(&self.destinations) {
@@ -199,6 +289,21 @@ impl Shielded {
             rules.set(&format!("{client}_DESTINATION"), &destination);
             rules.set(&format!("{client}_IDENTITY"), &identity("client"));
             rules.set(&format!("{client}_SERVER_AUTH"), &format!("file:{CA_FILE}"));
+        }
+        let first = self.destinations.len() + 1;
+        for (number, ((host, port), outside)) in (first..).zip(&self.outside) {
+            let client = format!("_CLIENT_{number}");
+            let destination = format!("TCP:{host}:{port}");
+            rules.set(&format!("{client}_DESTINATION"), &destination);
+            match outside {
+                Outside::AsTheyAre => rules.set(&client, "unprotected"),
+                Outside::Tls(pem) => {
+                    let path = format!("/run/mesh/outside-{number}.pem");
+                    rules.set(&client, "protected");
+                    rules.set(&format!("{client}_SERVER_AUTH"), &format!("file:{path}"));
+                    rules.files.push((path, pem.clone()));
+                }
+            }
         }
         let certificates = self.certificates();
         if !certificates.is_empty() {
@@ -233,21 +338,15 @@ fn identity(endpoint: &str) -> String {
     format!("file:/run/mesh/{endpoint}.key,file:/run/mesh/{endpoint}.pem")
 }
 
-/// What a service listens on, by its manifest and the Meshfile.
+/// What a service listens on, and how each port is guarded as long as nobody connects to it.
 fn ports(service: &MeshService, compiled: &Compiled<'_>) -> BTreeMap<u16, Guard> {
-    let listens = compiled.image.template.listen.iter();
-    let listens = listens.map(|one| (one.port.get(), one.name.as_deref()));
-    let opened = service.ports.iter().map(|one| {
-        let port = one.target.unwrap_or(one.port).get();
-        (port, one.name.as_deref())
-    });
     let mut ports = BTreeMap::new();
-    for (port, name) in listens.chain(opened) {
+    for (port, name) in listened(service, &compiled.image.template) {
         let speaks_tls = name.is_some_and(|name| name == "https" || name.starts_with("tls"));
         if speaks_tls {
-            ports.insert(port, Guard::Own);
+            ports.insert(port.get(), Guard::Own);
         } else {
-            ports.entry(port).or_insert(Guard::Public);
+            ports.entry(port.get()).or_insert(Guard::Public);
         }
     }
     ports

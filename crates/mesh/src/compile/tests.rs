@@ -6,6 +6,9 @@ use mse_workload::image::{FACTS_FORMAT, SealedPart};
 use super::*;
 use crate::{ServiceManifest, Variables};
 
+mod connections;
+mod values;
+
 const WEB: &str = "
 apiVersion: mse/v1
 kind: genservice
@@ -90,7 +93,10 @@ fn compiled_for(
     let target = Target {
         cas_key: CasKey::of(b"cas"),
         simulated,
+        release: "mesh",
+        owner: &Ownership::Sender,
         images,
+        authorities: &[("ca.pem".to_owned(), "PEM".to_owned())].into(),
     };
     compile(&mesh, &target)
 }
@@ -248,57 +254,6 @@ fn literal(value: &EnvironmentValue) -> Option<&str> {
         EnvironmentValue::Given(text) => text.as_literal(),
         EnvironmentValue::FromHost => None,
     }
-}
-
-#[test]
-fn connections_become_a_shield() {
-    let mesh = MESH.replace(
-        "image: r.example/web}",
-        "image: r.example/web, connections: [{to: db, ports: [5432]}]}",
-    );
-    let plan = compiled(&mesh, &images()).unwrap();
-    let web = session(&plan, "team/shop/web").to_text();
-    for part in [
-        "MSE_NETWORK_SHIELD_CLIENT_1_DESTINATION",
-        "TCP:db:5432",
-        "MSE_NETWORK_SHIELD_SERVER_8443",
-        "mesh-web-client",
-        "/run/mesh/client.key",
-    ] {
-        assert!(web.contains(part), "{part} in {}", *web);
-    }
-    let db = session(&plan, "team/shop/db");
-    let environment = &db.services[0].environment;
-    let value = |name: &str| {
-        let found = environment.iter().find(|(one, _)| one.as_str() == name);
-        found
-            .and_then(|(_, value)| literal(value))
-            .map(str::to_owned)
-    };
-    assert_eq!(value("MSE_NETWORK_SHIELD").as_deref(), Some("protected"));
-    assert_eq!(
-        value("MSE_NETWORK_SHIELD_SERVER_5432_CLIENT_AUTH").as_deref(),
-        Some("file:/run/mesh/ca.pem")
-    );
-    session(&plan, "team/shop/secrets");
-    assert_eq!(
-        refused(&mesh.replace("[5432]", "[5433]"), &images()),
-        "`web` connects to port 5433 of `db`, which does not say that it listens there: add the port to `listen` of its manifest or `ports` in the Meshfile"
-    );
-}
-
-#[test]
-fn a_connection_without_ports_is_one_to_all_of_them() {
-    let [named, all] = ["[{to: db, ports: [5432]}]", "[db]"].map(|connections| {
-        let mesh = MESH.replace(
-            "image: r.example/web}",
-            &format!("image: r.example/web, connections: {connections}}}"),
-        );
-        let plan = compiled(&mesh, &images()).unwrap();
-        let names = ["team/shop/web", "team/shop/db", "team/shop/secrets"];
-        names.map(|name| session(&plan, name).to_text().to_string())
-    });
-    assert_eq!(named, all);
 }
 
 #[test]

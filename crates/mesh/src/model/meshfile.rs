@@ -11,8 +11,8 @@ use mse_yaml::shown;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiVersion, Bytes, Cas, ImageReference, LocalVariable, Millicores, Policy, Probe, Role,
-    ServiceName, UploadMode,
+    ApiVersion, Bytes, Cas, ImageReference, LocalVariable, Millicores, OutsideHost, Policy, Probe,
+    Role, ServiceName, UploadMode,
 };
 use crate::curated::Curated;
 use crate::text::MeshText;
@@ -193,6 +193,8 @@ pub enum Destination {
     Service(ServiceName),
     /// Machines outside of the mesh.
     Network(Network),
+    /// One host outside of the mesh.
+    Host(OutsideHost),
 }
 
 /// Addresses: `10.0.0.0/8`.

@@ -9,6 +9,7 @@ mod machine;
 mod manifest;
 mod meshfile;
 mod names;
+mod outside;
 mod policy;
 mod quantity;
 mod secret;
@@ -31,6 +32,7 @@ pub use meshfile::{
     ServicePort,
 };
 pub use names::{InvalidServiceName, ServiceName};
+pub use outside::{HostName, HostTls, InvalidHostName, OutsideHost};
 pub use policy::{Advisories, Advisory, Policy, Tolerance};
 pub use quantity::{Bytes, InvalidBytes, InvalidMillicores, Millicores, Seconds};
 pub use secret::{SecretDefinition, SecretParameters};

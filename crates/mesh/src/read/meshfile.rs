@@ -157,8 +157,25 @@ fn check_links(r: &mut Reader, services: &[MeshService], spots: &[Spot]) {
             .flatten()
             .filter_map(|one| match &one.to {
                 Destination::Service(name) => Some(name),
-                Destination::Network(_) => None,
+                Destination::Network(_) | Destination::Host(_) => None,
             });
+        let outside = service
+            .connections
+            .iter()
+            .flatten()
+            .filter_map(|one| match &one.to {
+                Destination::Host(outside) => Some(outside.host.to_string()),
+                Destination::Network(_) | Destination::Service(_) => None,
+            });
+        for host in outside {
+            if services.iter().any(|one| one.name.dns_label() == host) {
+                r.conflict(
+                    spot,
+                    format!("`{host}` is a service of the mesh, and no host outside of it"),
+                    format!("write `to: {host}`"),
+                );
+            }
+        }
         for name in connected.chain(&service.after) {
             if services.iter().all(|one| one.name != *name) {
                 r.unresolved(spot, "service", name.as_str(), &names(services));

@@ -2,6 +2,7 @@
 
 mod build;
 mod cas;
+mod connection;
 mod env;
 mod header;
 mod helm;
@@ -22,7 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use mse_session::{Reference, Terms};
-use mse_yaml::{Code, Field, Fields, Report, Reporting, Spot, did_you_mean, optional, shown};
+use mse_yaml::{Code, Field, Report, Reporting, Spot, did_you_mean, optional, shown};
 
 pub(crate) use self::header::kind;
 pub(crate) use self::manifest::{manifest, template};
@@ -137,25 +138,12 @@ fn with_terms<'n>(
     let mut fields = field.map(r)?;
     let word = fields.require(r, key);
     let terms = if fields.has("reason") || fields.has("until") {
-        terms(r, &mut fields).map(Some)
+        Terms::read(r, &mut fields).map(Some)
     } else {
         Some(None)
     };
     fields.finish(r);
     Some((word?, terms?))
-}
-
-fn terms(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Terms> {
-    let reason = fields
-        .require(r, "reason")
-        .and_then(|field| field.line(r, 1024));
-    let until = fields
-        .require(r, "until")
-        .and_then(|field| field.parse(r, Code::BadValue));
-    Some(Terms {
-        reason: reason?,
-        until: until?,
-    })
 }
 
 /// One word of a closed list, by a function that knows it.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use mse_yaml::{Code, Field, Fields, optional, or_default};
 
+use super::connection::connection;
 use super::{Reader, build, helm, line, list, parsed, path_below_root, ports, texts, word_of};
 use crate::curated::Curated;
 use crate::model::{
-    Connection, Destination, FileContent, ImageReference, ImageSource, MeshFile, MeshService,
-    MeshVolume, Resources, Scope, ServiceName, ServicePort, scope,
+    FileContent, ImageReference, ImageSource, MeshFile, MeshService, MeshVolume, Resources, Scope,
+    ServiceName, ServicePort, scope,
 };
 
 pub(super) fn service(r: &mut Reader, field: &Field<'_>) -> Option<MeshService> {
@@ -237,42 +238,4 @@ fn volume(r: &mut Reader, field: &Field<'_>) -> Option<MeshVolume> {
         size: size?,
         storage_class: storage_class?,
     })
-}
-
-/// `redis`, `{to: redis, ports: [6379]}` or `{network: 10.0.0.0/8, ports: [443]}`.
-fn connection(r: &mut Reader, field: &Field<'_>) -> Option<Connection> {
-    if !field.is_map() {
-        return Some(Connection {
-            to: Destination::Service(field.parse(r, Code::BadName)?),
-            ports: Vec::new(),
-        });
-    }
-    let mut fields = field.map(r)?;
-    let to = match (fields.get("to"), fields.get("network")) {
-        (Some(field), None) => field.parse(r, Code::BadName).map(Destination::Service),
-        (None, Some(field)) => field.parse(r, Code::BadValue).map(Destination::Network),
-        _ => {
-            r.conflict(
-                &field.spot,
-                "a connection leads to one service or one network",
-                "write `to: SERVICE` or `network: 10.0.0.0/8`",
-            );
-            None
-        }
-    };
-    let ports = list(r, fields.get("ports"), ports::number);
-    fields.finish(r);
-    let (to, mut ports) = (to?, ports?);
-    ports.sort_unstable();
-    ports.dedup();
-    if matches!(to, Destination::Network(_)) && ports.is_empty() {
-        r.report.error_with(
-            Code::MissingKey,
-            &field.spot,
-            "a connection to a network needs its ports",
-            "add `ports: […]`",
-        );
-        return None;
-    }
-    Some(Connection { to, ports })
 }

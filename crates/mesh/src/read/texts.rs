@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mse_crypto::Zeroizing;
-use mse_secrets::{Format, Kind};
-use mse_session::{HostArguments, Piece, Reference, SecretName, Template};
+use mse_secrets::Kind;
+use mse_session::{HostArguments, Piece, Reference, SecretName, Template, help_with_formats};
 use mse_yaml::{Code, Field, Spot, did_you_mean};
 
 use super::Reader;
@@ -16,12 +16,22 @@ const UNKNOWN: &str = "unknown-mesh-value";
 
 /// A text. References to secrets in it are well-formed; those without end are given one.
 pub(super) fn text(r: &mut Reader, field: &Field<'_>) -> Option<MeshText> {
-    read(r, field, HostArguments::Literal)
+    let text = field.text(r)?;
+    read(r, field, text, HostArguments::Literal)
 }
 
 /// A command line: words of the host's may stand in it.
 pub(super) fn command(r: &mut Reader, field: &Field<'_>) -> Option<MeshText> {
-    let text = read(r, field, HostArguments::Allowed)?;
+    let line = field.command_line(r)?;
+    let text = read(r, field, &line, HostArguments::Allowed)?;
+    if text.words().is_none() {
+        r.report.error(
+            Code::BadValue,
+            &field.spot,
+            "a quotation mark is not closed",
+        );
+        return None;
+    }
     if text.as_literal().is_some_and(|text| text.trim().is_empty()) {
         r.report.error(
             Code::BadValue,
@@ -33,8 +43,8 @@ pub(super) fn command(r: &mut Reader, field: &Field<'_>) -> Option<MeshText> {
     Some(text)
 }
 
-fn read(r: &mut Reader, field: &Field<'_>, host: HostArguments) -> Option<MeshText> {
-    let text = MeshText::parse(field.text(r)?);
+fn read(r: &mut Reader, field: &Field<'_>, text: &str, host: HostArguments) -> Option<MeshText> {
+    let text = MeshText::parse(text);
     let mut shape = Zeroizing::new(String::new());
     for piece in text.pieces() {
         match piece {
@@ -112,16 +122,11 @@ pub(super) fn check_references(r: &mut Reader, secrets: &Secrets) {
 
 fn check_format(r: &mut Reader, reference: &Reference, kind: Kind, spot: &Spot) {
     if let Err(error) = reference.format(kind) {
-        let known: Vec<String> = Format::suffixes(kind)
-            .filter(|suffix| suffix.starts_with(':'))
-            .map(|suffix| format!("`{suffix}`"))
-            .collect();
-        let help = if known.is_empty() {
-            "write the name only".to_owned()
-        } else {
-            format!("write one of {}", known.join(", "))
-        };
-        r.report
-            .error_with(Code::UnknownFormat, spot, error.to_string(), help);
+        r.report.error_with(
+            Code::UnknownFormat,
+            spot,
+            error.to_string(),
+            help_with_formats(kind),
+        );
     }
 }

@@ -210,9 +210,17 @@ fn service() -> Value {
                     "properties": {
                         "to": service_name("A service."),
                         "network": string("Machines outside of the mesh: `10.0.0.0/8`."),
+                        "host": string("A host outside of the mesh: `api.example.com`."),
+                        "ca": string("For a host: the shield speaks TLS, and verifies it by the certificates in this file (PEM)."),
+                        "tls": word("For a host: the program speaks TLS itself.", ["program"]),
                         "ports": list("On these ports.", &port("A port.")),
                     },
-                    "oneOf": [{ "required": ["to"] }, { "required": ["network", "ports"] }],
+                    "oneOf": [
+                        { "required": ["to"] },
+                        { "required": ["network", "ports"] },
+                        { "required": ["host", "ports", "ca"] },
+                        { "required": ["host", "ports", "tls"] },
+                    ],
                 },
             ] })),
         }),

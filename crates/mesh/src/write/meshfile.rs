@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{Writing, manifest, text};
 use crate::model::{
     Advisories, Cas, CasTrust, Connection, Destination, EnvGroup, ExtraPolicy, FileContent,
-    ImageSource, Machine, MeshFile, MeshService, MeshVolume, Meshfile, Pins, Policy, Probe,
-    Repository, ServiceName, ServicePort, SimulatedTrust, UploadMode,
+    HostTls, ImageSource, Machine, MeshFile, MeshService, MeshVolume, Meshfile, OutsideHost, Pins,
+    Policy, Probe, Repository, ServiceName, ServicePort, SimulatedTrust, UploadMode,
 };
 
 pub(super) fn meshfile(mesh: &Meshfile) -> Value {
@@ -112,7 +112,8 @@ fn trust(trust: &CasTrust) -> Writing {
     map
 }
 
-fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
+/// A word, or a map with why it stands there and until when.
+pub(crate) fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
     let Some(Terms { reason, until }) = terms else {
         return word.into();
     };
@@ -286,8 +287,18 @@ fn connection(connection: &Connection) -> Writing {
     match &connection.to {
         Destination::Service(name) => map.put("to", name.as_str()),
         Destination::Network(network) => map.put("network", network.to_string()),
+        Destination::Host(OutsideHost { host, .. }) => {
+            let shown = host.to_string();
+            map.put("host", shown.trim_matches(['[', ']']));
+        }
     }
     map.put_list("ports", connection.ports.iter().map(|port| port.get()));
+    if let Destination::Host(OutsideHost { tls, .. }) = &connection.to {
+        match tls {
+            HostTls::Program => map.put("tls", "program"),
+            HostTls::Shield(file) => map.put("ca", file.as_str()),
+        }
+    }
     map
 }
 

@@ -127,7 +127,7 @@ services:
   health: {tcp: 8080, period: 10s, timeout: 3, failures: 2}
   ports: [80, {port: 443, target: 8443, name: https}]
   volumes: [{name: data, size: 1Gi, storage_class: fast}]
-  connections: [db, {to: db, ports: [5432]}, {network: 10.0.0.0/8, ports: [443]}]
+  connections: [db, {to: db, ports: [5432]}, {network: 10.0.0.0/8, ports: [443]}, {host: api.example.com, ports: [443], ca: ca.pem}, {host: 192.0.2.1, ports: [22], tls: program}]
 - {name: db, image: registry.example/db}
 - {name: cache, curated: redis, files: [{path: /a, content: x}, {path: /b, from: b.conf}]}
 repo: {destination: registry.example, squash: true, strip: false, push: false, config_id: c, key_file: k}

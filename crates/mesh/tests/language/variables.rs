@@ -1,6 +1,6 @@
 //! `$NAME` in documents.
 
-use mse_mesh::{Code, Document, Severity, Undefined, Variables, check_text};
+use mse_mesh::{Code, Document, MeshText, Severity, Undefined, Variables, check_text};
 
 const MANIFEST: &str = "apiVersion: mse/v1
 kind: genservice
@@ -42,6 +42,28 @@ fn a_value_takes_its_place_and_changes_nothing_else() {
         assert_eq!(*local[0].value.to_text(), value);
         assert_eq!(local[1].value.as_literal(), Some("$HOME $$ $1"));
     }
+}
+
+#[test]
+fn a_value_is_a_part_of_one_word_of_the_command() {
+    for (file, words) in [
+        ("a b", &["python3", "a b.py"][..]),
+        ("it's \"x\"", &["python3", "it's \"x\".py"]),
+        ("", &["python3", ".py"]),
+        ("--a\n--b", &["python3", "--a\n--b.py"]),
+    ] {
+        let outcome = check_text(MANIFEST, &variables("x").with("FILE", file));
+        let Some(Document::Service(manifest)) = outcome.document else {
+            panic!("{file}: {:#?}", outcome.diagnostics);
+        };
+        let found = manifest.build.command.words().unwrap();
+        let found: Vec<_> = found.iter().map(MeshText::as_literal).collect();
+        assert_eq!(found, words.iter().copied().map(Some).collect::<Vec<_>>());
+    }
+    let outcome = check_text(MANIFEST, &variables("x").with("FILE", "@@1"));
+    assert!(outcome.document.is_none());
+    let message = &outcome.diagnostics[0].message;
+    assert!(message.contains("makes `@@N`"), "{message}");
 }
 
 #[test]

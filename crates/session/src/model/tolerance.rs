@@ -1,9 +1,9 @@
 //! Relaxations of attestation, and on what terms.
 
-use mse_yaml::shown;
-
 use std::fmt;
 use std::str::FromStr;
+
+use mse_yaml::{Code, Fields, Reporting, shown};
 
 /// Why a relaxation was made, and when it ends.
 ///
@@ -15,6 +15,22 @@ pub struct Terms {
     pub reason: String,
     /// The last second at which it holds.
     pub until: Until,
+}
+
+impl Terms {
+    /// Reads `reason` and `until`, which a map must have.
+    pub fn read(r: &mut impl Reporting, fields: &mut Fields<'_>) -> Option<Self> {
+        let reason = fields
+            .require(r, "reason")
+            .and_then(|field| field.line(r, 1024));
+        let until = fields
+            .require(r, "until")
+            .and_then(|field| field.parse(r, Code::BadValue));
+        Some(Self {
+            reason: reason?,
+            until: until?,
+        })
+    }
 }
 
 /// The last second of a relaxation.

@@ -13,12 +13,12 @@ mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mse_secrets::{Format, Kind};
+use mse_secrets::Kind;
 use mse_yaml::{Code, Report, Reporting, Severity, Spot, did_you_mean, shown};
 
 use crate::check::Compatibility;
 use crate::model::{Feature, LanguageVersion, SessionName};
-use crate::reference::{Escape, Reference};
+use crate::reference::{Escape, Reference, help_with_formats};
 
 pub(crate) use self::access::{acl, policy};
 pub(crate) use self::attestation::entries as attestation_entries;
@@ -157,15 +157,7 @@ impl Reader {
             return;
         };
         if let Err(error) = reference.normalise(kind) {
-            let known: Vec<String> = Format::suffixes(kind)
-                .filter(|suffix| suffix.starts_with(':'))
-                .map(|suffix| format!("`{suffix}`"))
-                .collect();
-            let help = if known.is_empty() {
-                "write the name only".to_owned()
-            } else {
-                format!("write one of {}", known.join(", "))
-            };
+            let help = help_with_formats(kind);
             self.report
                 .error_with(Code::UnknownFormat, spot, error.to_string(), help);
         }

@@ -1,6 +1,6 @@
 //! `security`.
 
-use mse_yaml::{Code, Field, Fields, Spot, did_you_mean, optional, or_default, shown};
+use mse_yaml::{Code, Field, Spot, did_you_mean, optional, or_default, shown};
 
 use super::{Reader, SessionField};
 use crate::check::Compatibility;
@@ -309,22 +309,9 @@ fn with_terms<'n>(
     }
     let mut fields = field.map(r)?;
     let word = fields.require(r, key);
-    let terms = terms(r, &mut fields);
+    let terms = Terms::read(r, &mut fields);
     fields.finish(r);
     Some((word?, Some(terms?)))
-}
-
-fn terms(r: &mut Reader, fields: &mut Fields<'_>) -> Option<Terms> {
-    let reason = fields
-        .require(r, "reason")
-        .and_then(|field| field.line(r, 1024));
-    let until = fields
-        .require(r, "until")
-        .and_then(|field| field.parse(r, Code::BadValue));
-    Some(Terms {
-        reason: reason?,
-        until: until?,
-    })
 }
 
 /// Something that needs terms; an imported session may go without, loudly.

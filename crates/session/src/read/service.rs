@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mse_yaml::command::words;
 use mse_yaml::{Code, Field, Fields, Spot, optional, or_default};
 
 use super::image::LegacyImage;
@@ -90,12 +91,13 @@ fn command(r: &mut Reader, field: &Field<'_>) -> Option<Command> {
                 if item.node.is_null() {
                     return item.template_of(r, "", HostArguments::Allowed);
                 }
+                item.prove_no_host_word(r)?;
                 item.template(r, HostArguments::Allowed)
             })
             .collect()
     } else {
-        let text = field.text(r)?;
-        let Some(words) = split(text) else {
+        let text = field.command_line(r)?;
+        let Some(words) = words(&text) else {
             r.report.error(
                 Code::BadValue,
                 &field.spot,
@@ -125,26 +127,6 @@ fn command(r: &mut Reader, field: &Field<'_>) -> Option<Command> {
         return None;
     }
     Some(Command(words))
-}
-
-/// Words at white space; `'` and `"` keep it together. None: one of them is not closed.
-fn split(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for character in text.chars() {
-        match quote {
-            Some(open) if character == open => quote = None,
-            None if matches!(character, '\'' | '"') => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            None if character.is_whitespace() => words.extend(word.take()),
-            Some(_) | None => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }
 
 fn environment(
@@ -338,23 +320,4 @@ fn platforms(r: &mut Reader, field: &Field<'_>) -> Option<Vec<OrReference<Platfo
         return None;
     }
     Some(platforms)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_split_as_a_shell_would() {
-        for (text, words) in [
-            ("a b  c", &["a", "b", "c"][..]),
-            ("a 'b  c' \"d e\"f", &["a", "b  c", "d ef"]),
-            ("a '' \"'\"", &["a", "", "'"]),
-            ("  a\n\tb ", &["a", "b"]),
-            ("", &[]),
-        ] {
-            assert_eq!(split(text).unwrap(), words, "{text}");
-        }
-        assert_eq!(split("a 'b"), None);
-    }
 }

@@ -291,6 +291,41 @@ fn variables_are_values_and_never_structure() {
 }
 
 #[test]
+fn the_value_of_a_variable_is_a_part_of_one_word() {
+    let words = |command: &str, value: &str| {
+        let text = format!(
+            "name: s\nversion: '0.3.12'\nservices: [{{name: s, pwd: /, attestation: [{{workload: {H}}}], command: {command}}}]"
+        );
+        let variables = Variables::new().with("V", value);
+        let checked = check_text(&text, &variables, Compatibility::Strict);
+        let (session, _) = checked.into_result().ok()?;
+        let command = session.services[0].command.clone().unwrap();
+        let words = command
+            .0
+            .iter()
+            .map(|word| word.as_literal().unwrap().to_owned());
+        Some(words.collect::<Vec<_>>())
+    };
+    for value in ["a b", "'", "\" '", "x\n- y"] {
+        let word = format!("--v={value}");
+        assert_eq!(
+            words("run --v=$V end", value).unwrap(),
+            ["run", &word, "end"]
+        );
+        assert_eq!(
+            words("run '${V}' end", value).unwrap(),
+            ["run", value, "end"]
+        );
+        assert_eq!(words("[run, $V]", value).unwrap(), ["run", value]);
+    }
+    // Alone, it is the command line.
+    assert_eq!(words("$V", "run 'a b'").unwrap(), ["run", "a b"]);
+    for command in ["run $V", "[run, $V]"] {
+        assert_eq!(words(command, "@@1"), None);
+    }
+}
+
+#[test]
 fn a_text_without_variables_comes_back_from_what_it_is_sent_as() {
     let read = session(
         "secrets: [{name: x, kind: ascii, value: 'a\\$HOME ${Y} $$ {{n}}'}]"

@@ -97,6 +97,11 @@ pub(crate) fn ip_address(text: &str) -> Result<IpAddr, Fault> {
         .ok_or_else(|| Fault::IpAddress(shown(text)))
 }
 
+/// A name in the certificate of a client. In lower case, as names are compared.
+pub(crate) fn client_name(text: &str) -> Result<String, Fault> {
+    name(text).ok_or_else(|| Fault::ClientName(shown(text)))
+}
+
 /// The name that a certificate must have.
 pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>, Fault> {
     ServerName::try_from(text.to_owned()).map_err(|_| Fault::ServerName(shown(text)))

@@ -29,7 +29,7 @@ impl PolicyError {
 pub enum Fault {
     /// No such variable.
     #[error(
-        "the network shield has no such variable; after `SERVER_<name>` come PORT, IDENTITY, CLIENT_AUTH, after `CLIENT_<name>` come DESTINATION, DESTINATION_IP, SERVER_DNS_NAME, IDENTITY, SERVER_AUTH; names are letters and digits"
+        "the network shield has no such variable; after `SERVER_<name>` come PORT, IDENTITY, CLIENT_AUTH, CLIENT_NAMES, after `CLIENT_<name>` come DESTINATION, DESTINATION_IP, SERVER_DNS_NAME, IDENTITY, SERVER_AUTH; names are letters and digits"
     )]
     Unknown,
     /// `MSE_…` and `SCONE_…` of the same name.
@@ -83,6 +83,14 @@ pub enum Fault {
     /// Not a name for certificates.
     #[error("`{0}` is not a DNS name or an IP address")]
     ServerName(String),
+    /// Not a DNS name.
+    #[error("`{0}` is not a DNS name, such as certificates of clients have")]
+    ClientName(String),
+    /// Names, and no certificate to have them.
+    #[error(
+        "names are those in certificates of clients, which are disabled: give the certificates of their CA in CLIENT_AUTH"
+    )]
+    NamesOfAnybody,
     /// For Unix sockets only.
     #[error("flags are for Unix sockets, which are not shielded: take it out")]
     Flags,

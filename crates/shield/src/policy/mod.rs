@@ -16,7 +16,7 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -130,8 +130,13 @@ pub struct ServerTls {
 pub enum ClientAuth {
     /// Anybody: clients need no certificate.
     Disabled,
-    /// Who has a certificate of these authorities.
-    Authorities(Source),
+    /// Who has a certificate of these authorities, and with it one of the names if there are any.
+    Authorities {
+        /// Who issues the certificates.
+        issued_by: Source,
+        /// Whose certificates get in: in lower case, never an empty list.
+        names: Option<BTreeSet<String>>,
+    },
 }
 
 /// Where the service connects to.

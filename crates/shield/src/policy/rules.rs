@@ -1,12 +1,14 @@
 //! From settings to a policy.
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroizing;
 
 use super::address::{self, shown};
 use super::error::{Fault, PolicyError};
 use super::variables::{
-    CLIENT_AUTH, DESTINATION, DESTINATION_IP, FLAGS, IDENTITY, PORT, Rule, SERVER_AUTH,
-    SERVER_DNS_NAME, Setting, Settings,
+    CLIENT_AUTH, CLIENT_NAMES, DESTINATION, DESTINATION_IP, FLAGS, IDENTITY, PORT, Rule,
+    SERVER_AUTH, SERVER_DNS_NAME, Setting, Settings,
 };
 use super::{
     ClientAuth, ClientRule, ClientTls, Guard, Host, Mode, Policy, RuleName, ServerRule, ServerTls,
@@ -156,18 +158,47 @@ fn server(rule: &Rule) -> Result<ServerRule, PolicyError> {
     let guard = match word {
         "protected" => Guard::Protected(ServerTls {
             identity: needed_source(rule, IDENTITY)?,
-            clients: match rule.needed(CLIENT_AUTH)? {
-                DISABLED => ClientAuth::Disabled,
-                _ => ClientAuth::Authorities(needed_source(rule, CLIENT_AUTH)?),
-            },
+            clients: clients(rule)?,
         }),
-        plain => plain_guard(rule, plain, &[IDENTITY, CLIENT_AUTH])?,
+        plain => plain_guard(rule, plain, &[IDENTITY, CLIENT_AUTH, CLIENT_NAMES])?,
     };
     Ok(ServerRule {
         name: RuleName(rule.name.clone()),
         port: at(rule, PORT, address::port(rule.needed(PORT)?))?,
         guard,
     })
+}
+
+fn clients(rule: &Rule) -> Result<ClientAuth, PolicyError> {
+    let names = client_names(rule)?;
+    match (rule.needed(CLIENT_AUTH)?, names) {
+        (DISABLED, None) => Ok(ClientAuth::Disabled),
+        (DISABLED, Some(_)) => Err(PolicyError::new(
+            rule.variable(CLIENT_NAMES),
+            Fault::NamesOfAnybody,
+        )),
+        (_, names) => Ok(ClientAuth::Authorities {
+            issued_by: needed_source(rule, CLIENT_AUTH)?,
+            names,
+        }),
+    }
+}
+
+/// Separated by blanks or commas.
+fn client_names(rule: &Rule) -> Result<Option<BTreeSet<String>>, PolicyError> {
+    let Some(text) = rule.text(CLIENT_NAMES)? else {
+        return Ok(None);
+    };
+    let names = text
+        .split([',', ' ', '\t', '\n', '\r'])
+        .filter(|name| !name.is_empty())
+        .map(|name| at(rule, CLIENT_NAMES, address::client_name(name)))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    if names.is_empty() {
+        // It would let everybody in, or nobody: neither is what commas alone say.
+        return Err(PolicyError::new(rule.variable(CLIENT_NAMES), Fault::Empty));
+    }
+    Ok(Some(names))
 }
 
 fn client(rule: &Rule) -> Result<ClientRule, PolicyError> {

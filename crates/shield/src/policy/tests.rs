@@ -1,6 +1,6 @@
 //! Policies that are read, and those that are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -112,7 +112,10 @@ fn a_server_rule_is_read() {
         tls.identity.variable,
         "MSE_NETWORK_SHIELD_SERVER_1_IDENTITY"
     );
-    assert!(matches!(&tls.clients, ClientAuth::Authorities(_)));
+    assert!(matches!(
+        &tls.clients,
+        ClientAuth::Authorities { names: None, .. }
+    ));
 
     let anybody = with(&SERVER, &[("_SERVER_1_CLIENT_AUTH", Some("disabled"))]);
     let policy = read(&anybody).unwrap();
@@ -120,6 +123,33 @@ fn a_server_rule_is_read() {
         panic!("protected");
     };
     assert!(tls.clients == ClientAuth::Disabled);
+}
+
+#[test]
+fn a_server_rule_may_name_its_clients() {
+    let named = with(
+        &SERVER,
+        &[("_SERVER_1_CLIENT_NAMES", Some("web, API.example\nweb"))],
+    );
+    let Guard::Protected(tls) = &read(&named).unwrap().servers[0].guard else {
+        panic!("protected");
+    };
+    let ClientAuth::Authorities {
+        names: Some(names), ..
+    } = &tls.clients
+    else {
+        panic!("named");
+    };
+    assert!(names.iter().eq(["api.example", "web"]));
+    let refuses = with(
+        &[("", "protected")],
+        &[
+            ("_SERVER_1", Some("refuse")),
+            ("_SERVER_1_PORT", Some("TCP:1")),
+            ("_SERVER_1_CLIENT_NAMES", Some("web")),
+        ],
+    );
+    assert!(refusal(&refuses).contains("no meaning for a rule that is `refuse`"));
 }
 
 #[test]
@@ -234,6 +264,12 @@ fn each_fault_names_its_variable_and_what_would_be_right() {
         (&SERVER, &[("_SERVER_1_IDENTITY", None)], "_SERVER_1", "needs `MSE_NETWORK_SHIELD_SERVER_1_IDENTITY`"),
         (&SERVER, &[("_SERVER_1_CLIENT_AUTH", None)], "_SERVER_1", "needs `MSE_NETWORK_SHIELD_SERVER_1_CLIENT_AUTH`"),
         (&SERVER, &[("_SERVER_1_CLIENT_AUTH", Some(" "))], "_SERVER_1_CLIENT_AUTH", "is empty"),
+        (&SERVER, &[("_SERVER_1_CLIENT_NAMES", Some(" "))], "_SERVER_1_CLIENT_NAMES", "is empty"),
+        (&SERVER, &[("_SERVER_1_CLIENT_NAMES", Some(", ,"))], "_SERVER_1_CLIENT_NAMES", "is empty"),
+        (&SERVER, &[("_SERVER_1_CLIENT_NAMES", Some("web,a/b"))], "_SERVER_1_CLIENT_NAMES", "`a/b` is not a DNS name"),
+        (&SERVER, &[("_SERVER_1_CLIENT_NAMES", Some("*.example"))], "_SERVER_1_CLIENT_NAMES", "`*.example` is not a DNS name"),
+        (&SERVER, &[("_SERVER_1_CLIENT_NAMES", Some("web")), ("_SERVER_1_CLIENT_AUTH", Some("disabled"))], "_SERVER_1_CLIENT_NAMES", "clients, which are disabled"),
+        (&CLIENT, &[("_CLIENT_db_CLIENT_NAMES", Some("web"))], "_CLIENT_db_CLIENT_NAMES", "no such variable"),
         (&SERVER, &[("_SERVER_1_PORT", Some("8080"))], "_SERVER_1_PORT", "`TCP:port`"),
         (&SERVER, &[("_SERVER_1_PORT", Some("TCP:0"))], "_SERVER_1_PORT", "`TCP:port`"),
         (&SERVER, &[("_SERVER_1_PORT", Some("TCP:+80"))], "_SERVER_1_PORT", "`TCP:port`"),
@@ -333,7 +369,7 @@ fn each_name_has_a_loopback_address_of_its_own_for_all_of_its_ports() {
 
 proptest! {
     #[test]
-    fn no_text_is_too_strange(values in proptest::collection::btree_map("(MSE|SCONE)_NETWORK_SHIELD(_(SERVER|CLIENT)_[a-z0-9]{0,2}(_(PORT|IDENTITY|CLIENT_AUTH|SERVER_AUTH|DESTINATION|DESTINATION_IP|FLAGS))?)?|_[A-Z_]{0,8}", "protected|unprotected|refuse|disabled|(TCP|unix|UDP)?:?\\PC{0,12}:?[0-9]{0,6}", 0..10)) {
+    fn no_text_is_too_strange(values in proptest::collection::btree_map("(MSE|SCONE)_NETWORK_SHIELD(_(SERVER|CLIENT)_[a-z0-9]{0,2}(_(PORT|IDENTITY|CLIENT_AUTH|CLIENT_NAMES|SERVER_AUTH|DESTINATION|DESTINATION_IP|FLAGS))?)?|_[A-Z_]{0,8}", "protected|unprotected|refuse|disabled|(TCP|unix|UDP)?:?\\PC{0,12}:?[0-9]{0,6}", 0..10)) {
         let mut given = values
             .into_iter()
             .map(|(name, value)| (name, Zeroizing::new(value)))
@@ -341,7 +377,7 @@ proptest! {
         if let Ok(Some(policy)) = Policy::take(&mut given) {
             let layout = Layout::of(&policy);
             // No two rules share a listener.
-            let listeners: std::collections::BTreeSet<_> = layout.listen.iter().collect();
+            let listeners: BTreeSet<_> = layout.listen.iter().collect();
             prop_assert_eq!(listeners.len(), layout.listen.len());
         }
         prop_assert!(given.keys().all(|name| !is_shield_variable(name)));

@@ -56,13 +56,14 @@ pub(crate) struct Rule {
 pub(crate) const PORT: &str = "PORT";
 pub(crate) const IDENTITY: &str = "IDENTITY";
 pub(crate) const CLIENT_AUTH: &str = "CLIENT_AUTH";
+pub(crate) const CLIENT_NAMES: &str = "CLIENT_NAMES";
 pub(crate) const SERVER_AUTH: &str = "SERVER_AUTH";
 pub(crate) const FLAGS: &str = "FLAGS";
 pub(crate) const DESTINATION: &str = "DESTINATION";
 pub(crate) const DESTINATION_IP: &str = "DESTINATION_IP";
 pub(crate) const SERVER_DNS_NAME: &str = "SERVER_DNS_NAME";
 
-const SERVER_PARTS: &[&str] = &[PORT, IDENTITY, CLIENT_AUTH, FLAGS];
+const SERVER_PARTS: &[&str] = &[PORT, IDENTITY, CLIENT_AUTH, CLIENT_NAMES, FLAGS];
 const CLIENT_PARTS: &[&str] = &[
     DESTINATION,
     DESTINATION_IP,

@@ -115,6 +115,13 @@ pub(crate) fn server_policy(identity: &str, authorities: &str) -> Variables {
     ])
 }
 
+/// For clients with these names only.
+pub(crate) fn server_policy_for(identity: &str, authorities: &str, names: &str) -> Variables {
+    let Variables(mut variables) = server_policy(identity, authorities);
+    variables.push(("_SERVER_1_CLIENT_NAMES", names.into()));
+    Variables(variables)
+}
+
 pub(crate) fn client_policy(name: &str, port: u16, identity: &str, authorities: &str) -> Variables {
     Variables(vec![
         ("", "protected".into()),
@@ -159,6 +166,13 @@ impl Authority {
 
     pub(crate) fn client_named(&self, name: &str) -> String {
         self.issue(params(name, ExtendedKeyUsagePurpose::ClientAuth))
+    }
+
+    pub(crate) fn client_nameless(&self) -> String {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.distinguished_name.push(DnType::CommonName, "web");
+        self.issue(params)
     }
 
     pub(crate) fn expired_client(&self) -> String {

@@ -1,107 +1,37 @@
 //! A Meshfile becomes sessions, and a folder with what runs them.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
-
-use mse_crypto::Digest;
-use mse_crypto::ecdsa::P256VerifyingKey;
-use mse_mesh::chart::{Chart, ChartError, ChartFile, Installation, manifests};
-use mse_mesh::compile::{MeshImage, Plan, Target, compile};
-use mse_mesh::{Advisories, Meshfile, Role, ServiceName, UploadMode};
-use mse_session::Terms;
-use mse_workload::EnclaveDigest;
+use mse_mesh::Meshfile;
 use serde::Serialize;
 
-use super::{Apply, Manifests, MeshArgs};
-use crate::cas::ClientKey;
+use super::Apply;
+use super::compose::{Composed, Composing, Delivery};
 use crate::cli::Scene;
-use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mesh::{
-    CasTolerances, Change, Changes, ImageStore, MeshCas, MeshImages, Owner, Prepared, Pulling,
-    RunCas, RunPlan, RunService, TargetDir, Workshop, read_files,
-};
-use crate::private_file;
+use crate::mesh::{CasTolerances, Change, Prepared, RunService, TargetDir};
 use crate::ui::{Report, bad, caution, counted, good, pairs, table};
 
 impl Apply {
-    pub(super) async fn mesh(&self, scene: &Scene<'_>, mut mesh: Meshfile) -> Result<(), Failure> {
-        let given = &self.mesh;
-        given.complete(&mut mesh);
-        read_files(&mut mesh, self.context()?)?;
-        let delivery = Delivery::of(&mesh)?;
-        let images = MeshImages {
-            workshop: Workshop {
-                store: ImageStore::find()?,
-                registry: self.registry.open()?,
-            },
+    pub(super) async fn mesh(&self, scene: &Scene<'_>, mesh: Meshfile) -> Result<(), Failure> {
+        let composing = Composing {
+            given: &self.mesh,
+            registry: &self.registry,
             programs: &self.service.programs,
-            pulling: given.pulling(),
-            signer: given.image_signer.as_deref().map(signer_in).transpose()?,
+            context: self.context()?,
         };
-        let step = scene.ui.step("Looking at the images");
-        let images = images.of(scene, &mesh).await?;
-        step.done(&format!(
-            "Looked at {}",
-            counted(images.len(), "image", "images")
-        ));
-        self.prove_enclaves(&images)?;
-        let MeshCas {
-            mut known,
-            tolerances,
-        } = given.cas.attest(scene, &mesh).await?;
-        let simulated = known.pin.simulated;
-        let Plan {
-            sessions,
-            services,
-            mut warnings,
-        } = compile(
-            &mesh,
-            &Target {
-                cas_key: known.pin.cas_key,
-                simulated,
-                images: &images,
-            },
-        )
-        .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
-        let installation = Installation {
-            mesh: &mesh,
-            services: &services,
-            images: &images,
-            cas: &known.pin.address,
-            name: &given.release,
-            simulated,
-        };
-        let (chart, manifests) = given.objects(&installation)?;
-        warnings.extend(chart.warnings.iter().cloned());
-        for warning in &warnings {
-            scene.ui.warn(warning.clone());
-        }
-        let changes = Changes::find(&mut known, &sessions, &owner(scene, &mesh)?).await?;
-        let cas = RunCas {
-            address: known.pin.address.clone(),
-            key: known.pin.cas_key,
-            simulated,
-        };
-        let plan = RunPlan::of(&mesh, &given.release, cas, &services, &changes);
+        let mut composed = composing.compose(scene, mesh).await?;
         if !self.dry_run {
-            let target = TargetDir(self.target.clone());
-            if delivery == Delivery::Sealed {
-                target.seal(&known.encryption_key()?, &changes)?;
-            }
-            if delivery == Delivery::Upload {
-                let step = scene.ui.step("Uploading the policies");
-                let sent = changes.send(&mut known).await?;
-                step.done(&match sent {
-                    0 => "The CAS has all policies already".to_owned(),
-                    sent => format!("Uploaded {}", counted(sent, "policy", "policies")),
-                });
-            }
-            target.write(&plan, &changes)?;
-            target.write_objects("helm", &chart.files)?;
-            target.write_objects("manifests", &manifests)?;
+            self.deliver(scene, &mut composed).await?;
         }
+        let Composed {
+            known,
+            tolerances,
+            simulated,
+            delivery,
+            warnings,
+            changes,
+            plan,
+            ..
+        } = composed;
         scene.ui.report(&Applied {
             done: !self.dry_run,
             cas: known.name.to_string(),
@@ -114,142 +44,31 @@ impl Apply {
             services: plan.services.iter().map(ShownService::of).collect(),
         })
     }
-}
 
-impl Apply {
-    /// The enclave program is what keeps the promises of the others, so an image cannot bring just
-    /// any.
-    fn prove_enclaves(&self, images: &BTreeMap<ServiceName, MeshImage>) -> Result<(), Failure> {
-        let mut accepted = self.mesh.accept_enclave.clone();
-        if let Ok(programs) = self.service.programs.find() {
-            let digest = File::open(&programs.enclave).and_then(Digest::of_reader);
-            let digest =
-                digest.map_err(|error| Failure::file("read", &programs.enclave, &error))?;
-            accepted.push(EnclaveDigest(digest));
-        }
-        for (service, image) in images {
-            let stable = image.stable.as_ref().map(|stable| stable.facts.enclave);
-            for enclave in [Some(image.facts.enclave), stable].into_iter().flatten() {
-                if !accepted.contains(&enclave) {
-                    return Err(Failure::new(
-                        Exit::Refused,
-                        format!("the image of `{service}` has the enclave program {enclave}, which is none that is known here"),
-                    )
-                    .with_hint(format!("if it is that of a release that you trust: `--accept-enclave {enclave}`; else build the image again")));
+    async fn deliver(&self, scene: &Scene<'_>, composed: &mut Composed) -> Result<(), Failure> {
+        let target = TargetDir(self.target.clone());
+        let changes = &composed.changes;
+        match composed.delivery {
+            Delivery::Sealed => target.seal(&composed.known.encryption_key()?, changes)?,
+            Delivery::Signed => {
+                if let Some(key) = &composed.session_key {
+                    scene.ui.warn("whoever carries the signed policies can read them, with all that programs are told but secrets of the CAS");
+                    target.sign(key, changes)?;
                 }
             }
-        }
-        Ok(())
-    }
-}
-
-impl MeshArgs {
-    /// What the command line adds to the Meshfile.
-    fn complete(&self, mesh: &mut Meshfile) {
-        if let Some(namespace) = &self.policy_namespace {
-            mesh.policy.namespace = namespace.clone();
-        }
-        let Some(until) = self.tolerate_until else {
-            return;
-        };
-        let terms = || Terms {
-            reason: "the Meshfile gives no reason".into(),
-            until,
-        };
-        for one in &mut mesh.policy.tolerate {
-            if one.what.is_dangerous() && one.terms.is_none() {
-                one.terms = Some(terms());
+            Delivery::Upload => {
+                let step = scene.ui.step("Uploading the policies");
+                let sent = changes.send(&mut composed.known).await?;
+                step.done(&match sent {
+                    0 => "The CAS has all policies already".to_owned(),
+                    sent => format!("Uploaded {}", counted(sent, "policy", "policies")),
+                });
             }
+            Delivery::Nothing => {}
         }
-        if let Advisories::All(none @ None) = &mut mesh.policy.ignore_advisories {
-            *none = Some(terms());
-        }
-    }
-
-    /// What runs the mesh on Kubernetes: the chart, and objects if they are wanted.
-    fn objects(&self, installation: &Installation<'_>) -> Result<(Chart, Vec<ChartFile>), Failure> {
-        let failed =
-            |error: ChartError| Failure::new(Exit::InvalidConfiguration, error.to_string());
-        let objects = match self.output {
-            Some(Manifests::Yaml) => manifests(installation).map_err(failed)?,
-            None => Vec::new(),
-        };
-        Ok((Chart::of(installation).map_err(failed)?, objects))
-    }
-
-    fn pulling(&self) -> Pulling {
-        match (self.no_pull, self.pull) {
-            (true, _) => Pulling::Never,
-            (_, true) => Pulling::Always,
-            _ => Pulling::WhenMissing,
-        }
-    }
-}
-
-/// Who applies the mesh.
-fn owner(scene: &Scene<'_>, mesh: &Meshfile) -> Result<Owner, Failure> {
-    let key = ClientKey::load(&scene.conf)?.ok_or_else(|| {
-        Failure::new(
-            Exit::InvalidConfiguration,
-            "you have no key yet that CASes know you by",
-        )
-        .with_hint("make one: `mse cas keygen`")
-    })?;
-    Ok(Owner {
-        key: key.hash,
-        namespace: mesh.policy.namespace.clone(),
-    })
-}
-
-/// A public key, PEM.
-fn signer_in(file: &Path) -> Result<P256VerifyingKey, Failure> {
-    let text = private_file::read(file, 64 * 1024)?.ok_or_else(|| {
-        Failure::new(
-            Exit::NotFound,
-            format!("there is no key `{}`", file.display()),
-        )
-    })?;
-    P256VerifyingKey::from_pem(&text).map_err(|error| {
-        Failure::new(
-            Exit::InvalidConfiguration,
-            format!(
-                "`{}` is no key of who signs images: {error}",
-                file.display()
-            ),
-        )
-        .with_hint(
-            "give the public key on P-256, PEM: `mse image sign` writes it beside the private one",
-        )
-    })
-}
-
-/// How sessions get to the CAS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Delivery {
-    /// From here.
-    Upload,
-    /// As sealed files.
-    Sealed,
-    /// Not at all.
-    Nothing,
-}
-
-impl Delivery {
-    fn of(mesh: &Meshfile) -> Result<Self, Failure> {
-        let mode = mesh.cas_for(Role::Cas).and_then(|cas| cas.mode);
-        match mode {
-            None | Some(UploadMode::Upload) => Ok(Self::Upload),
-            Some(UploadMode::EncryptedOnly | UploadMode::EncryptedManifest) => Ok(Self::Sealed),
-            Some(UploadMode::NoUpload) => Ok(Self::Nothing),
-            Some(mode @ (UploadMode::SignedManifest | UploadMode::SignOnline)) => {
-                Err(Failure::new(
-                    Exit::InvalidConfiguration,
-                    format!("`cas.mode` is `{mode}`, which is not served"),
-                )
-                .with_hint("`Upload` sends the policies from here, `EncryptedManifest` leaves sealed files"))
-            }
-        }
+        target.write(&composed.plan, &composed.changes)?;
+        target.write_objects("helm", &composed.chart)?;
+        target.write_objects("manifests", &composed.manifests)
     }
 }
 
@@ -337,6 +156,10 @@ impl Report for Applied {
             (true, Delivery::Upload) => "are at the CAS".to_owned(),
             (true, Delivery::Sealed) => format!(
                 "are sealed in `{}/session_files`: bring them to the CAS with `mse session create` and `update`, in this order",
+                self.target
+            ),
+            (true, Delivery::Signed) => format!(
+                "are signed in `{}/session_files`: anybody brings them to the CAS with `mse session create` and `update`, in this order",
                 self.target
             ),
             (true, Delivery::Nothing) => "were not sent: `mode: NoUpload`".to_owned(),

@@ -1,5 +1,6 @@
 //! `mse apply`
 
+pub(crate) mod compose;
 mod mesh;
 mod service;
 
@@ -29,6 +30,8 @@ Examples:
   mse apply -f mesh.yaml --release shop
   mse apply -f mesh.yaml --dry-run
   mse apply -f mesh.yaml -o yaml
+  mse apply -f mesh.yaml --image-signer service-owner.pub
+  mse apply -f signed-mesh.yaml --session-key board.pem
   mse apply -f mesh.yaml.template -e APP_NAMESPACE=shop-17 --cas here")]
 pub(crate) struct Apply {
     /// The service manifest or Meshfile; `-` is standard input
@@ -76,7 +79,7 @@ struct ServiceArgs {
 
 #[derive(Args)]
 #[command(next_help_heading = "For Meshfiles")]
-struct MeshArgs {
+pub(crate) struct MeshArgs {
     /// The name of this installation
     #[arg(long, value_name = "NAME", default_value = "mesh")]
     release: String,
@@ -91,7 +94,8 @@ struct MeshArgs {
     /// Ask the registry also for images that are on this machine
     #[arg(long)]
     pull: bool,
-    /// The public key (PEM) of whoever must have signed the images that come from a registry
+    /// The public key (PEM) of whoever must have signed the images that come from a registry, now or
+    /// before
     #[arg(long, value_name = "FILE")]
     image_signer: Option<PathBuf>,
     /// Accept images with this enclave program, by its SHA-256, besides the one that is installed
@@ -101,6 +105,12 @@ struct MeshArgs {
     /// The namespace of the sessions, instead of the Meshfile's
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<mse_session::SessionName>,
+    /// The key that signs the policies where `cas.mode` is `SignedManifest`
+    #[arg(long, value_name = "FILE")]
+    session_key: Option<PathBuf>,
+    /// Take over sessions that another mesh made, or that were written by hand
+    #[arg(long)]
+    take_over: bool,
     /// The last day of dangerous tolerances for which the Meshfile gives no end
     #[arg(long, value_name = "DAY")]
     tolerate_until: Option<mse_session::Until>,
@@ -124,15 +134,19 @@ impl Apply {
         }
     }
 
-    /// The folder that paths in the document are below.
     fn context(&self) -> Result<&Path, Failure> {
-        if is_stdin(&self.filename) {
-            return Ok(Path::new("."));
-        }
-        match self.filename.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
-            Some(parent) => Ok(parent),
-            None => Err(Failure::new(Exit::Usage, "the file has no folder")),
-        }
+        context(&self.filename)
+    }
+}
+
+/// The folder that paths in a document are below.
+pub(crate) fn context(document: &Path) -> Result<&Path, Failure> {
+    if is_stdin(document) {
+        return Ok(Path::new("."));
+    }
+    match document.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(parent) => Ok(parent),
+        None => Err(Failure::new(Exit::Usage, "the file has no folder")),
     }
 }

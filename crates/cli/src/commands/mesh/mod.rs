@@ -1,5 +1,6 @@
 //! `mse mesh`
 
+mod diff;
 mod down;
 mod logs;
 mod ps;
@@ -22,6 +23,7 @@ use crate::mesh::run::RunFolder;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  mse mesh diff -f mesh.yaml
   mse mesh up --detach
   mse mesh ps
   mse mesh logs web --follow
@@ -34,6 +36,7 @@ pub(crate) struct MeshCommand {
 
 #[derive(Subcommand)]
 enum What {
+    Diff(Box<diff::Diff>),
     Up(up::Up),
     Update(update::Update),
     Down(down::Down),
@@ -44,6 +47,7 @@ enum What {
 impl MeshCommand {
     pub(crate) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         match self.what {
+            What::Diff(command) => Box::pin(command.run(scene)).await,
             What::Up(command) => Box::pin(command.run(scene)).await,
             What::Update(command) => command.run(scene).await,
             What::Down(command) => command.run(scene).await,

@@ -131,7 +131,7 @@ struct Compared {
 }
 
 #[derive(Serialize)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     identical: bool,
     old: Version,
     new: Version,
@@ -141,13 +141,28 @@ pub(super) struct Difference {
 impl Difference {
     pub(super) fn between(old: &Session, new: &Session) -> Result<Self, Failure> {
         let (before, after) = (Documents::of(old)?, Documents::of(new)?);
-        let changes = changes(Side::of(&before), Side::of(&after));
-        Ok(Self {
+        Ok(Self::between_documents(old, new, &before, &after))
+    }
+
+    /// With documents that show less, say.
+    pub(crate) fn between_documents(
+        old: &Session,
+        new: &Session,
+        before: &Documents,
+        after: &Documents,
+    ) -> Self {
+        let changes = changes(Side::of(before), Side::of(after));
+        Self {
             identical: changes.is_empty(),
             old: Version::of(old),
             new: Version::of(new),
             changes,
-        })
+        }
+    }
+
+    /// One text for each change, of one line or three.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.changes.iter().map(text)
     }
 }
 
@@ -175,7 +190,7 @@ impl Report for Difference {
             ("Old", format!("{} {}", self.old.name, self.old.hash)),
             ("New", format!("{} {}", self.new.name, self.new.hash)),
         ])];
-        lines.extend(self.changes.iter().map(text));
+        lines.extend(self.lines());
         let count = |what| self.changes.iter().filter(|one| one.what == what).count();
         lines.push(format!(
             "{}: {} added, {} removed, {} changed",

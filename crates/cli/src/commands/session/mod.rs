@@ -1,7 +1,7 @@
 //! `mse session`
 
 mod check;
-mod diff;
+pub(crate) mod diff;
 mod encrypt;
 mod hash;
 mod keygen;

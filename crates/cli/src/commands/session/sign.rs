@@ -124,20 +124,29 @@ impl Key {
     }
 }
 
+/// The key in the file of `--key`.
 pub(crate) fn read_key(file: &Path) -> Result<SigningKey, Failure> {
+    read_key_of(file, "--key")
+}
+
+/// The key in the file of an option.
+pub(crate) fn read_key_of(file: &Path, option: &str) -> Result<SigningKey, Failure> {
     let pem = private_file::read(file, MAX_KEY_BYTES)?
         .map(Zeroizing::new)
         .ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
-                format!("`--key`: there is no file `{}`", shown_path(file)),
+                format!("`{option}`: there is no file `{}`", shown_path(file)),
             )
             .with_hint("`mse session keygen --output FILE` makes a key")
         })?;
     SigningKey::from_pem(&pem).map_err(|error| {
         Failure::new(
             Exit::InvalidConfiguration,
-            format!("`--key`: `{}` is no signing key: {error}", shown_path(file)),
+            format!(
+                "`{option}`: `{}` is no signing key: {error}",
+                shown_path(file)
+            ),
         )
         .with_hint("`mse session keygen --output FILE` makes a key")
     })

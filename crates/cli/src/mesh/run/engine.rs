@@ -20,7 +20,7 @@ use super::containers::Containers;
 use super::folder::RunFolder;
 use crate::cli::Scene;
 use crate::failure::Failure;
-use crate::mesh::store::{ImageStore, reference};
+use crate::mesh::store::{ImageStore, Origin, reference};
 use crate::mesh::target::{RunCas, RunPlan, RunService};
 use crate::private_file;
 
@@ -253,7 +253,7 @@ async fn fetch(
     let layout = making.path().join("layout");
     let pulled = registry.pull(reference, &layout).await;
     let image = pulled.map_err(|error| Failure::of_registry(&error))?;
-    store.keep(reference, image.digest, &layout)
+    store.keep(reference, image.digest, &layout, Origin::Pulled)
 }
 
 async fn unpack_all(

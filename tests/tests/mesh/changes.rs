@@ -1,0 +1,280 @@
+//! What applying a Meshfile would change, and what it must not.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::owner::{Owner, text};
+
+/// One service, of the image that [`Owner::built`] builds.
+fn mesh(namespace: &str, more: &str, user: &str) -> String {
+    format!(
+        "
+apiVersion: mse/v1
+kind: mesh
+cas: [{{cas_url: localhost, trust: {{simulated: this-machine}}}}]
+policy: {{namespace: {namespace}{more}}}
+env: [{{service: global, env: [{{name: API_USER, value: {user}}}]}}]
+services: [{{name: pythonapp, image: 'registry.example:5050/team/python_hello_user:latest'}}]
+"
+    )
+}
+
+const FILE: [&str; 5] = ["-f", "mesh.yaml", "--cas", "here", "--no-pull"];
+
+fn write(owner: &Owner, mesh: &str) {
+    fs::write(owner.path("mesh.yaml"), mesh).unwrap();
+}
+
+fn apply(owner: &Owner) {
+    owner.done(&[&["apply"][..], &FILE].concat());
+}
+
+fn diff(owner: &Owner, more: &[&str]) -> Value {
+    owner.json(&[&["mesh", "diff"][..], &FILE, more].concat())
+}
+
+fn changed(diff: &Value) -> Vec<String> {
+    let sessions = diff["sessions"].as_array().unwrap().iter();
+    let changed = sessions.filter(|one| one["change"] != "same");
+    changed
+        .map(|one| {
+            format!(
+                "{} {}",
+                one["change"].as_str().unwrap(),
+                one["role"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_diff_says_what_applying_would_change_and_changes_nothing() {
+    let owner = Owner::with_cas();
+    owner.built();
+    write(&owner, &mesh("hello", "", "canary-one"));
+    let all = diff(&owner, &[]);
+    assert_eq!(all["changed"], true);
+    assert_eq!(changed(&all).len(), 6, "{all}");
+    assert!(changed(&all).iter().all(|one| one.starts_with("create ")));
+    assert!(!owner.path("target").exists());
+    let words = [&["mesh", "diff", "--exit-code"][..], &FILE].concat();
+    assert_eq!(owner.ran(&words).status.code(), Some(24));
+
+    apply(&owner);
+    let none = diff(&owner, &[]);
+    assert_eq!(none["changed"], false, "{none}");
+    assert!(changed(&none).is_empty());
+    assert_eq!(owner.ran(&words).status.code(), Some(0));
+    // Nothing was made by looking.
+    assert!(changed(&diff(&owner, &[])).is_empty());
+
+    // A value and a port: one policy, and what Kubernetes is told.
+    let other = mesh("hello", "", "canary-two").replace("latest'}", "latest', ports: [8080]}");
+    write(&owner, &other);
+    let some = diff(&owner, &[]);
+    assert_eq!(changed(&some), ["update service"], "{some}");
+    let session = some["sessions"].as_array().unwrap();
+    let session = session.iter().find(|one| one["role"] == "service").unwrap();
+    let paths: Vec<_> = session["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, ["services[python3].environment.API_USER"], "{some}");
+    let files = some["files"].to_string();
+    assert!(
+        files.contains("helm/charts/pythonapp/values.yaml"),
+        "{files}"
+    );
+    assert!(files.contains("mesh.json"), "{files}");
+    // What the program is told is shown to who asks for it.
+    assert!(!some.to_string().contains("canary"), "{some}");
+    let shown = diff(&owner, &["--show-values"]).to_string();
+    assert!(
+        shown.contains("canary-one") && shown.contains("canary-two"),
+        "{shown}"
+    );
+    let people = owner.done(&[&["mesh", "diff"][..], &FILE].concat());
+    assert!(
+        people.contains("~ session hello/pythonapp (service)"),
+        "{people}"
+    );
+    assert!(!people.contains("canary"), "{people}");
+}
+
+#[test]
+fn a_mesh_does_not_take_the_sessions_of_another() {
+    let owner = Owner::with_cas();
+    owner.built();
+    let shared = ", image_policy_namespace: images";
+    write(&owner, &mesh("one", shared, "a"));
+    apply(&owner);
+    let refused = |more: &[&str], parts: &[&str]| {
+        let output = owner.ran(&[&["apply"][..], &FILE, more].concat());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(12), "{error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    };
+    // An image's measurements are another mesh's.
+    write(&owner, &mesh("two", shared, "a"));
+    refused(
+        &[],
+        &[
+            "is of the mesh `one@mesh`",
+            "this is the mesh `two@mesh`",
+            "image_policy_namespace",
+        ],
+    );
+    // The namespace is another installation's.
+    write(&owner, &mesh("one", shared, "a"));
+    refused(
+        &["--release", "second"],
+        &[
+            "is of the mesh `one@mesh`",
+            "policy.namespace",
+            "--take-over",
+        ],
+    );
+    // A session that somebody wrote.
+    write(&owner, &mesh("three", "", "a"));
+    fs::write(
+        owner.path("own.yml"),
+        "name: three\nversion: '0.3.12'\nsalt: 101112131415161718191a1b1c1d1e1f\n",
+    )
+    .unwrap();
+    owner.done(&["session", "create", "own.yml", "--cas", "here"]);
+    let own = fs::read_to_string(owner.path("own.yml")).unwrap();
+    let own = own.replace("name: three", "name: three/access");
+    fs::write(owner.path("own.yml"), own).unwrap();
+    owner.done(&["session", "create", "own.yml", "--cas", "here"]);
+    refused(&[], &["`three/access` was not made by `mse apply`"]);
+
+    // Nothing was lost, and who says so takes over.
+    write(&owner, &mesh("one", shared, "a"));
+    assert_eq!(diff(&owner, &[])["changed"], false);
+    owner.done(&[&["apply", "--take-over", "--release", "second"][..], &FILE].concat());
+    refused(&[], &["is of the mesh `one@second`"]);
+}
+
+#[test]
+fn an_image_that_was_not_built_here_needs_its_signer() {
+    let owner = Owner::new();
+    owner.built();
+    write(&owner, &mesh("hello", "", "a"));
+    owner.done(&["cas", "keygen"]);
+    fs::write(
+        owner.path("signer.pub"),
+        mse_crypto::ecdsa::P256SigningKey::generate()
+            .public()
+            .to_pem(),
+    )
+    .unwrap();
+    let words = [&["apply", "--image-signer", "signer.pub"][..], &FILE].concat();
+    let refused = || text(&owner.ran(&words).stderr);
+    // Built here: what is missing is the CAS.
+    let error = refused();
+    assert!(
+        error.contains("there is no CAS `here`") || error.contains("`here`"),
+        "{error}"
+    );
+    assert!(!error.contains("signature"), "{error}");
+    // As if it had been pulled.
+    fs::remove_dir_all(owner.path("cache/images/built")).unwrap();
+    let error = refused();
+    assert!(
+        error.contains("its signature is in its registry"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_signed_mesh_is_brought_by_anybody_and_changed_by_nobody() {
+    let owner = Owner::with_cas();
+    owner.built();
+    let public = owner.done(&["session", "keygen", "--output", "board.pem"]);
+    let public: String = public
+        .lines()
+        .map(|line| format!("      {line}\n"))
+        .collect();
+    fs::write(
+        owner.path("team.yml"),
+        format!(
+            "name: team\nversion: '0.3.12'\nsalt: 101112131415161718191a1b1c1d1e1f\naccess_policy:\n  read: [CREATOR]\n  update: [CREATOR]\n  create_sessions:\n  - signer: |\n{public}"
+        ),
+    )
+    .unwrap();
+    owner.done(&["session", "create", "team.yml", "--cas", "here"]);
+    let signed = mesh("team/hello", "", "a").replace(
+        "cas_url: localhost",
+        "cas_url: localhost, mode: SignedManifest",
+    );
+    write(&owner, &signed);
+    let unsigned = owner.ran(&[&["apply"][..], &FILE].concat());
+    assert!(
+        text(&unsigned.stderr).contains("--session-key"),
+        "{}",
+        text(&unsigned.stderr)
+    );
+    let words = [&["apply", "--session-key", "board.pem"][..], &FILE].concat();
+    let applied = owner.json(&words);
+    let sessions = applied["sessions"].as_array().unwrap();
+    assert_eq!(applied["delivery"], "signed");
+
+    // Somebody else, whom the CAS does not know, carries the files.
+    let carrier = owner.carrier();
+    for session in sessions.iter().filter(|one| one["change"] == "create") {
+        let name = session["name"]
+            .as_str()
+            .unwrap()
+            .to_lowercase()
+            .replace(['_', ':', '/', '.'], "-");
+        let file = format!("target/session_files/signed_{name}.json");
+        if name == "team-hello-pythonapp" {
+            let path = owner.path(&file);
+            let whole = fs::read_to_string(&path).unwrap();
+            fs::write(
+                owner.path("changed.json"),
+                whole.replace("python3", "python4"),
+            )
+            .unwrap();
+            let refused = owner.ran_by(
+                &carrier,
+                &["session", "create", "changed.json", "--cas", "here"],
+            );
+            assert!(!refused.status.success());
+        }
+        let brought = owner.ran_by(&carrier, &["session", "create", &file, "--cas", "here"]);
+        assert!(
+            brought.status.success(),
+            "{name}: {}",
+            text(&brought.stderr)
+        );
+    }
+    let read = owner.ran_by(
+        &carrier,
+        &["session", "read", "team/hello/pythonapp", "--cas", "here"],
+    );
+    assert_eq!(read.status.code(), Some(13), "{}", text(&read.stderr));
+    let none = diff(&owner, &["--session-key", "board.pem"]);
+    assert_eq!(none["changed"], false, "{none}");
+    owner.json(&["mesh", "up", "--detach", "--wait", "120"]);
+    owner.done(&["mesh", "down"]);
+
+    // A change is signed, too.
+    write(
+        &owner,
+        &signed.replace("API_USER, value: a", "API_USER, value: b"),
+    );
+    owner.json(&words);
+    let file = "target/session_files/signed_team-hello-pythonapp.json";
+    let brought = owner.ran_by(&carrier, &["session", "update", file, "--cas", "here"]);
+    assert!(brought.status.success(), "{}", text(&brought.stderr));
+    assert_eq!(
+        diff(&owner, &["--session-key", "board.pem"])["changed"],
+        false
+    );
+}
