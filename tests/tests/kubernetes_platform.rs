@@ -2,8 +2,8 @@
 //! (`tests/kubernetes/cluster`). No node belongs to it: the pods of apps are admitted, and wait, but where
 //! `tests/kubernetes/stand-in` runs them.
 //!
-//! It runs where that server was built before, or where `MSE_KUBERNETES_TESTS=1` asks for it:
-//! `./x kubernetes`.
+//! Building the server takes minutes, so this is ignored but for `./x kubernetes`, which builds it, and
+//! `./x test` where it is built.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use mse_runtime::images::Catalogue;
 use mse_runtime::python::PythonEnvironment;
+use mse_tests::cluster::Cluster as ApiServer;
 use mse_tests::kubernetes::{printed, refused, tool};
 use mse_tests::platform::{Person, Server, path, until};
 use mse_tests::programs::{image_cache, repository};
@@ -26,28 +27,18 @@ const OURS: &str = "mse.dev/platform=mse";
 const IMAGE: &str =
     "r.example/mse-flask@sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
 
-/// A running cluster; it is stopped when this is dropped.
-struct Cluster(TempDir);
+/// A cluster with a namespace for apps.
+struct Cluster(ApiServer);
 
 impl Cluster {
-    /// None: it is not built, and nobody asked to.
-    fn start() -> Option<Self> {
-        if !is_wanted() {
-            return None;
-        }
-        let cluster = Self(TempDir::new().unwrap());
-        let started = script()
-            .arg("start")
-            .arg(cluster.0.path())
-            .status()
-            .unwrap();
-        assert!(started.success(), "the cluster does not start");
+    fn start() -> Self {
+        let cluster = Self(ApiServer::start());
         printed(&mut cluster.kubectl(&["create", "namespace", "apps"]));
-        Some(cluster)
+        cluster
     }
 
     fn kubeconfig(&self) -> PathBuf {
-        self.0.path().join("kubeconfig")
+        self.0.kubeconfig()
     }
 
     /// For somebody who is this service account.
@@ -66,18 +57,13 @@ impl Cluster {
         let at = administrator.find("token: \"").unwrap() + "token: \"".len();
         let end = at + administrator[at..].find('"').unwrap();
         let (before, after) = (&administrator[..at], &administrator[end..]);
-        let file = self.0.path().join(account);
+        let file = self.0.folder().join(account);
         fs::write(&file, format!("{before}{}{after}", token.trim())).unwrap();
         file
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Command {
-        let mut kubectl = tool("kubectl");
-        kubectl
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(arguments);
-        kubectl
+        self.0.kubectl(arguments)
     }
 
     /// Those of the platform.
@@ -102,7 +88,7 @@ impl Cluster {
 
     /// Applies an object of the cluster's administrator.
     fn apply(&self, object: &Value) {
-        let file = self.0.path().join("object.json");
+        let file = self.0.folder().join("object.json");
         fs::write(&file, object.to_string()).unwrap();
         printed(&mut self.kubectl(&["apply", "--filename", path(&file)]));
     }
@@ -122,41 +108,6 @@ impl Cluster {
             &patch,
         ]));
     }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Err(error) = script().arg("stop").arg(self.0.path()).status() {
-            eprintln!("warning: the cluster may still run: {error}");
-        }
-    }
-}
-
-/// Whether there is a server, or shall be: it is built then.
-fn is_wanted() -> bool {
-    let asked = std::env::var("MSE_KUBERNETES_TESTS").is_ok_and(|value| value == "1");
-    if asked {
-        printed(script().arg("build"));
-    } else if !is_built() {
-        eprintln!(
-            "NOT RUN: there is no Kubernetes API server on this machine; `./x kubernetes` builds one and runs this test"
-        );
-        return false;
-    }
-    true
-}
-
-fn script() -> Command {
-    Command::new(repository().join("tests/kubernetes/cluster"))
-}
-
-fn is_built() -> bool {
-    let cache = std::env::var_os("MSE_KUBERNETES").map(PathBuf::from);
-    let home =
-        || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/mse/kubernetes"));
-    cache
-        .or_else(home)
-        .is_some_and(|cache| cache.join("bin/kube-controller-manager").is_file())
 }
 
 /// A platform on the cluster, and where it has bundles.
@@ -305,10 +256,9 @@ fn is_without_canary(folder: &Path) {
 }
 
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     // The cluster has no room: its own words are the app's state.
     let quota = serde_json::json!({
         "apiVersion": "v1", "kind": "ResourceQuota",
@@ -396,7 +346,7 @@ fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
     let everything =
         printed(&mut cluster.kubectl(&["get", KINDS, "--all-namespaces", "--output", "yaml"]));
     assert!(everything.contains(&id) && !everything.contains(CANARY));
-    is_without_canary(cluster.0.path());
+    is_without_canary(cluster.0.folder());
 
     owner.person.run(&["stop", &id]).succeeded();
     assert_eq!(owner.app().unwrap()["status"], "stopped");
@@ -410,11 +360,12 @@ fn an_app_becomes_objects_says_why_it_waits_and_leaves_nothing() {
 /// The whole way, but for a kubelet: what stands in for it runs the pod's launcher on this machine
 /// (`tests/kubernetes/stand-in`).
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn an_app_is_provisioned_and_runs_in_its_pod() {
-    if !is_wanted() || !in_a_network_of_its_own("an_app_is_provisioned_and_runs_in_its_pod") {
+    if !in_a_network_of_its_own("an_app_is_provisioned_and_runs_in_its_pod") {
         return;
     }
-    let cluster = Cluster::start().unwrap();
+    let cluster = Cluster::start();
     let platform = Platform::on(&cluster);
     let node = StandIn::join(&cluster, &platform);
     let person = Person::owner(&platform.server);
@@ -445,7 +396,7 @@ fn an_app_is_provisioned_and_runs_in_its_pod() {
     let everything =
         printed(&mut cluster.kubectl(&["get", KINDS, "--all-namespaces", "--output", "yaml"]));
     assert!(everything.contains(id) && !everything.contains(CANARY));
-    for folder in [cluster.0.path(), node.folder.path()] {
+    for folder in [cluster.0.folder(), node.folder.path()] {
         is_without_canary(folder);
     }
 
@@ -492,7 +443,7 @@ fn in_a_network_of_its_own(name: &str) -> bool {
             "sh",
         ])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name, "--ignored", "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .unwrap();
@@ -556,10 +507,10 @@ impl Drop for StandIn {
 /// The chart is installed; a server outside of the cluster has no right but those of its service
 /// account, and they are enough.
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
+#[allow(clippy::too_many_lines)] // From install to uninstall.
 fn the_chart_is_installed_and_its_rights_suffice() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     let chart = repository().join("deploy/helm/mse");
     let helm = |arguments: &[&str]| {
         let mut helm = tool("helm");
@@ -680,10 +631,9 @@ fn the_chart_is_installed_and_its_rights_suffice() {
 }
 
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn what_a_crash_leaves_is_removed_and_launched_again() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     let mut platform = Platform::on(&cluster);
     let mut owner = Owner::deploys_on(&platform.server);
     let id = owner.id();
@@ -718,10 +668,9 @@ fn what_a_crash_leaves_is_removed_and_launched_again() {
 }
 
 #[test]
+#[ignore = "takes a Kubernetes API server: ./x kubernetes"]
 fn a_cluster_that_cannot_be_used_is_named_and_nothing_starts() {
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
+    let cluster = Cluster::start();
     let folder = TempDir::new().unwrap();
     let start = |kubeconfig: &Path, more: &str| {
         let file = folder.path().join("server.toml");

@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mse_tests::capture::{Recording, tls_records};
@@ -174,9 +174,7 @@ impl Drop for Machine {
 
 #[test]
 fn an_application_of_four_services_survives_kills_and_an_update_and_shows_tls_only() {
-    let _alone = ONE_BUILD
-        .lock()
-        .unwrap_or_else(|broken| broken.into_inner());
+    let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(machine) = Machine::new() else {
         return;
     };
@@ -298,7 +296,10 @@ fn only_tls(recording: Recording) {
             for (direction, bytes) in of_port {
                 let types = tls_records(bytes)
                     .unwrap_or_else(|why| panic!("{what} port {port}, {direction:?}: {why}"));
-                data += types.iter().filter(|one| **one == 23).count();
+                data += types
+                    .iter()
+                    .map(|one| usize::from(*one == 23))
+                    .sum::<usize>();
             }
             assert!(data > 2, "{what} port {port}: {data} records with data");
         }
@@ -386,9 +387,7 @@ services:
 
 #[test]
 fn memcached_and_postgresql_serve_a_client_and_data_outlives_a_kill() {
-    let _alone = ONE_BUILD
-        .lock()
-        .unwrap_or_else(|broken| broken.into_inner());
+    let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(machine) = Machine::new() else {
         return;
     };
@@ -420,9 +419,7 @@ fn memcached_and_postgresql_serve_a_client_and_data_outlives_a_kill() {
 
 #[test]
 fn clean_folders_build_the_same_curated_image() {
-    let _alone = ONE_BUILD
-        .lock()
-        .unwrap_or_else(|broken| broken.into_inner());
+    let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let digests = [(); 2].map(|()| {
         let folder = tempfile::tempdir().unwrap();
         let built = built(folder.path(), &["image", "curated", "build", "redis"]);

@@ -257,7 +257,8 @@ async fn open_launcher(
     environments: Arc<dyn Environments>,
 ) -> Result<Launcher, StartError> {
     if let Some(cluster) = &config.kubernetes {
-        return Ok(Launcher::Kubernetes(connect(cluster, config).await?));
+        let runtime = connect(cluster, config).await?;
+        return Ok(Launcher::Kubernetes(Box::new(runtime)));
     }
     let (root, enclave) = (data.root().to_owned(), config.enclave.clone());
     let platform = Arc::clone(platform);

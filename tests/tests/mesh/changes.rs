@@ -196,10 +196,9 @@ fn a_signed_mesh_is_brought_by_anybody_and_changed_by_nobody() {
     let owner = Owner::with_cas();
     owner.built();
     let public = owner.done(&["session", "keygen", "--output", "board.pem"]);
-    let public: String = public
+    let public = public
         .lines()
-        .map(|line| format!("      {line}\n"))
-        .collect();
+        .fold(String::new(), |text, line| text + "      " + line + "\n");
     fs::write(
         owner.path("team.yml"),
         format!(

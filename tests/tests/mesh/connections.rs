@@ -1,5 +1,6 @@
 //! Services of a mesh speak with each other, and with hosts outside of it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -123,12 +124,16 @@ services:
     let peers = [("server", ""), ("friend", "server"), ("third", "friend")];
     let ports = peers.map(|(who, to)| {
         let port = free_port();
-        mesh += &format!(
-            "- {{name: {who}, image: 'localhost:5000/team/peer:1', ports: [{port}], connections: [{to}]}}\n"
-        );
-        env += &format!(
-            "- {{service: {who}, env: [{{name: who, value: {who}}}, {{name: port, value: {port}}}]}}\n"
-        );
+        writeln!(
+            mesh,
+            "- {{name: {who}, image: 'localhost:5000/team/peer:1', ports: [{port}], connections: [{to}]}}"
+        )
+        .unwrap();
+        writeln!(
+            env,
+            "- {{service: {who}, env: [{{name: who, value: {who}}}, {{name: port, value: {port}}}]}}"
+        )
+        .unwrap();
         port
     });
     fs::write(owner.path("mesh.yaml"), mesh + &env).unwrap();

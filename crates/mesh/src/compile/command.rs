@@ -71,7 +71,9 @@ impl CommandLine {
                     let value = values.get(variable.name()).or(variable.default());
                     self.kept
                         .push(Zeroizing::new(value.unwrap_or_default().to_owned()));
-                    written.push_str(&format!("$$MSE::{}$$", name(self.kept.len())));
+                    written.push_str("$$MSE::");
+                    written.push_str(&name(self.kept.len()));
+                    written.push_str("$$");
                 }
             }
         }

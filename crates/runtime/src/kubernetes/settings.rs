@@ -360,9 +360,9 @@ pub(super) mod tests {
             fields.insert(field, (*value).to_owned());
         }
         let lines = fields.iter().filter(|(_, value)| !value.is_empty());
-        lines
-            .map(|(field, value)| format!("{field} = {value}\n"))
-            .collect()
+        lines.fold(String::new(), |table, (field, value)| {
+            table + field + " = " + value + "\n"
+        })
     }
 
     #[test]

@@ -94,12 +94,12 @@ mod tests {
 
     use super::*;
 
-    fn state(status: Value) -> PodState {
+    fn state(status: &Value) -> PodState {
         PodState::of(&serde_json::from_value(json!({"status": status})).unwrap())
     }
 
-    fn container(state: Value, restarts: u32) -> PodState {
-        self::state(json!({"phase": "Running", "containerStatuses": [{
+    fn container(state: &Value, restarts: u32) -> PodState {
+        self::state(&json!({"phase": "Running", "containerStatuses": [{
             "name": CONTAINER, "image": "i", "imageID": "", "ready": false,
             "restartCount": restarts, "state": state,
         }]}))
@@ -111,28 +111,28 @@ mod tests {
 
     #[test]
     fn a_pod_waits_for_a_reason() {
-        assert_eq!(state(json!({"phase": "Pending"})), PodState::Waiting(None));
-        let unschedulable = state(json!({"phase": "Pending", "conditions": [{
+        assert_eq!(state(&json!({"phase": "Pending"})), PodState::Waiting(None));
+        let unschedulable = state(&json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
             "message": "0/3 nodes are available:\n 3 Insufficient sgx.intel.com/epc.",
         }]}));
         let words = "Unschedulable: 0/3 nodes are available: 3 Insufficient sgx.intel.com/epc.";
         assert_eq!(unschedulable, waiting(words));
         let pull = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}});
-        assert_eq!(container(pull, 0), waiting("ImagePullBackOff: Back-off"));
+        assert_eq!(container(&pull, 0), waiting("ImagePullBackOff: Back-off"));
     }
 
     #[test]
     fn an_enclave_that_was_started_anew_is_another_one() {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-        assert_eq!(container(running.clone(), 0), PodState::Started);
-        assert!(matches!(container(running, 1), PodState::Ended(_)));
+        assert_eq!(container(&running, 0), PodState::Started);
+        assert!(matches!(container(&running, 1), PodState::Ended(_)));
         let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
         let how = "exit status: 137 (OOMKilled)".to_owned();
-        assert_eq!(container(killed, 0), PodState::Ended(how));
+        assert_eq!(container(&killed, 0), PodState::Ended(how));
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"});
         let how = "Evicted: low on disk".to_owned();
-        assert_eq!(state(evicted), PodState::Ended(how));
+        assert_eq!(state(&evicted), PodState::Ended(how));
     }
 
     #[test]

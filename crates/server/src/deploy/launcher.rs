@@ -23,7 +23,7 @@ pub enum Launcher {
         environments: Arc<dyn Environments>,
     },
     /// In a cluster, whose images hold interpreters.
-    Kubernetes(KubernetesRuntime),
+    Kubernetes(Box<KubernetesRuntime>),
 }
 
 /// What an app runs on, ready to be launched on.
@@ -119,7 +119,7 @@ impl Launcher {
                     .map_err(|error| format!("the bundle cannot be read: {error}"))?
                     .len();
                 Runtime::launch(
-                    runtime,
+                    runtime.as_ref(),
                     AppPodSpec {
                         workload: app.workload.clone(),
                         curated,

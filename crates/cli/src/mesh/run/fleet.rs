@@ -47,7 +47,7 @@ struct Noted {
 
 impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
     pub(super) fn start(
-        plan: RunPlan,
+        plan: &RunPlan,
         engine: Engine,
         folder: &RunFolder,
         each: F,
@@ -278,13 +278,13 @@ async fn note_changes(folder: RunFolder, mut changes: watch::Receiver<Noted>) {
         let services = services.iter_mut().map(|one| Box::pin(changed(one)));
         let any = async {
             if services.len() == 0 {
-                return std::future::pending().await;
+                std::future::pending::<()>().await;
             }
-            futures_util::future::select_all(services).await.0
+            futures_util::future::select_all(services).await;
         };
         tokio::select! {
             () = any => {}
-            more = changes.changed() => if more.is_err() { return },
+            more = changes.changed() => if more.is_err() { return; },
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn run(
 ) -> Result<MeshState, Failure> {
     let mut updates =
         signal(SignalKind::user_defined1()).map_err(|error| Failure::other(error.to_string()))?;
-    let mut fleet = Fleet::start(plan, engine, folder, each)?;
+    let mut fleet = Fleet::start(&plan, engine, folder, each)?;
     let interruption = interrupted();
     tokio::pin!(interruption);
     loop {
