@@ -70,9 +70,10 @@ pub(crate) fn run(
 async fn launch(image: &Image, environment: &AppEnvironment) -> Result<RunningEnclave, AppError> {
     let workload = Workload::from_json(&read(&image.at(WORKLOAD))?)?;
     let chain = image.at(CERTIFICATE);
-    let certificate_chain = match chain.exists() {
-        true => Some(String::from_utf8_lossy(&read(&chain)?).into_owned()),
-        false => None,
+    let certificate_chain = if chain.exists() {
+        Some(String::from_utf8_lossy(&read(&chain)?).into_owned())
+    } else {
+        None
     };
     let python = python(image, &workload)?;
     let evidence = Evidence::find(environment.tee, &image.platform()).await?;
@@ -153,13 +154,13 @@ async fn follow(
                 LogStream::App => say(&app_line(&text)),
                 _ => say(&text),
             },
-            Some(EnclaveEvent::Listening { port }) => report(Report::Listening(port)),
-            Some(EnclaveEvent::Confinement(all)) => report(Report::Confinement(all)),
+            Some(EnclaveEvent::Listening { port }) => report(&Report::Listening(port)),
+            Some(EnclaveEvent::Confinement(all)) => report(&Report::Confinement(all)),
             Some(EnclaveEvent::Phase(phase)) => {
                 if matches!(phase, Phase::Stopped { .. }) {
                     code = ExitCode::SUCCESS;
                 }
-                report(Report::Phase(phase));
+                report(&Report::Phase(phase));
             }
             // Those of services, and of other runtimes.
             Some(
@@ -176,7 +177,7 @@ async fn follow(
     }
 }
 
-fn report(report: Report) {
+fn report(report: &Report) {
     say(&report.to_line());
 }
 

@@ -113,6 +113,7 @@ pub(crate) fn asks_host(text: &str, given: &[Range<usize>]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // Commands with one value.
 mod tests {
     use proptest::prelude::*;
 
