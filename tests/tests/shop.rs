@@ -341,6 +341,10 @@ cursor.execute("INSERT INTO starts VALUES (now())")
 cursor.execute("SELECT count(*) FROM starts")
 print("postgresql:", *cursor.fetchone(), flush=True)
 try:
+    cursor.execute("SELECT 'canary-5e1f'::INT") # errors quote values
+except pg8000.dbapi.Error:
+    pass
+try:
     connect("other")
 except pg8000.dbapi.Error:
     print("postgresql refuses another password", flush=True)
@@ -407,6 +411,8 @@ fn memcached_and_postgresql_serve_a_client_and_data_outlives_a_kill() {
     said("memcached: STORED VALUE tea 0 5 green END");
     said("postgresql: 1");
     said("postgresql refuses another password");
+    let log = machine.logs("base");
+    assert!(!log.contains("canary-5e1f"), "{log}");
 
     let before = machine.commits("base");
     until("a commit", || {

@@ -219,12 +219,21 @@ fn a_signed_mesh_is_brought_by_anybody_and_changed_by_nobody() {
         text(&unsigned.stderr)
     );
     let words = [&["apply", "--session-key", "board.pem"][..], &FILE].concat();
+    // Somebody else, whom the CAS does not know, carries the files. The namespace is first, and is
+    // alone until it is there: whoever created it instead would choose what the others refer to.
+    let carrier = owner.carrier();
+    owner.json(&words);
+    let files = fs::read_dir(owner.path("target/session_files")).unwrap();
+    let files: Vec<_> = files.map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(files, ["signed_team-hello.json"]);
+    assert!(!owner.path("target/mesh.json").exists());
+    let namespace = "target/session_files/signed_team-hello.json";
+    let brought = owner.ran_by(&carrier, &["session", "create", namespace, "--cas", "here"]);
+    assert!(brought.status.success(), "{}", text(&brought.stderr));
+
     let applied = owner.json(&words);
     let sessions = applied["sessions"].as_array().unwrap();
     assert_eq!(applied["delivery"], "signed");
-
-    // Somebody else, whom the CAS does not know, carries the files.
-    let carrier = owner.carrier();
     for session in sessions.iter().filter(|one| one["change"] == "create") {
         let name = session["name"]
             .as_str()

@@ -24,7 +24,7 @@ use mse_workload::{CasKey, EnclaveDigest, Measurement, ServiceWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::upload::{Change, Changes};
+use super::upload::{Change, Changes, Prepared};
 use crate::commands::session::secrecy::{Documents, HIDDEN};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -227,8 +227,12 @@ impl TargetDir {
 
     /// Writes each session that is new or changes, signed: whoever brings it to the CAS cannot change
     /// it.
-    pub(crate) fn sign(&self, key: &SigningKey, changes: &Changes) -> Result<(), Failure> {
-        for prepared in &changes.0 {
+    pub(crate) fn sign<'p>(
+        &self,
+        key: &SigningKey,
+        sessions: impl IntoIterator<Item = &'p Prepared>,
+    ) -> Result<(), Failure> {
+        for prepared in sessions {
             if prepared.change == Change::Same {
                 continue;
             }

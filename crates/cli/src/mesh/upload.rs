@@ -44,6 +44,13 @@ pub(crate) struct Prepared {
     pub(crate) text: Zeroizing<String>,
 }
 
+impl Prepared {
+    /// Whether it is a namespace that the CAS does not have yet.
+    pub(crate) fn is_new_namespace(&self) -> bool {
+        self.role == SessionRole::Namespace && self.change == Change::Create
+    }
+}
+
 /// Whose the sessions of a mesh are.
 pub(crate) struct Owner {
     /// Who creates its sessions: who applies it, or signs them.

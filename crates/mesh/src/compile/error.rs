@@ -11,6 +11,11 @@ pub enum CompileError {
     /// A service whose image nobody has looked at.
     #[error("the image of `{0}` is missing")]
     NoImage(ServiceName),
+    /// A curated service without a shield before it.
+    #[error(
+        "the curated service `{0}` has no network shield, and would be open on the machine's network without TLS: write `connections` to the services that connect to others (`connections: []` says: to nobody)"
+    )]
+    NoShield(ServiceName),
     /// A CAS on hardware, and no machine for the services.
     #[error(
         "the CAS runs on hardware, and `policy.machines` names no confidential virtual machine that services may run in: a rule about the workload alone would admit any of the host's; `mse measure snp` and `mse measure tdx` compute what an image measures"

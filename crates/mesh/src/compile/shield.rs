@@ -15,7 +15,8 @@ use super::CompileError;
 use super::secrets::exports;
 use super::service::{Compiled, listened};
 use crate::model::{
-    Connection, Destination, HostName, HostTls, MeshService, Meshfile, OutsideHost, ServiceName,
+    Connection, Destination, HostName, HostTls, ImageSource, MeshService, Meshfile, OutsideHost,
+    ServiceName,
 };
 
 /// How the secrets of the shield begin.
@@ -96,7 +97,11 @@ impl Shield {
     ) -> Result<Self, CompileError> {
         let mut shield = Self::default();
         if mesh.services.iter().all(|one| one.connections.is_none()) {
-            return Ok(shield);
+            let mut services = mesh.services.iter();
+            return match services.find(|one| matches!(one.image, ImageSource::Curated(_))) {
+                Some(bare) => Err(CompileError::NoShield(bare.name.clone())),
+                None => Ok(shield),
+            };
         }
         for (service, compiled) in mesh.services.iter().zip(services) {
             shield.services.insert(

@@ -4,9 +4,10 @@
 //! What passes is TLS that ends in an enclave and in the CAS, so whoever carries it is not trusted.
 //! Nothing else of the machine's loopback is opened.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::copy_bidirectional;
@@ -16,6 +17,10 @@ use tokio::task::JoinHandle;
 
 /// Connections at once; others wait.
 const CONNECTIONS: usize = 256;
+
+/// Connections of one container at once; more are refused, so that none keeps the others from the
+/// CAS.
+const OF_ONE: usize = 32;
 
 /// An open gate. Dropping it closes it.
 #[derive(Debug)]
@@ -60,6 +65,7 @@ fn listen(at: IpAddr) -> io::Result<TcpListener> {
 async fn serve(listener: TcpListener, to: String) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     let to: Arc<str> = to.into();
+    let sources = Arc::new(Sources::default());
     // Whoever dropped the gate wants no connection any more.
     let mut carried = tokio::task::JoinSet::new();
     loop {
@@ -67,17 +73,58 @@ async fn serve(listener: TcpListener, to: String) {
             return;
         };
         while carried.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, source)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let Some(share) = Sources::enter(&sources, source.ip()) else {
             continue;
         };
         let to = Arc::clone(&to);
         carried.spawn(async move {
-            let _seat = seat;
+            let _seat = (seat, share);
             if let Err(error) = carry(stream, &to).await {
                 tracing::debug!(%error, to = &*to, "a connection of a container ended");
             }
         });
+    }
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Sources(Mutex<BTreeMap<IpAddr, usize>>);
+
+/// One connection of an address, until it is dropped.
+struct Share {
+    sources: Arc<Sources>,
+    address: IpAddr,
+}
+
+impl Sources {
+    /// None: it has as many as one may have.
+    fn enter(this: &Arc<Self>, address: IpAddr) -> Option<Share> {
+        let mut all = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(address).or_default();
+        if *count == OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            sources: Arc::clone(this),
+            address,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut all = (self.sources.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -96,6 +143,21 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[test]
+    fn no_container_takes_all_seats() {
+        let sources = Arc::new(Sources::default());
+        let [one, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let mut taken: Vec<_> = (0..OF_ONE)
+            .map(|_| Sources::enter(&sources, one).unwrap())
+            .collect();
+        assert!(Sources::enter(&sources, one).is_none());
+        assert!(Sources::enter(&sources, other).is_some());
+        taken.pop();
+        assert!(Sources::enter(&sources, one).is_some());
+        taken.clear();
+        assert!(sources.0.lock().unwrap().is_empty());
+    }
 
     #[tokio::test]
     async fn what_is_sent_arrives_and_a_closed_gate_lets_nobody_through() {

@@ -52,8 +52,17 @@ impl Apply {
             Delivery::Sealed => target.seal(&composed.known.encryption_key()?, changes)?,
             Delivery::Signed => {
                 if let Some(key) = &composed.session_key {
+                    let namespaces: Vec<_> = changes
+                        .0
+                        .iter()
+                        .filter(|one| one.is_new_namespace())
+                        .collect();
+                    if !namespaces.is_empty() {
+                        scene.ui.warn("only the namespace was signed: bring it to the CAS, and apply again. Whoever created it in your place would choose what the other policies refer to");
+                        return target.sign(key, namespaces);
+                    }
                     scene.ui.warn("whoever carries the signed policies can read them, with all that programs are told but secrets of the CAS");
-                    target.sign(key, changes)?;
+                    target.sign(key, &changes.0)?;
                 }
             }
             Delivery::Upload => {

@@ -72,6 +72,8 @@ impl Up {
             return self.behind(scene).await;
         }
         let _lock = folder.lock()?;
+        // It names a process that has ended, and whose number may be another's by now.
+        folder.forget()?;
         let registry = self.registry.open()?;
         let prepare =
             async |plan: &RunPlan| Engine::prepare(scene, manner, plan, &registry, &folder).await;

@@ -150,10 +150,6 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
     pub(super) async fn update(&mut self, plan: RunPlan, engine: Engine) -> Result<(), Failure> {
         self.engine = engine;
         let is_wanted = |one: &One| plan.services.iter().any(|new| new.name == one.service.name);
-        let mut gone = Vec::new();
-        while let Some(at) = self.running.iter().position(|one| !is_wanted(one)) {
-            gone.push(self.running.remove(at));
-        }
         for service in &plan.services {
             let at = self
                 .running
@@ -176,8 +172,9 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
             self.note();
             until_settled(&mut state).await?;
         }
-        for mut one in gone {
-            one.end().await;
+        // Last, so that they stay known if a new one does not get well.
+        while let Some(at) = self.running.iter().position(|one| !is_wanted(one)) {
+            self.running.remove(at).end().await;
         }
         let order = |one: &One| {
             let mut names = plan.services.iter();

@@ -3,6 +3,18 @@
 use super::*;
 
 #[test]
+fn curated_services_have_a_shield() {
+    let mesh = MESH.replace("image: r.example/db,", "curated: redis,");
+    let refused = refused(&mesh, &images());
+    assert!(refused.contains("no network shield"), "{refused}");
+    let mesh = mesh.replace(
+        "image: r.example/web}",
+        "image: r.example/web, connections: []}",
+    );
+    compiled(&mesh, &images()).unwrap();
+}
+
+#[test]
 fn connections_become_a_shield() {
     let mesh = MESH.replace(
         "image: r.example/web}",
