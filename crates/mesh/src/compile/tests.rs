@@ -389,7 +389,7 @@ fn a_meshfile_gives_files_and_names_optional_volumes() {
     let plan = with(given).unwrap();
     let text = text(&plan);
     assert!(text.contains("/data") && plan.services[1].volumes.len() == 1);
-    assert!(text.contains("of world $$SCONE::ca$$"), "{text}");
+    assert!(text.contains("of world $$MSE::ca$$"), "{text}");
     assert_eq!(text.matches("/both").count(), 1, "{text}");
     assert!(text.contains("/own"));
 
