@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -17,6 +18,8 @@ const NETWORK: &str = "pods";
 const IDS: u32 = 65536;
 /// Where those of the first pod begin.
 const FIRST_ID: u32 = 1_000_000;
+/// How often a pod is taken down until it is.
+const TRIES: u32 = 5;
 
 /// Podman on a node of its own.
 pub struct Podman {
@@ -101,9 +104,18 @@ impl Podman {
         ]);
     }
 
-    /// Takes down what was played as `name`.
+    /// Takes down what was played as `name`. Podman 4.3 at times removes a container's folder while its
+    /// mount is still held, fails, and would have it tried again.
     pub fn down(&self, name: &str) {
-        self.done(&["kube", "down", self.file(name).to_str().unwrap()]);
+        let file = self.file(name);
+        let words = ["kube", "down", file.to_str().unwrap()];
+        for _ in 1..TRIES {
+            if self.ran(&words).status.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        self.done(&words);
     }
 
     fn file(&self, name: &str) -> PathBuf {
