@@ -25,7 +25,7 @@ use crate::namespaces::Network;
 
 pub(in crate::bench) async fn run(bench: &Bench) -> anyhow::Result<Vec<Measured>> {
     let strangers = bench.effort.choose(100_000, 10_000);
-    let rounds = bench.effort.choose(4, 1);
+    let rounds = bench.effort.choose(3, 1);
     let duration = Duration::from_secs(bench.effort.choose(20, 3));
     let network = Network::new(1).context(
         "this machine makes no network namespaces, and the strangers need one: run it as root",
