@@ -1,10 +1,8 @@
 //! `examples/mesh` with a registry and a CAS that pods reach: from its manifests to its chart.
 
-use std::fs;
 use std::path::PathBuf;
 
 use crate::owner::Owner;
-use crate::programs::repository;
 use crate::registry::ImageRegistry;
 
 /// The mesh, its owner's CAS, and the registry that its images are in.
@@ -21,21 +19,11 @@ impl ExampleMesh {
         let mut owner = Owner::new();
         let cas = owner.run_cas(&format!("{host}:0"));
         let registry = ImageRegistry::start();
-        let example = repository().join("examples/mesh");
-        for file in [
-            "mesh.yaml",
-            "counter/counter.py",
-            "counter/service.yaml",
-            "web/web.py",
-            "web/service.yaml",
-        ] {
-            let text = fs::read_to_string(example.join(file)).unwrap();
-            let text = text
-                .replace("localhost:5000", &registry.address())
+        owner.take_example(|text| {
+            text.replace("localhost:5000", &registry.address())
                 .replace("localhost:18765", &cas)
-                .replace("value: Welcome", &format!("value: {greeting}"));
-            owner.write(file, &text);
-        }
+                .replace("value: Welcome", &format!("value: {greeting}"))
+        });
         Self { owner, registry }
     }
 

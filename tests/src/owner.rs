@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::platform::copy_tree;
-use crate::programs::program;
+use crate::programs::{program, repository};
 
 /// A machine with an owner's folder, and a CAS of its own. Everything is gone with it.
 pub struct Owner {
@@ -96,6 +96,21 @@ impl Owner {
     /// Copies what is in `folder` into its own.
     pub fn take(&self, folder: &Path) {
         copy_tree(folder, self.folder.path());
+    }
+
+    /// Copies `examples/mesh` into its folder, each file as `edited`.
+    pub fn take_example(&self, edited: impl Fn(&str) -> String) {
+        let example = repository().join("examples/mesh");
+        for file in [
+            "mesh.yaml",
+            "counter/counter.py",
+            "counter/service.yaml",
+            "web/web.py",
+            "web/service.yaml",
+        ] {
+            let text = fs::read_to_string(example.join(file)).unwrap();
+            self.write(file, &edited(&text));
+        }
     }
 
     /// `mse` with these words, in its folder.

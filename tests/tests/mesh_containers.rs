@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use mse_tests::containers::Engine;
 use mse_tests::owner::Owner;
-use mse_tests::programs::repository;
 
 /// The owner of `examples/mesh`, applied against a CAS on loopback, with containers of `engine`.
 struct Shop {
@@ -25,18 +24,10 @@ impl Shop {
             format!("unix://{}", engine.socket().display()),
         );
         let (counter, web) = (free_port(), free_port());
-        let example = repository().join("examples/mesh");
-        for file in [
-            "mesh.yaml",
-            "counter/counter.py",
-            "counter/service.yaml",
-            "web/web.py",
-            "web/service.yaml",
-        ] {
-            let text = fs::read_to_string(example.join(file)).unwrap();
-            let text = text.replace("8000", &counter.to_string());
-            owner.write(file, &text.replace("8080", &web.to_string()));
-        }
+        owner.take_example(|text| {
+            text.replace("8000", &counter.to_string())
+                .replace("8080", &web.to_string())
+        });
         owner.run_cas("127.0.0.1:0");
         for service in ["counter/service.yaml", "web/service.yaml"] {
             owner.done(&["apply", "-f", service, "--no-push"]);

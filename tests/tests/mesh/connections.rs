@@ -5,7 +5,6 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mse_tests::programs::repository;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -16,21 +15,10 @@ use crate::owner::{Owner, free_port, text};
 fn two_services_speak_mutual_tls_and_survive_a_kill() {
     let owner = Owner::with_cas();
     let (counter, web) = (free_port(), free_port());
-    let example = repository().join("examples/mesh");
-    for file in [
-        "mesh.yaml",
-        "counter/counter.py",
-        "counter/service.yaml",
-        "web/web.py",
-        "web/service.yaml",
-    ] {
-        let text = fs::read_to_string(example.join(file)).unwrap();
-        let text = text.replace("8000", &counter.to_string());
-        let text = text.replace("8080", &web.to_string());
-        let path = owner.path(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    owner.take_example(|text| {
+        text.replace("8000", &counter.to_string())
+            .replace("8080", &web.to_string())
+    });
     for service in ["counter/service.yaml", "web/service.yaml"] {
         owner.done(&["apply", "-f", service, "--no-push"]);
     }
@@ -149,7 +137,7 @@ services:
     let visit = |client: &str, server: usize| {
         let (who, port) = (peers[server].0, ports[server]);
         let output = Command::new("curl")
-            .current_dir(owner.folder.path())
+            .current_dir(owner.path("."))
             .args(["--silent", "--show-error", "--max-time", "20"])
             .args(["--cacert", "ca.pem", "--cert", client, "--key", client])
             .args(["--connect-to", &format!("{who}:{port}:127.0.0.1:{port}")])
@@ -240,7 +228,7 @@ services:
     );
     fs::write(owner.path("mesh.yaml"), mesh).unwrap();
     let mut outside = Command::new("openssl")
-        .current_dir(owner.folder.path())
+        .current_dir(owner.path("."))
         .args([
             "s_server",
             "-www",

@@ -1,17 +1,14 @@
 //! A machine with an owner's folder, and a CAS of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use mse_tests::programs::program;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use mse_tests::owner;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// As the oldest manifests are written: a variable from the Meshfile, a password that the CAS makes.
 pub(crate) const SERVICE: &str = r#"
@@ -73,93 +70,36 @@ while True:
     time.sleep(1)
 "#;
 
-/// A machine with an owner's folder, and a CAS of its own.
-pub(crate) struct Owner {
-    pub(crate) folder: TempDir,
-    cas: Option<Child>,
+/// An owner with these documents in its folder.
+pub(crate) struct Owner(owner::Owner);
+
+impl Deref for Owner {
+    type Target = owner::Owner;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Owner {
     /// Without a CAS.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let owner = owner::Owner::new();
         for (name, text) in [
             ("service.yaml", SERVICE),
             ("mesh.yaml", MESH),
             ("hello.py", PROGRAM),
         ] {
-            fs::write(folder.path().join(name), text).unwrap();
+            owner.write(name, text);
         }
-        Self { folder, cas: None }
+        Self(owner)
     }
 
     /// With a CAS that it owns, and that believes this machine's simulated platform.
     pub(crate) fn with_cas() -> Self {
         let mut owner = Self::new();
-        owner.done(&["cas", "keygen"]);
-        let mut child = owner
-            .command(&[
-                "cas",
-                "run",
-                "--data",
-                "cas",
-                "--create",
-                "--listen",
-                "127.0.0.1:0",
-                "--accept-simulated",
-                "this-machine",
-                "--json",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let running = lines
-            .by_ref()
-            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
-            .find(|event| event["event"] == "running")
-            .expect("the CAS runs");
-        // It ends when nobody reads what it says.
-        std::thread::spawn(move || lines.for_each(drop));
-        owner.cas = Some(child);
-        owner.done(&[
-            "cas",
-            "attest",
-            running["address"].as_str().unwrap(),
-            "--name",
-            "here",
-            "--pccs",
-            running["pccs"].as_str().unwrap(),
-            "--simulated",
-            &owner.anchor(),
-            "--accept-simulated",
-            "this-machine",
-        ]);
+        owner.0.run_cas("127.0.0.1:0");
         owner
-    }
-
-    pub(crate) fn anchor(&self) -> String {
-        let file = self.path("conf/simulated-platform/trust-anchor.toml");
-        file.to_str().unwrap().to_owned()
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(program("mse"));
-        command
-            .current_dir(self.folder.path())
-            .env("MSE_CONF_PATH", self.path("conf"))
-            .env("MSE_CACHE_PATH", self.path("cache"))
-            .env("MSE_CAS", program("mse-cas"))
-            .env_remove("MSE_SIMULATED")
-            .env_remove("MSE_CAS_NAME")
-            .stdin(Stdio::null())
-            .args(words);
-        command
     }
 
     /// The configuration of somebody else, who knows the same CAS and has another key.
@@ -179,26 +119,6 @@ impl Owner {
     pub(crate) fn ran_by(&self, conf: &Path, words: &[&str]) -> Output {
         let mut command = self.command(words);
         command.env("MSE_CONF_PATH", conf).output().unwrap()
-    }
-
-    pub(crate) fn ran(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    pub(crate) fn done(&self, words: &[&str]) -> String {
-        let output = self.ran(words);
-        assert!(
-            output.status.success(),
-            "{words:?}: {}\n{}",
-            output.status,
-            text(&output.stderr)
-        );
-        text(&output.stdout)
-    }
-
-    pub(crate) fn json(&self, words: &[&str]) -> Value {
-        let words = [words, &["--json"]].concat();
-        serde_json::from_str(&self.done(&words)).unwrap()
     }
 
     /// Builds the image; gives its digest.
@@ -272,16 +192,6 @@ impl Owner {
             }
             assert!(Instant::now() < deadline, "still {service}");
             std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let _ = self.ran(&["mesh", "down"]);
-        if let Some(cas) = &mut self.cas {
-            let _ = kill(Pid::from_raw(cas.id().cast_signed()), Signal::SIGTERM);
-            let _ = cas.wait();
         }
     }
 }
