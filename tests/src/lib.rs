@@ -22,3 +22,4 @@ pub mod registry;
 pub mod releases;
 pub mod rest;
 pub mod services;
+pub mod stranger;
