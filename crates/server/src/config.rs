@@ -1,5 +1,6 @@
 //! Options: from the command line, then from a TOML file with the same keys, then the defaults.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mse_collateral::BaseUrl;
+use mse_database::Location;
 use mse_runtime::kubernetes::{InvalidSettings, KubernetesSettings, KubernetesTable};
 use mse_runtime::process::guard::Guard;
+use mse_workload::launch::DatabaseUrl;
 use serde::Deserialize;
 
+use crate::data_dir::DataDir;
 use crate::store::{HardwareGrant, HardwareRecord};
 
 /// The control plane of MSE: API, store, gateway and runtime in one process.
@@ -60,6 +64,17 @@ struct Options {
     /// Where everything is kept [default: /var/lib/mse for root, else ~/.local/share/mse-server].
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
+    /// A PostgreSQL database for accounts, projects and apps in place of a file in the data folder.
+    /// Only one server at a time uses it.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MSE_SERVER_DATABASE",
+        hide_env_values = true,
+        global = true,
+        value_parser = database_url
+    )]
+    database: Option<DatabaseUrl>,
     /// Where the API listens; port 0 takes a free one [default: 127.0.0.1:7310].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -132,6 +147,8 @@ struct Options {
 pub struct Config {
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// A PostgreSQL database, if the store is not in the data folder.
+    pub database: Option<Location>,
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Where the gateway listens.
@@ -186,6 +203,14 @@ pub struct KeyFiles {
     pub key: PathBuf,
 }
 
+impl Config {
+    /// Where accounts, projects and apps are.
+    pub fn store(&self, data: &DataDir) -> Location {
+        let file = || Location::Sqlite(data.database());
+        self.database.clone().unwrap_or_else(file)
+    }
+}
+
 /// The account that the embedded platform makes.
 pub const OWNER_EMAIL: &str = "owner@localhost";
 
@@ -206,9 +231,13 @@ impl Options {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source,
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            ConfigError::Parse {
+                path: path.to_owned(),
+                line: 1 + before.unwrap_or_default().matches('\n').count(),
+                reason: error.message().to_owned(),
+            }
         })
     }
 
@@ -216,6 +245,7 @@ impl Options {
         Self {
             role: self.role.or(file.role),
             data_dir: self.data_dir.or(file.data_dir),
+            database: self.database.or(file.database),
             listen: self.listen.or(file.listen),
             gateway: self.gateway.or(file.gateway),
             public_gateway: self.public_gateway.or(file.public_gateway),
@@ -262,6 +292,7 @@ impl Options {
                 Some(path) => path,
                 None => default_data_dir()?,
             },
+            database: self.database.map(database).transpose()?,
             listen,
             gateway: self.gateway.unwrap_or(([127, 0, 0, 1], 7343).into()),
             public_gateway: self.public_gateway,
@@ -399,14 +430,21 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not as it should be.
-    #[error("the configuration `{path}` is not valid: {source}")]
+    /// The file is not as it should be. The line is not repeated: it may hold a password.
+    #[error("the configuration `{path}` is not valid: line {line}: {reason}")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: toml::de::Error,
+        /// Where; 1 is the first.
+        line: usize,
+        /// Why.
+        reason: String,
     },
+    /// No URL of a database. It may hold a password, so it is not repeated.
+    #[error(
+        "`database` is not a URL of the form `postgres://user@host:port/database`; correct it where it is given: `--database`, MSE_SERVER_DATABASE, or the file of `--config`"
+    )]
+    Database,
     /// A role that does not exist yet.
     #[error("the role `{0}` is not built yet; leave `--role` out: one process plays all roles")]
     Role(Role),
@@ -518,6 +556,20 @@ fn cluster(
     }
 }
 
+/// A value of the command line or the environment. What is wrong with it is said later, by an error
+/// that does not repeat it.
+fn database_url(text: &str) -> Result<DatabaseUrl, Infallible> {
+    Ok(DatabaseUrl(text.to_owned().into()))
+}
+
+fn database(url: DatabaseUrl) -> Result<Location, ConfigError> {
+    match url.0.parse() {
+        Ok(database @ Location::Postgres(_)) => Ok(database),
+        // A file is guarded by its folder's lock, so there is one place for it.
+        Ok(Location::Sqlite(_)) | Err(_) => Err(ConfigError::Database),
+    }
+}
+
 fn default_data_dir() -> Result<PathBuf, ConfigError> {
     use etcetera::BaseStrategy;
     if nix::unistd::geteuid().is_root() {
@@ -604,6 +656,50 @@ mod tests {
         std::fs::write(folder.path().join("server.toml"), "lisen = '127.0.0.1:1'").unwrap();
         let refused = decide(&["--config", file]).unwrap_err();
         assert!(refused.contains("lisen"), "{refused}");
+    }
+
+    #[test]
+    fn a_database_is_given_in_three_places_and_its_password_is_told_nobody() {
+        assert!(decide(&[]).unwrap().database.is_none());
+        let url = "postgres://mse:hunter2@db.example/mse";
+        let config = decide(&["--database", url]).unwrap();
+        let database = config.database.clone().unwrap();
+        assert_eq!(database.to_string(), "postgres://db.example/mse");
+        assert!(!format!("{config:?}").contains("hunter2"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let decide_file = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            decide(&["--config", file.to_str().unwrap()])
+        };
+        let config = decide_file(&format!("database = '{url}'")).unwrap();
+        assert!(config.database.is_some());
+
+        for wrong in [
+            "mysql://mse:hunter2@db.example/mse",
+            "postgres://mse:hunter2@db.example:port/mse",
+            "/var/lib/hunter2.db",
+            "",
+        ] {
+            for refused in [
+                decide(&["--database", wrong]).unwrap_err(),
+                decide_file(&format!("database = '{wrong}'")).unwrap_err(),
+            ] {
+                assert!(refused.contains("--database"), "{refused}");
+                assert!(!refused.contains("hunter2"), "{refused}");
+            }
+        }
+        for wrong in [
+            format!("\ndatabase = '{url}"),
+            format!("\ndatabas = '{url}'"),
+            format!("\ndatabase = ['{url}']"),
+            format!("\nlisten = '{url}'"),
+        ] {
+            let refused = decide_file(&wrong).unwrap_err();
+            assert!(refused.contains("line 2"), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
     }
 
     #[test]
