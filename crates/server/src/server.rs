@@ -71,7 +71,7 @@ impl Server {
         // The API's port is taken first: who starts a second server learns it before anything moves.
         let listener = ApiListener::bind(config.listen, config.api_tls.as_ref()).await?;
         let bundles = match &config.kubernetes {
-            Some(cluster) => Some(ApiListener::bind(cluster.bundles, None).await?),
+            Some(cluster) => Some(bundles::listen(cluster.bundles).await?),
             None => None,
         };
         let operator =
