@@ -35,7 +35,7 @@ impl Options {
                 Some(path) => path,
                 None => default_data_dir()?,
             },
-            database: self.database.map(database).transpose()?,
+            database: self.database.as_ref().map(database).transpose()?,
             listen,
             gateway: self.gateway.unwrap_or(([127, 0, 0, 1], 7343).into()),
             public_gateway: self.public_gateway,
@@ -66,7 +66,7 @@ impl Options {
     }
 }
 
-fn database(url: DatabaseUrl) -> Result<Location, ConfigError> {
+fn database(url: &DatabaseUrl) -> Result<Location, ConfigError> {
     match url.0.parse() {
         Ok(database @ Location::Postgres(_)) => Ok(database),
         // A file is guarded by its folder's lock, so there is one place for it.

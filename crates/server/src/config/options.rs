@@ -199,6 +199,10 @@ impl Options {
 
 /// A value of the command line or the environment. What is wrong with it is said later, by an error
 /// that does not repeat it.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the form of a parser of the command line"
+)]
 fn database_url(text: &str) -> Result<DatabaseUrl, Infallible> {
     Ok(DatabaseUrl(text.to_owned().into()))
 }

@@ -394,7 +394,7 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     loop {
-        match ask().await {
+        match Box::pin(ask()).await {
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "a step of an app waits for the database");
                 sleep(ASKING_AGAIN).await;

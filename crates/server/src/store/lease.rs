@@ -233,12 +233,11 @@ impl Keeper {
                 true
             }
             // The database still sees our old connection, or another server is just starting.
-            Ok(Ok(Some((_, false, _))) | Ok(None)) => false,
+            Ok(Ok(Some((_, false, _)) | None)) | Err(_) => false,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the lock cannot be asked for");
                 false
             }
-            Err(_) => false,
         }
     }
 

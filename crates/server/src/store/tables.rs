@@ -138,7 +138,7 @@ fn is_no_table(error: &sqlx::Error) -> bool {
 fn code(error: &sqlx::Error) -> String {
     error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .unwrap_or_default()
         .into_owned()
 }

@@ -86,7 +86,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unread<S> {
         // A socket keeps nothing back; a flush that is ready says nothing about the write before it.
         match Pin::new(&mut self.stream).poll_flush(context) {
             Poll::Pending => self.bound(context, Poll::Pending),
-            done => done,
+            done @ Poll::Ready(_) => done,
         }
     }
 
