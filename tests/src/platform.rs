@@ -20,6 +20,8 @@ pub struct Server {
     pub ready: Ready,
     dir: TempDir,
     options: Vec<String>,
+    /// The URL of its database, if it is not in its folder.
+    database: Option<String>,
 }
 
 /// The ready file.
@@ -45,14 +47,26 @@ impl Server {
 
     /// With more options.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, None)
+    }
+
+    /// With a PostgreSQL database.
+    pub fn start_on_database(url: &str) -> Self {
+        let hardware = ["--hardware", "4g-eu-001=8:4096:2"];
+        Self::start_on(&hardware, Some(url.to_owned()))
+    }
+
+    fn start_on(options: &[&str], database: Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let (process, ready) = spawn(dir.path(), &options);
+        let any = "127.0.0.1:0";
+        let (process, ready) = spawn_at(dir.path(), &options, database.as_deref(), any, any);
         Self {
             process,
             ready,
             dir,
             options,
+            database,
         }
     }
 
@@ -77,12 +91,19 @@ impl Server {
         self.process.wait().unwrap();
     }
 
+    /// The code with which it ends by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = until("mse-server has ended", || self.process.try_wait().unwrap());
+        status.code()
+    }
+
     /// Starts it again on the same data and the same ports.
     pub fn restart(&mut self) {
         let _ = fs::remove_file(self.dir.path().join("ready.json"));
         let (process, ready) = spawn_at(
             self.dir.path(),
             &self.options,
+            self.database.as_deref(),
             &self.ready.api,
             &self.ready.gateway,
         );
@@ -116,11 +137,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, options: &[String]) -> (Child, Ready) {
-    spawn_at(dir, options, "127.0.0.1:0", "127.0.0.1:0")
-}
-
-fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child, Ready) {
+fn spawn_at(
+    dir: &Path,
+    options: &[String],
+    database: Option<&str>,
+    api: &str,
+    gateway: &str,
+) -> (Child, Ready) {
     let log = fs::File::options()
         .create(true)
         .append(true)
@@ -136,6 +159,7 @@ fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child,
         .arg("--ready-file")
         .arg(&ready_file)
         .args(options)
+        .envs(database.map(|url| ("MSE_SERVER_DATABASE", url)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

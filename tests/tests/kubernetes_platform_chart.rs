@@ -45,6 +45,8 @@ fn everything() -> Vec<String> {
         "server.operatorTlsSecret=operator-tls",
         "server.hardware[0]=8g=2:8192:4",
         "server.collateralUpstream=https://pccs.example:8081",
+        "server.database.name=server-database",
+        "server.database.key=url",
         "server.storage.storageClass=fast",
         "server.service.type=LoadBalancer",
         "apps.namespace=apps",
@@ -136,6 +138,12 @@ fn what_is_wrong_is_refused_before_anything_is_installed() {
             "url",
         ),
         (vec!["tee=tdx", "cas.database.name=x"], "key"),
+        (
+            vec!["tee=tdx", "server.database.url=postgres://u:p@h/d"],
+            "url",
+        ),
+        (vec!["tee=tdx", "server.database.name=x"], "key"),
+        (vec!["tee=tdx", "server.database.key=x"], "name"),
     ] {
         let said = refused(&mut helm(&["template", "r1"], &settings));
         assert!(
@@ -199,6 +207,22 @@ fn pods_of_the_platform_have_no_rights_and_secrets_are_named_only() {
         assert_eq!(container["readOnlyRootFilesystem"], true);
         assert_eq!(container["capabilities"]["drop"][0], "ALL");
         assert!(container["capabilities"]["add"].is_null());
+    }
+    // Where a database is comes from its Secret, and never onto a command line or into a ConfigMap.
+    for (name, variable, secret) in [
+        ("r1-server", "MSE_SERVER_DATABASE", "server-database"),
+        ("r1-cas", "MSE_CAS_DATABASE", "cas-database"),
+    ] {
+        let pod = &find(&objects, "StatefulSet", name)["spec"]["template"]["spec"];
+        let environment = pod["containers"][0]["env"].as_array().unwrap();
+        let given = environment.iter().find(|one| one["name"] == variable);
+        let reference = &given.unwrap()["valueFrom"]["secretKeyRef"];
+        assert_eq!(
+            *reference,
+            serde_json::json!({"name": secret, "key": "url"})
+        );
+        let policy = find(&objects, "NetworkPolicy", name).to_string();
+        assert!(policy.contains("5432"), "{policy}");
     }
     let cas = &find(&objects, "StatefulSet", "r1-cas")["spec"]["template"]["spec"];
     assert_eq!(cas["automountServiceAccountToken"], false);

@@ -38,7 +38,7 @@ use crate::store::AppRecord;
 use login::LoginGuard;
 use refusal::Refusal;
 
-pub use listener::{ApiListener, ListenError};
+pub use listener::{ApiListener, ListenError, Room};
 pub use openapi::document;
 
 /// What the handlers work with.
