@@ -20,7 +20,7 @@ use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
 use crate::model::{
-    FileContent, Health, MeshService, Meshfile, Millicores, Probe, ServiceName, Volume,
+    FileContent, Health, MeshService, Meshfile, Millicores, Probe, Seconds, ServiceName, Volume,
     VolumeSource,
 };
 use crate::template::ServiceTemplate;
@@ -420,19 +420,26 @@ fn health(service: &MeshService, image: &MeshImage) -> Option<Probe> {
 
 /// As the enclave reads it.
 fn check_text(probe: &Probe) -> String {
-    let mut text = match &probe.check {
+    let sign = match &probe.check {
         Health::Http { path, port } => format!("http:{port}{path}"),
         Health::Tcp { port } => format!("tcp:{port}"),
     };
-    for (name, seconds) in [("period", probe.period), ("timeout", probe.timeout)] {
-        if let Some(seconds) = seconds {
-            text.push_str(&format!(" {name}={}s", seconds.get()));
-        }
-    }
-    if let Some(failures) = probe.failures {
-        text.push_str(&format!(" failures={failures}"));
-    }
-    text
+    let seconds = |name: &str, time: Option<Seconds>| {
+        let seconds = time.map(Seconds::get);
+        seconds.map(|seconds| format!("{name}={seconds}s"))
+    };
+    let pace = [
+        seconds("period", probe.period),
+        seconds("timeout", probe.timeout),
+        probe
+            .failures
+            .map(|failures| format!("failures={failures}")),
+    ];
+    let words: Vec<_> = [sign]
+        .into_iter()
+        .chain(pace.into_iter().flatten())
+        .collect();
+    words.join(" ")
 }
 
 /// An encrypted image has its key, and no other has one.
