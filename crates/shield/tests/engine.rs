@@ -460,7 +460,7 @@ async fn keys_and_certificates_are_checked_at_the_start() {
             "injects no file `/tls/a.pem`",
         ),
     ] {
-        let error = common::try_shield(&server_policy(identity, authorities), Loopback(0))
+        let error = try_shield(&server_policy(identity, authorities), Loopback(0))
             .await
             .err()
             .unwrap();
