@@ -75,6 +75,18 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
 }
 
+impl Config {
+    /// What clients call the API, where it listens at the address that was chosen.
+    pub fn api_url(&self) -> String {
+        let scheme = if self.api_tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.listen)
+    }
+}
+
 /// A cluster for apps.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {

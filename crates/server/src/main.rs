@@ -140,8 +140,8 @@ async fn print_token(config: &Config, email: &str) -> anyhow::Result<()> {
     store.close().await;
     println!("{}", *token);
     eprintln!(
-        "Works once, within 24 hours:  mse login --server http://{} --token …",
-        config.listen
+        "Works once, within 24 hours:  mse login --server {} --token …",
+        config.api_url()
     );
     Ok(())
 }
