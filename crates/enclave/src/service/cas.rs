@@ -29,6 +29,10 @@ pub(super) use self::error::CasError;
 
 /// How long the CAS may take for an answer.
 const ANSWERING: Duration = Duration::from_secs(30);
+/// A challenge or what is recorded is at most this long.
+const MAX_SMALL: usize = 16 * 1024;
+/// A release is at most this long: base64 of the sealed configuration, and the ticket.
+const MAX_SEALED: usize = release::MAX_RELEASE / 3 * 4 + 64 * 1024;
 /// How much of a refusal's own words is passed on.
 const MAX_WORDS: usize = 600;
 
@@ -116,7 +120,7 @@ impl Cas {
     ) -> Result<Lease, CasError> {
         let mut client = self.connect().await?;
         let challenge: ReleaseChallenge =
-            post(&mut client, release::CHALLENGE, Bytes::new()).await?;
+            post(&mut client, release::CHALLENGE, Bytes::new(), MAX_SMALL).await?;
         let mut nonce = Nonce([0; 32]);
         hex::decode_to_slice(&challenge.nonce, &mut nonce.0)
             .map_err(|_| CasError::Answer("its nonce is not 32 bytes in hex"))?;
@@ -140,7 +144,7 @@ impl Cas {
                 .as_ref()
                 .map(|token| access_token_proof(&token.0, &nonce, &binding)),
         };
-        let sealed = post(&mut client, release::RELEASE, json(&request)?).await?;
+        let sealed = post(&mut client, release::RELEASE, json(&request)?, MAX_SEALED).await?;
         self.open(sealed, key, &binding)
     }
 
@@ -150,7 +154,7 @@ impl Cas {
         let request = RenewalRequest {
             ticket: lease.ticket.clone(),
         };
-        let sealed = post(&mut client, release::RENEW, json(&request)?).await?;
+        let sealed = post(&mut client, release::RENEW, json(&request)?, MAX_SEALED).await?;
         self.open(sealed, Arc::clone(&lease.key), &client.binding())
     }
 
@@ -164,7 +168,7 @@ impl Cas {
             root: state.root.clone(),
             previous: state.previous,
         };
-        let Recorded {} = post(&mut client, release::VOLUME, json(&report)?).await?;
+        let Recorded {} = post(&mut client, release::VOLUME, json(&report)?, MAX_SMALL).await?;
         Ok(())
     }
 
@@ -192,11 +196,12 @@ impl Cas {
     }
 }
 
-/// Posts `body` and reads the answer.
+/// Posts `body` and reads the answer, of at most `limit` bytes.
 async fn post<T: DeserializeOwned>(
     client: &mut CasClient,
     path: &'static str,
     body: Bytes,
+    limit: usize,
 ) -> Result<T, CasError> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
@@ -207,6 +212,9 @@ async fn post<T: DeserializeOwned>(
         .await
         .map_err(|_| client::CasError::Timeout("its answer", ANSWERING))??;
     let status = answer.status();
+    if answer.body().len() > limit {
+        return Err(CasError::Answer("it is longer than any may be"));
+    }
     if status.is_success() {
         return serde_json::from_slice(answer.body())
             .map_err(|_| CasError::Answer("it is not JSON of the expected shape"));
