@@ -567,7 +567,7 @@ mod tests {
         assert_eq!(faults(&heavy)[0].0, Code::TooLarge);
         // Each of these anchors would keep a copy of the whole text.
         let nested = |count: usize| {
-            let open: String = (0..count).map(|n| format!("&a{n} [")).collect();
+            let open = (0..count).fold(String::new(), |text, n| format!("{text}&a{n} ["));
             let text = "x".repeat(MAX_BYTES / 2);
             format!("- {open}{text}{}", "]".repeat(count))
         };
