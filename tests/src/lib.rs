@@ -18,6 +18,7 @@ pub mod platform;
 pub mod played;
 pub mod postgres;
 pub mod programs;
+pub mod redis_and_flask;
 pub mod registry;
 pub mod releases;
 pub mod rest;

@@ -11,12 +11,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::namespaces::Network;
 use crate::platform::copy_tree;
 use crate::programs::{program, repository};
 
 /// A machine with an owner's folder, and a CAS of its own. Everything is gone with it.
 pub struct Owner {
     folder: TempDir,
+    network: Option<Network>,
     cas: Option<Child>,
     variables: Vec<(&'static str, String)>,
 }
@@ -26,14 +28,38 @@ impl Owner {
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            network: None,
             cas: None,
             variables: Vec::new(),
         }
     }
 
+    /// The same on a machine of its own: what its commands start has a network that is nobody else's.
+    /// `None` where [`Network::new`] makes none.
+    pub fn in_network() -> Option<Self> {
+        let network = Network::new(1)?;
+        let mut owner = Self::new();
+        owner.network = Some(network);
+        Some(owner)
+    }
+
     /// Runs a CAS of which it is the owner, and that believes this machine's simulated platform;
     /// attests it under the name `here`. `listen` is where: `127.0.0.1:0`. Gives its `host:port`.
     pub fn run_cas(&mut self, listen: &str) -> String {
+        let running = self.start_cas(listen);
+        let address = running["address"].as_str().unwrap().to_owned();
+        self.attest(&address, &running);
+        address
+    }
+
+    /// The same; it is known at `address`, which leads there, too.
+    pub fn run_cas_at(&mut self, listen: &str, address: &str) {
+        let running = self.start_cas(listen);
+        self.attest(address, &running);
+    }
+
+    /// Gives what the CAS says of itself.
+    fn start_cas(&mut self, listen: &str) -> Value {
         self.done(&["cas", "keygen"]);
         let mut command = self.command(&["cas", "run", "--data", "cas", "--create"]);
         command
@@ -42,27 +68,21 @@ impl Owner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let running = lines
-            .by_ref()
+        let running = BufReader::new(child.stdout.take().unwrap())
+            .lines()
             .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
             .find(|event| event["event"] == "running")
             .expect("the CAS runs");
-        // It ends when nobody reads what it says.
-        std::thread::spawn(move || lines.for_each(drop));
         self.cas = Some(child);
+        running
+    }
+
+    fn attest(&self, address: &str, running: &Value) {
         let anchor = self.anchor();
-        let address = running["address"].as_str().unwrap().to_owned();
-        let mut attest = vec!["cas", "attest", &address];
-        attest.extend([
-            "--name",
-            "here",
-            "--pccs",
-            running["pccs"].as_str().unwrap(),
-        ]);
-        attest.extend(["--simulated", &anchor, "--accept-simulated", "this-machine"]);
-        self.done(&attest);
-        address
+        let mut words = vec!["cas", "attest", address, "--name", "here"];
+        words.extend(["--pccs", running["pccs"].as_str().unwrap()]);
+        words.extend(["--simulated", &anchor, "--accept-simulated", "this-machine"]);
+        self.done(&words);
     }
 
     /// What `mse` has in its environment from now on.
@@ -113,9 +133,32 @@ impl Owner {
         }
     }
 
-    /// `mse` with these words, in its folder.
+    /// Its network, if it has one of its own.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("it was made `in_network`")
+    }
+
+    /// `mse` with these words, in its folder and its network.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(program("mse"));
+        let mse = program("mse");
+        let command = match &self.network {
+            Some(network) => network.command(1, &mse),
+            None => Command::new(mse),
+        };
+        self.in_folder(command, words)
+    }
+
+    /// `mse` with these words, in its folder and this machine's network, where there are package
+    /// servers.
+    fn command_outside(&self, words: &[&str]) -> Command {
+        self.in_folder(Command::new(program("mse")), words)
+    }
+
+    fn in_folder(&self, mut command: Command, words: &[&str]) -> Command {
         command
             .current_dir(self.folder.path())
             .env("MSE_CONF_PATH", self.path("conf"))
@@ -136,20 +179,19 @@ impl Owner {
 
     /// What it printed. It must have done what it was told.
     pub fn done(&self, words: &[&str]) -> String {
-        let output = self.ran(words);
-        assert!(
-            output.status.success(),
-            "{words:?}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        done(self.command(words))
     }
 
     /// The same as JSON.
     pub fn json(&self, words: &[&str]) -> Value {
         let words = [words, &["--json"]].concat();
         serde_json::from_str(&self.done(&words)).unwrap()
+    }
+
+    /// The same where there are package servers.
+    pub fn json_outside(&self, words: &[&str]) -> Value {
+        let words = [words, &["--json"]].concat();
+        serde_json::from_str(&done(self.command_outside(&words))).unwrap()
     }
 }
 
@@ -167,4 +209,16 @@ impl Drop for Owner {
             let _ = cas.wait();
         }
     }
+}
+
+/// What the command printed. It must have done what it was told.
+fn done(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -565,3 +565,49 @@ fn commands(machine: &CasMachine) {
     assert!(!pin.exists());
     cas.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cas_goes_on_serving_when_nobody_reads_its_output() {
+    let machine = machine().await;
+    tokio::task::spawn_blocking(move || unread(&machine))
+        .await
+        .unwrap();
+}
+
+fn unread(machine: &CasMachine) {
+    let folder = machine.folder.path();
+    done(mse(machine, &["cas", "keygen"]));
+    let mut run = mse(machine, &["cas", "run", "--create", "--json"]);
+    run.args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.join("data"))
+        .arg("--platform")
+        .arg(folder.join("tee"))
+        .stderr(Stdio::piped());
+    let Ran {
+        child,
+        lines,
+        running,
+    } = Ran::start(run);
+    drop(lines);
+    let member = |name: &str| running[name].as_str().unwrap();
+    let anchor = folder.join("tee/trust-anchor.toml");
+    let attest = |name: &str| {
+        let words = ["cas", "attest", member("address"), "--name", name];
+        let mut command = mse(machine, &words);
+        command
+            .args(["--pccs", member("pccs"), "--simulated"])
+            .arg(&anchor);
+        command
+    };
+    for name in ["one", "another"] {
+        done(attest(name));
+    }
+    // Each of its last words is one that nobody reads.
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    let warning = "nobody reads the output any more; the CAS goes on serving";
+    assert_eq!(told.matches(warning).count(), 1, "{told}");
+}

@@ -3,112 +3,43 @@
 //! and listened to; memcached and PostgreSQL with a client.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mse_tests::capture::{Recording, tls_records};
-use mse_tests::namespaces::Network;
-use mse_tests::programs::{layer_cache, program, repository};
+use mse_tests::owner::Owner;
+use mse_tests::programs::{layer_cache, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// What nobody on the network may read.
 const CANARY: &str = "canary-of-the-shop-4711";
 /// The ports of its services: nginx, Flask, Redis, MariaDB.
 const PORTS: [u16; 4] = [8080, 5000, 6379, 3306];
 
-/// A machine with a network of its own, a CAS, and an owner's folder.
-struct Machine {
-    network: Network,
-    folder: TempDir,
-    cas: Child,
+/// An owner on a machine with a network of its own, and its CAS.
+struct Machine(Owner);
+
+impl Deref for Machine {
+    type Target = Owner;
+
+    fn deref(&self) -> &Owner {
+        &self.0
+    }
 }
 
 impl Machine {
     /// `None` if this machine cannot make network namespaces.
     fn new() -> Option<Self> {
-        let Some(network) = Network::new(1) else {
-            eprintln!(
-                "SKIPPED, NOTHING WAS TESTED: this machine cannot make network namespaces (`ip netns add`, as root)"
-            );
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        share_layers(folder.path());
-        let words = ["cas", "keygen"];
-        let made = command(Command::new(program("mse")), folder.path(), &words).output();
-        assert!(made.unwrap().status.success());
-        let mut words = vec!["cas", "run", "--data", "cas", "--create", "--json"];
-        words.extend(["--listen", "127.0.0.1:18765"]);
-        words.extend(["--accept-simulated", "this-machine"]);
-        let mut cas = command(network.command(1, &program("mse")), folder.path(), &words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(cas.stdout.take().unwrap()).lines();
-        let running = lines
-            .by_ref()
-            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
-            .find(|event| event["event"] == "running")
-            .expect("the CAS runs");
-        // It ends when nobody reads what it says.
-        std::thread::spawn(move || lines.for_each(drop));
-        let machine = Self {
-            network,
-            folder,
-            cas,
-        };
-        let anchor = machine.path("conf/simulated-platform/trust-anchor.toml");
-        machine.done(&[
-            "cas",
-            "attest",
-            "localhost:18765",
-            "--name",
-            "here",
-            "--pccs",
-            running["pccs"].as_str().unwrap(),
-            "--simulated",
-            anchor.to_str().unwrap(),
-            "--accept-simulated",
-            "this-machine",
-        ]);
-        Some(machine)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn ran(&self, words: &[&str]) -> Output {
-        let mse = self.network.command(1, &program("mse"));
-        command(mse, self.folder.path(), words).output().unwrap()
-    }
-
-    fn done(&self, words: &[&str]) -> String {
-        succeeded(words, &self.ran(words))
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        serde_json::from_str(&self.done(&[words, &["--json"]].concat())).unwrap()
-    }
-
-    /// Builds, where there are package servers.
-    fn built(&self, words: &[&str]) -> Value {
-        built(self.folder.path(), words)
+        let mut owner = Owner::in_network()?;
+        share_layers(&owner);
+        owner.run_cas_at("127.0.0.1:18765", "localhost:18765");
+        Some(Self(owner))
     }
 
     fn service(&self, name: &str) -> Value {
@@ -149,10 +80,9 @@ impl Machine {
 
     /// What nginx answers; `None` if it is no success.
     fn asked(&self, path: &str, post: Option<&Value>) -> Option<Value> {
-        let mut curl = self.network.command(1, Path::new("curl"));
-        curl.current_dir(self.folder.path())
-            .args(["--silent", "--fail", "--max-time", "60"])
-            .args(["--cacert", "ca.pem"])
+        let mut curl = self.network().command(1, Path::new("curl"));
+        curl.args(["--silent", "--fail", "--max-time", "60", "--cacert"])
+            .arg(self.path("ca.pem"))
             .args(["--connect-to", "front:8080:127.0.0.1:8080"])
             .arg(format!("https://front:8080{path}"));
         if let Some(body) = post {
@@ -161,14 +91,6 @@ impl Machine {
         let output = curl.output().expect("`curl` is installed by ./x setup");
         let answered = output.status.success();
         answered.then(|| serde_json::from_slice(&output.stdout).unwrap())
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.ran(&["mesh", "down"]);
-        let _ = kill(Pid::from_raw(self.cas.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.cas.wait();
     }
 }
 
@@ -189,12 +111,12 @@ fn an_application_of_four_services_survives_kills_and_an_update_and_shows_tls_on
         machine.write(file, &text);
     }
     // What the network namespace cannot fetch. `mse apply -f mesh.yaml` would build the curated ones.
-    machine.built(&["apply", "-f", "web/service.yaml", "--no-push"]);
+    machine.json_outside(&["apply", "-f", "web/service.yaml", "--no-push"]);
     for name in ["nginx", "redis", "mariadb"] {
-        machine.built(&["image", "curated", "build", name]);
+        machine.json_outside(&["image", "curated", "build", name]);
     }
     machine.done(&["apply", "-f", "mesh.yaml"]);
-    let tcpdump = machine.network.command(1, Path::new("tcpdump"));
+    let tcpdump = machine.network().command(1, Path::new("tcpdump"));
     let recording = Recording::start(tcpdump, &machine.path("recording.pcap"));
 
     // One command.
@@ -250,7 +172,7 @@ fn update_one(machine: &Machine) {
         "  to: localhost:5000/shop/shop-web:2\n  stable: localhost:5000/shop/shop-web:1",
     );
     machine.write("web/service.yaml", &service);
-    machine.built(&["apply", "-f", "web/service.yaml", "--no-push"]);
+    machine.json_outside(&["apply", "-f", "web/service.yaml", "--no-push"]);
     let mesh = fs::read_to_string(machine.path("mesh.yaml")).unwrap();
     machine.write("mesh.yaml", &mesh.replace("shop-web:1", "shop-web:2"));
     machine.done(&["apply", "-f", "mesh.yaml"]);
@@ -271,7 +193,7 @@ fn update_one(machine: &Machine) {
         std::thread::sleep(Duration::from_secs(1));
         over.store(true, Ordering::Relaxed);
         let answers = asking.join().unwrap();
-        succeeded(&["mesh", "update"], &updated);
+        assert!(updated.status.success(), "{updated:?}");
         let failed = answers.iter().filter(|one| one.is_none()).count();
         assert_eq!(failed, 0, "of {} requests", answers.len());
     });
@@ -399,9 +321,9 @@ fn memcached_and_postgresql_serve_a_client_and_data_outlives_a_kill() {
     machine.write("client/client.py", CLIENT);
     machine.write("client/requirements.txt", "pg8000==1.31.2\n");
     machine.write("mesh.yaml", CLIENT_MESH);
-    machine.built(&["apply", "-f", "client/service.yaml", "--no-push"]);
+    machine.json_outside(&["apply", "-f", "client/service.yaml", "--no-push"]);
     for name in ["memcached", "postgresql"] {
-        machine.built(&["image", "curated", "build", name]);
+        machine.json_outside(&["image", "curated", "build", name]);
     }
     machine.done(&["apply", "-f", "mesh.yaml"]);
     machine.json(&["mesh", "up", "--detach", "--wait", "300"]);
@@ -529,8 +451,7 @@ fn another_user_of_mariadb_takes_the_place_of_the_one_before() {
 fn clean_folders_build_the_same_curated_image() {
     let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let digests = [(); 2].map(|()| {
-        let folder = tempfile::tempdir().unwrap();
-        let built = built(folder.path(), &["image", "curated", "build", "redis"]);
+        let built = Owner::new().json(&["image", "curated", "build", "redis"]);
         (built["digest"].clone(), built["image"].clone())
     });
     assert!(digests[0].0.is_string());
@@ -540,41 +461,11 @@ fn clean_folders_build_the_same_curated_image() {
 /// Builds share a cache: one after the other.
 static ONE_BUILD: Mutex<()> = Mutex::new(());
 
-fn share_layers(folder: &Path) {
+fn share_layers(owner: &Owner) {
+    let images = owner.path("cache/images");
     fs::create_dir_all(layer_cache()).unwrap();
-    fs::create_dir_all(folder.join("cache/images")).unwrap();
-    symlink(layer_cache(), folder.join("cache/images/build")).unwrap();
-}
-
-fn command(mut command: Command, folder: &Path, words: &[&str]) -> Command {
-    command
-        .current_dir(folder)
-        .env("MSE_CONF_PATH", folder.join("conf"))
-        .env("MSE_CACHE_PATH", folder.join("cache"))
-        .env("MSE_CAS", program("mse-cas"))
-        .env_remove("MSE_SIMULATED")
-        .env_remove("MSE_CAS_NAME")
-        .stdin(Stdio::null())
-        .args(words);
-    command
-}
-
-fn built(folder: &Path, words: &[&str]) -> Value {
-    let words = [words, &["--json"]].concat();
-    let output = command(Command::new(program("mse")), folder, &words)
-        .output()
-        .unwrap();
-    serde_json::from_str(&succeeded(&words, &output)).unwrap()
-}
-
-fn succeeded(words: &[&str], output: &Output) -> String {
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{words:?}: {}\n{error}",
-        output.status
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    fs::create_dir_all(&images).unwrap();
+    symlink(layer_cache(), images.join("build")).unwrap();
 }
 
 /// What `look` finds, as soon as it finds something.

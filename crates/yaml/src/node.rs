@@ -23,6 +23,8 @@ pub(crate) const MAX_DEPTH: usize = 32;
 pub(crate) const MAX_NODES: usize = 20_000;
 /// Bytes of all scalars, those behind aliases counted each time.
 pub(crate) const MAX_SCALARS: usize = 8 * MAX_BYTES;
+/// Nodes that are kept for aliases: those in anchors that stand in each other count in each.
+const MAX_KEPT_NODES: usize = 4 * MAX_NODES;
 
 /// What the documents of a kind have of their own.
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +217,8 @@ pub fn parse(
         anchors: BTreeMap::new(),
         nodes: 0,
         bytes: 0,
+        kept_nodes: 0,
+        kept_bytes: 0,
         root: None,
     };
     let mut parser = Parser::new_from_str(&covered.text);
@@ -252,6 +256,9 @@ struct Builder<'a> {
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
     bytes: usize,
+    /// What is in `anchors`: each level of anchors has a copy of all below.
+    kept_nodes: usize,
+    kept_bytes: usize,
     root: Option<Node>,
 }
 
@@ -357,7 +364,9 @@ impl Builder<'_> {
     }
 
     fn within_budget(&mut self, at: Option<Position>) -> Option<()> {
-        let message = if self.nodes > MAX_NODES {
+        let message = if self.kept_nodes > MAX_KEPT_NODES || self.kept_bytes > MAX_SCALARS {
+            "too many anchors within anchors".to_owned()
+        } else if self.nodes > MAX_NODES {
             format!("more than {MAX_NODES} values")
         } else if self.bytes > MAX_SCALARS {
             format!("more than {MAX_SCALARS} bytes, with what aliases stand for")
@@ -372,6 +381,9 @@ impl Builder<'_> {
         self.nodes += 1;
         self.within_budget(node.at)?;
         if anchor != 0 {
+            self.kept_nodes += node.size();
+            self.kept_bytes += node.bytes();
+            self.within_budget(node.at)?;
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {
@@ -553,6 +565,20 @@ mod tests {
             "- *a\n".repeat(100)
         );
         assert_eq!(faults(&heavy)[0].0, Code::TooLarge);
+        // Each of these anchors would keep a copy of the whole text.
+        let nested = |count: usize| {
+            let open = (0..count).fold(String::new(), |text, n| format!("{text}&a{n} ["));
+            let text = "x".repeat(MAX_BYTES / 2);
+            format!("- {open}{text}{}", "]".repeat(count))
+        };
+        assert_eq!(faults(&nested(10)), []);
+        assert_eq!(faults(&nested(20))[0].0, Code::TooLarge);
+        let many = format!(
+            "- {}{}]]]]]]",
+            "&a [".repeat(6),
+            "x, ".repeat(MAX_NODES - 100)
+        );
+        assert_eq!(faults(&many)[0].0, Code::TooLarge);
         assert_eq!(faults(&"- x\n".repeat(MAX_NODES))[0].0, Code::TooLarge);
         assert_eq!(faults(&" ".repeat(MAX_BYTES + 1))[0].0, Code::TooLarge);
     }

@@ -2,46 +2,34 @@
 
 mod error;
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Uri};
 use mse_crypto::hpke::KeyPair;
 use mse_ratls::ChannelBinding;
 use mse_ratls::binding::Nonce;
-use mse_ratls::pinned::PinnedRoot;
+use mse_ratls::cas::client::{self, CasAddress, CasClient, connect_pinned};
 use mse_ratls::release::{
     self, Configuration, Recorded, ReleaseChallenge, ReleaseRefusal, ReleaseRequest,
     RenewalRequest, SealedRelease, Target, VolumeReport, access_token_proof, release_report_data,
 };
-use mse_workload::ServiceWorkload;
+use mse_tee::attester::Attester;
 use mse_workload::launch::AccessToken;
-use rustls::ClientConfig;
-use rustls::client::Resumption;
-use rustls_pki_types::ServerName;
+use mse_workload::{CasKey, ServiceWorkload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 pub(super) use self::error::CasError;
-use mse_tee::attester::Attester;
 
-/// How long reaching the CAS and the handshake may each take.
-const CONNECTING: Duration = Duration::from_secs(20);
 /// How long the CAS may take for an answer.
 const ANSWERING: Duration = Duration::from_secs(30);
-/// A challenge or a refusal is at most this long.
+/// A challenge or what is recorded is at most this long.
 const MAX_SMALL: usize = 16 * 1024;
 /// A release is at most this long: base64 of the sealed configuration, and the ticket.
 const MAX_SEALED: usize = release::MAX_RELEASE / 3 * 4 + 64 * 1024;
@@ -55,10 +43,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Where the CAS is, and which it must be.
 pub(super) struct Cas {
-    address: String,
-    host: HeaderValue,
-    name: ServerName<'static>,
-    tls: TlsConnector,
+    address: CasAddress,
+    key: CasKey,
     target: Target,
     access_token: Option<AccessToken>,
 }
@@ -107,18 +93,9 @@ pub(super) struct NewState<'a> {
 impl Cas {
     /// The CAS of `workload`, at `address` as the host says.
     pub(super) fn new(address: &str, workload: &ServiceWorkload) -> Result<Self, CasError> {
-        let no_address = || CasError::Address(address.chars().take(200).collect());
-        let (host, port) = address.rsplit_once(':').ok_or_else(no_address)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        port.parse::<u16>().map_err(|_| no_address())?;
         Ok(Self {
-            address: address.to_owned(),
-            host: HeaderValue::from_str(address).map_err(|_| no_address())?,
-            name: ServerName::try_from(host.to_owned()).map_err(|_| no_address())?,
-            tls: TlsConnector::from(Arc::new(client_config(workload))),
+            address: address.parse()?,
+            key: workload.cas_key,
             target: Target {
                 session: workload.session.clone(),
                 service: workload.service.clone(),
@@ -141,16 +118,15 @@ impl Cas {
         attester: &Attester,
         one_time_password: Option<&str>,
     ) -> Result<Lease, CasError> {
-        let mut connection = self.connect().await?;
-        let challenge: ReleaseChallenge = connection
-            .post(release::CHALLENGE, Bytes::new(), MAX_SMALL)
-            .await?;
+        let mut client = self.connect().await?;
+        let challenge: ReleaseChallenge =
+            post(&mut client, release::CHALLENGE, Bytes::new(), MAX_SMALL).await?;
         let mut nonce = Nonce([0; 32]);
         hex::decode_to_slice(&challenge.nonce, &mut nonce.0)
             .map_err(|_| CasError::Answer("its nonce is not 32 bytes in hex"))?;
         let key = Arc::new(KeyPair::generate());
-        let report_data =
-            release_report_data(&nonce, &connection.binding, &key.public(), &self.target);
+        let binding = client.binding();
+        let report_data = release_report_data(&nonce, &binding, &key.public(), &self.target);
         let attested = attester.evidence(&report_data).await?;
         let request = ReleaseRequest {
             target: self.target.clone(),
@@ -166,29 +142,25 @@ impl Cas {
             access_token_proof: self
                 .access_token
                 .as_ref()
-                .map(|token| access_token_proof(&token.0, &nonce, &connection.binding)),
+                .map(|token| access_token_proof(&token.0, &nonce, &binding)),
         };
-        let sealed = connection
-            .post(release::RELEASE, json(&request)?, MAX_SEALED)
-            .await?;
-        self.open(sealed, key, &connection.binding)
+        let sealed = post(&mut client, release::RELEASE, json(&request)?, MAX_SEALED).await?;
+        self.open(sealed, key, &binding)
     }
 
     /// Gets the configuration as it is now, on a new connection, by the ticket of `lease`.
     pub(super) async fn renew(&self, lease: &Lease) -> Result<Lease, CasError> {
-        let mut connection = self.connect().await?;
+        let mut client = self.connect().await?;
         let request = RenewalRequest {
             ticket: lease.ticket.clone(),
         };
-        let sealed = connection
-            .post(release::RENEW, json(&request)?, MAX_SEALED)
-            .await?;
-        self.open(sealed, Arc::clone(&lease.key), &connection.binding)
+        let sealed = post(&mut client, release::RENEW, json(&request)?, MAX_SEALED).await?;
+        self.open(sealed, Arc::clone(&lease.key), &client.binding())
     }
 
     /// Has the state of a volume recorded, on a new connection.
     pub(super) async fn record(&self, ticket: &str, state: &NewState<'_>) -> Result<(), CasError> {
-        let mut connection = self.connect().await?;
+        let mut client = self.connect().await?;
         let report = VolumeReport {
             ticket: ticket.to_owned(),
             name: state.name.to_owned(),
@@ -196,9 +168,7 @@ impl Cas {
             root: state.root.clone(),
             previous: state.previous,
         };
-        let Recorded {} = connection
-            .post(release::VOLUME, json(&report)?, MAX_SMALL)
-            .await?;
+        let Recorded {} = post(&mut client, release::VOLUME, json(&report)?, MAX_SMALL).await?;
         Ok(())
     }
 
@@ -220,77 +190,41 @@ impl Cas {
         })
     }
 
-    async fn connect(&self) -> Result<Connection, CasError> {
-        let stream = within(CONNECTING, "connecting", TcpStream::connect(&self.address))
-            .await?
-            .map_err(|error| CasError::Unreachable(self.address.clone(), error))?;
-        // Few and small requests, each awaited.
-        let _ = stream.set_nodelay(true);
-        let handshake = self.tls.connect(self.name.clone(), stream);
-        let stream = within(CONNECTING, "the TLS handshake", handshake)
-            .await?
-            .map_err(CasError::from_handshake)?;
-        let binding = ChannelBinding::of(stream.get_ref().1).map_err(CasError::Exporter)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "the connection to the CAS ended");
-            }
-        });
-        Ok(Connection {
-            sender,
-            host: self.host.clone(),
-            binding,
-        })
+    /// A connection of its own for each exchange: what is sealed is bound to it.
+    async fn connect(&self) -> Result<CasClient, CasError> {
+        Ok(connect_pinned(&self.address, self.key, None).await?)
     }
 }
 
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    host: HeaderValue,
-    binding: ChannelBinding,
-}
-
-impl Connection {
-    /// Posts `body` and reads the answer, of at most `limit` bytes.
-    async fn post<T: DeserializeOwned>(
-        &mut self,
-        path: &'static str,
-        body: Bytes,
-        limit: usize,
-    ) -> Result<T, CasError> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = http::Uri::from_static(path);
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(HOST, self.host.clone());
-        within(ANSWERING, "its answer", async {
-            let response = self.sender.send_request(request).await?;
-            let status = response.status();
-            if status.is_success() {
-                let body = collect(response, limit).await?;
-                return serde_json::from_slice(&body)
-                    .map_err(|_| CasError::Answer("it is not JSON of the expected shape"));
-            }
-            let body = collect(response, MAX_SMALL).await?;
-            Err(match serde_json::from_slice::<ReleaseRefusal>(&body) {
-                Ok(refusal) => CasError::Refused(tamed(refusal)),
-                Err(_) => CasError::Status(status.as_u16()),
-            })
-        })
-        .await?
+/// Posts `body` and reads the answer, of at most `limit` bytes.
+async fn post<T: DeserializeOwned>(
+    client: &mut CasClient,
+    path: &'static str,
+    body: Bytes,
+    limit: usize,
+) -> Result<T, CasError> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static(path);
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    let answer = timeout(ANSWERING, client.forward(request))
+        .await
+        .map_err(|_| client::CasError::Timeout("its answer", ANSWERING))??;
+    let status = answer.status();
+    if answer.body().len() > limit {
+        return Err(CasError::Answer("it is longer than any may be"));
     }
-}
-
-async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes, CasError> {
-    match Limited::new(response.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) => match error.downcast::<hyper::Error>() {
-            Ok(error) => Err(CasError::Http(*error)),
-            Err(_) => Err(CasError::Answer("it is longer than any may be")),
+    if status.is_success() {
+        return serde_json::from_slice(answer.body())
+            .map_err(|_| CasError::Answer("it is not JSON of the expected shape"));
+    }
+    Err(
+        match serde_json::from_slice::<ReleaseRefusal>(answer.body()) {
+            Ok(refusal) => CasError::Refused(tamed(refusal)),
+            Err(_) => CasError::Status(status.as_u16()),
         },
-    }
+    )
 }
 
 /// A refusal whose words fit one line of a log.
@@ -312,31 +246,6 @@ fn json(message: &impl Serialize) -> Result<Bytes, CasError> {
         .filter(|body| body.len() <= release::MAX_REQUEST)
         .map(Bytes::from)
         .ok_or(CasError::Request)
-}
-
-async fn within<T>(
-    limit: Duration,
-    what: &'static str,
-    future: impl Future<Output = T>,
-) -> Result<T, CasError> {
-    timeout(limit, future)
-        .await
-        .map_err(|_| CasError::Timeout(what, limit))
-}
-
-/// TLS 1.3 only, no resumption: the exporter of each connection is its own.
-fn client_config(workload: &ServiceWorkload) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let root = PinnedRoot::new(workload.cas_key, provider.signature_verification_algorithms);
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has TLS 1.3 cipher suites")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(root))
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ pub struct TdvfSection<'a> {
 }
 
 impl TdvfSection<'_> {
+    /// Whether anything of it is measured. A section of which nothing is may be of any size.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.extended || !self.added_later
+    }
+
     /// The offsets of its pages.
     pub(crate) fn pages(&self) -> impl Iterator<Item = u64> + use<> {
         (0..self.size).step_by(PAGE)

@@ -42,7 +42,7 @@ impl<'a> Tdvf<'a> {
     /// the TDX module in this `order`.
     pub fn mrtd(&self, order: PageOrder) -> Sha384Digest {
         let mut hash = Sha384::new();
-        for section in &self.sections {
+        for section in self.sections.iter().filter(|section| section.is_measured()) {
             match order {
                 PageOrder::ByPage => {
                     for page in section.pages() {

@@ -1,5 +1,6 @@
 //! `mse cas run`
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,6 +174,7 @@ impl Run {
             last_lines: Vec::new(),
             reason: None,
             failed: false,
+            is_unread: false,
         };
         follower.follow(step).await
     }
@@ -263,6 +265,8 @@ struct Follower<'a> {
     last_lines: Vec<String>,
     reason: Option<String>,
     failed: bool,
+    /// Whether nobody reads the output any more.
+    is_unread: bool,
 }
 
 impl Follower<'_> {
@@ -281,20 +285,29 @@ impl Follower<'_> {
                 }
             };
             match event {
-                Some(EnclaveEvent::Log { text, .. }) => self.line(text)?,
+                Some(EnclaveEvent::Log { text, .. }) => {
+                    let written = self.line(text);
+                    self.goes_on(written)?;
+                }
                 Some(EnclaveEvent::Listening { port }) => self.address.set_port(port),
                 Some(EnclaveEvent::Phase(Phase::Running)) => {
                     let attested = self.attest().await?;
                     if let Some(step) = step.take() {
                         step.done("The CAS runs, and has proven what it is");
                     }
-                    self.ui.report(&self.running(attested))?;
+                    let written = self.ui.report(&self.running(attested));
+                    self.goes_on(written)?;
                 }
                 Some(EnclaveEvent::Phase(Phase::AwaitingProvisioning)) => {
-                    self.phase(Phase::AwaitingProvisioning)?;
-                    self.waits()?;
+                    let written = self
+                        .phase(Phase::AwaitingProvisioning)
+                        .and_then(|()| self.waits());
+                    self.goes_on(written)?;
                 }
-                Some(EnclaveEvent::Phase(phase)) => self.phase(phase)?,
+                Some(EnclaveEvent::Phase(phase)) => {
+                    let written = self.phase(phase);
+                    self.goes_on(written)?;
+                }
                 Some(EnclaveEvent::Exited { how }) => {
                     drop(step);
                     return self.ended(&how);
@@ -307,6 +320,20 @@ impl Follower<'_> {
                 ) => {}
                 None => return self.ended("no word of how"),
             }
+        }
+    }
+
+    /// A CAS serves others than whoever reads what it says: when that one stops, it does not.
+    fn goes_on(&mut self, written: Result<(), Failure>) -> Result<(), Failure> {
+        match written {
+            Err(failure) if failure.exit() == Exit::Cancelled => {
+                if !self.is_unread {
+                    self.is_unread = true;
+                    say(&format!("warning: {failure}; the CAS goes on serving"));
+                }
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -371,24 +398,22 @@ impl Follower<'_> {
     }
 
     fn line(&mut self, text: String) -> Result<(), Failure> {
-        if self.ui.is_json() {
-            print(&json!({"event": "log", "text": text}).to_string())?;
-        } else {
-            eprintln!("cas: {}", text.trim_start());
-        }
         if self.last_lines.len() == LAST_LINES {
             self.last_lines.remove(0);
         }
+        let event = json!({"event": "log", "text": text});
+        let shown = format!("cas: {}", text.trim_start());
         self.last_lines.push(text);
+        if self.ui.is_json() {
+            return print(&event.to_string());
+        }
+        say(&shown);
         Ok(())
     }
 
     fn phase(&mut self, phase: Phase) -> Result<(), Failure> {
-        if self.ui.is_json() {
-            let mut event = json!(phase);
-            event["event"] = "phase".into();
-            print(&event.to_string())?;
-        }
+        let mut event = json!(phase);
+        event["event"] = "phase".into();
         match phase {
             Phase::Failed { reason } => {
                 self.failed = true;
@@ -397,12 +422,15 @@ impl Follower<'_> {
             Phase::Stopped { reason } => self.reason = Some(reason),
             Phase::AwaitingProvisioning | Phase::Starting | Phase::Running => {}
         }
+        if self.ui.is_json() {
+            print(&event.to_string())?;
+        }
         Ok(())
     }
 
-    fn ended(self, how: &str) -> Result<(), Failure> {
+    fn ended(mut self, how: &str) -> Result<(), Failure> {
         let is_in_order = !self.failed && how == "exit status: 0";
-        let reason = self.reason.unwrap_or_else(|| {
+        let reason = self.reason.take().unwrap_or_else(|| {
             let mut reason = format!("the CAS ended: {how}");
             for line in &self.last_lines {
                 reason.push('\n');
@@ -411,13 +439,19 @@ impl Follower<'_> {
             reason
         });
         if self.ui.is_json() {
-            print(&json!({"event": "ended", "reason": reason}).to_string())?;
+            let written = print(&json!({"event": "ended", "reason": reason}).to_string());
+            self.goes_on(written)?;
         }
         if is_in_order {
             return Ok(());
         }
         Err(Failure::other(reason))
     }
+}
+
+/// A line on standard error, if somebody is there to read it.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 #[derive(Serialize)]

@@ -1,31 +1,20 @@
 //! Why a CAS gives nothing, and what that means.
 
 use std::fmt;
-use std::io;
-use std::time::Duration;
 
+use mse_ratls::cas::client::{self, InvalidAddress};
 use mse_ratls::release::{self, RefusalCode, ReleaseRefusal};
-use mse_workload::launch::ServiceCheck;
-
 use mse_tee::attester::AttesterError;
+use mse_workload::launch::ServiceCheck;
 
 /// Why there is no release.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CasError {
-    #[error("the address of the CAS is `{0}`: write `HOST:PORT`")]
-    Address(String),
-    #[error("the CAS at `{0}` cannot be reached: {1}")]
-    Unreachable(String, #[source] io::Error),
-    #[error("the CAS gave nothing: {0} took longer than {seconds} seconds", seconds = .1.as_secs())]
-    Timeout(&'static str, Duration),
-    #[error("the TLS 1.3 handshake with the CAS failed: {0}")]
-    Handshake(#[source] io::Error),
-    #[error("the server is not the CAS that was measured: {0}")]
-    Identity(String),
-    #[error("the TLS connection gives no exporter value: {0}")]
-    Exporter(#[source] rustls::Error),
-    #[error("the connection to the CAS broke off: {0}")]
-    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// Before there was an answer.
+    #[error(transparent)]
+    Connection(#[from] client::CasError),
     #[error("no evidence: {0}")]
     Attester(#[from] AttesterError),
     #[error(
@@ -44,27 +33,10 @@ pub(crate) enum CasError {
 }
 
 impl CasError {
-    pub(super) fn from_handshake(error: io::Error) -> Self {
-        let refused = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match refused {
-            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => {
-                Self::Identity(why.to_string())
-            }
-            Some(rustls::Error::InvalidCertificate(why)) => Self::Identity(why.to_string()),
-            _ => Self::Handshake(error),
-        }
-    }
-
     /// Whether it may pass by itself: the host keeps the CAS away, or the CAS cannot answer now.
     pub(in crate::service) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(..)
-            | Self::Timeout(..)
-            | Self::Handshake(_)
-            | Self::Http(_)
-            | Self::Exporter(_) => true,
+            Self::Connection(error) => is_reachability(error),
             Self::Status(status) => *status >= 500,
             Self::Refused(refusal) => refusal.code == RefusalCode::Unavailable,
             _ => false,
@@ -83,20 +55,30 @@ impl CasError {
     pub(in crate::service) fn check(&self) -> ServiceCheck {
         match self {
             Self::Address(_) => ServiceCheck::Launch,
-            Self::Unreachable(..)
-            | Self::Timeout(..)
-            | Self::Handshake(_)
-            | Self::Http(_)
-            | Self::Exporter(_) => ServiceCheck::CasReachable,
-            Self::Identity(_) => ServiceCheck::CasIdentity,
+            Self::Connection(client::CasError::Identity(_)) => ServiceCheck::CasIdentity,
+            Self::Connection(error) if is_reachability(error) => ServiceCheck::CasReachable,
             Self::Attester(_) | Self::Request => ServiceCheck::Machine,
             Self::Refused(refusal) => match refusal.code {
                 RefusalCode::Unavailable => ServiceCheck::CasReachable,
                 _ => ServiceCheck::Release,
             },
-            Self::Status(_) | Self::Answer(_) | Self::Release(_) => ServiceCheck::Answer,
+            Self::Connection(_) | Self::Status(_) | Self::Answer(_) | Self::Release(_) => {
+                ServiceCheck::Answer
+            }
         }
     }
+}
+
+/// Whether it says no more than that the CAS is out of reach now.
+fn is_reachability(error: &client::CasError) -> bool {
+    matches!(
+        error,
+        client::CasError::Unreachable(..)
+            | client::CasError::Timeout(..)
+            | client::CasError::Handshake(_)
+            | client::CasError::Http(_)
+            | client::CasError::Exporter(_)
+    )
 }
 
 struct CheckOf<'a>(&'a ReleaseRefusal);
