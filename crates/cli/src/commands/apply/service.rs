@@ -49,17 +49,17 @@ impl Apply {
             store: ImageStore::find()?,
             registry: self.registry.open()?,
         };
-        let built = workshop.build(scene, spec, &reference).await?;
+        let (built, facts) = workshop.build(scene, spec, &reference).await?;
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;
         }
         let mut done = Done {
             image: reference.to_string(),
             digest: built.digest.to_string(),
-            root: built.facts.root.to_string(),
-            enclave: built.facts.enclave.to_string(),
-            encrypted: built.facts.sealed.is_some(),
-            unmeasured: built.facts.unmeasured.clone(),
+            root: facts.root.to_string(),
+            enclave: facts.enclave.to_string(),
+            encrypted: facts.sealed.is_some(),
+            unmeasured: facts.unmeasured,
             size: built.size,
             pushed: false,
             signed_by: None,

@@ -141,14 +141,14 @@ impl Build {
             registry: self.registry.open()?,
         };
         let here = curated::name_of(self.name, &programs)?;
-        let built = workshop
+        let (built, facts) = workshop
             .build_curated(scene, self.name, &programs, &here)
             .await?;
         let mut done = Done {
             name: self.name.as_str(),
             image: here.to_string(),
             digest: built.digest.to_string(),
-            root: built.facts.root.to_string(),
+            root: facts.root.to_string(),
             size: built.size,
             pushed: None,
             signed_by: None,
