@@ -105,17 +105,23 @@ impl Podman {
     }
 
     /// Takes down what was played as `name`. Podman 4.3 at times removes a container's folder while its
-    /// mount is still held, fails, and would have it tried again.
+    /// mount is still held, fails, and would have it tried again; it then forgets the container's
+    /// volumes, and the next pod of that name would get them with the ids of the former's user
+    /// namespace.
     pub fn down(&self, name: &str) {
         let file = self.file(name);
         let words = ["kube", "down", file.to_str().unwrap()];
-        for _ in 1..TRIES {
-            if self.ran(&words).status.success() {
-                return;
-            }
-            std::thread::sleep(Duration::from_secs(1));
+        if self.ran(&words).status.success() {
+            return;
         }
-        self.done(&words);
+        let gone = (2..TRIES).any(|_| {
+            std::thread::sleep(Duration::from_secs(1));
+            self.ran(&words).status.success()
+        });
+        if !gone {
+            self.done(&words);
+        }
+        self.done(&["volume", "prune", "--force"]);
     }
 
     fn file(&self, name: &str) -> PathBuf {
