@@ -73,14 +73,7 @@ fn the_images_are_pushed_and_hold_what_the_chart_starts() {
     let folder = tempfile::tempdir().unwrap();
     let registry = ImageRegistry::start();
     let place = format!("{}/team", registry.address());
-    let words = [
-        "build",
-        "mse-server",
-        "mse-cas",
-        "mse-flask",
-        "--push",
-        &place,
-    ];
+    let words = ["build", "--push", &place];
     let values = printed(platform(folder.path(), &words).args(["--plain-http", "--sign", "k.pem"]));
     let file = folder.path().join("values.yaml");
     fs::write(&file, &values).unwrap();
@@ -151,15 +144,22 @@ fn the_images_are_pushed_and_hold_what_the_chart_starts() {
         let version = run(name, &[&format!("/mse/bin/{program}"), "--version"]);
         assert!(version.starts_with(program), "{version}");
     }
-    let runtime: Value =
-        serde_json::from_str(&run("mse-flask", &["cat", "/mse/runtime.json"])).unwrap();
-    let python = runtime["interpreter"].as_str().unwrap();
-    let modules = "import flask, granian, pip; print(flask.__file__)";
-    let found = run("mse-flask", &[python, "-I", "-c", modules]);
-    assert!(
-        found.starts_with(runtime["environment"].as_str().unwrap()),
-        "{found}"
-    );
+    for (name, modules) in [
+        ("mse-flask", "flask, granian, pip"),
+        ("mse-fastapi", "fastapi, granian, pip"),
+        (
+            "mse-ds",
+            "sklearn.svm, numpy, pandas, scipy, flask, granian, pip",
+        ),
+    ] {
+        let runtime = run(name, &["cat", "/mse/runtime.json"]);
+        let runtime: Value = serde_json::from_str(&runtime).unwrap();
+        let python = runtime["interpreter"].as_str().unwrap();
+        let script = format!("import {modules}; print(pip.__file__)");
+        let found = run(name, &[python, "-I", "-c", &script]);
+        let environment = runtime["environment"].as_str().unwrap();
+        assert!(found.starts_with(environment), "{found}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use mse_image::{Base, ImageSpec, Kind, PlatformPart};
+use mse_image::{Base, ImageSpec, PlatformPart};
 use mse_runtime::images::{Catalogue, Image};
 use mse_workload::image::LAUNCHER;
 use serde_json::json;
@@ -104,7 +104,11 @@ impl Part {
                 // It makes the sandbox, for which it needs the rights that its pod gives it.
                 let mut part = part(LAUNCHER, 0);
                 part.files.insert(RUNTIME.to_owned(), runtime_file(image));
-                let base = Base::Kind(Kind::Python);
+                // Wheels take the library of C++ from the system.
+                let base = Base::Debian {
+                    packages: vec!["python3".into(), "libstdc++6".into()],
+                    without: Vec::new(),
+                };
                 let mut spec = ImageSpec::of_platform(self.name(), base, context, part);
                 spec.requirements = Some(LOCK.to_owned());
                 spec.environment = Some(ENVIRONMENT.to_owned());
