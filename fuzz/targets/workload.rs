@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mse_workload::{CasWorkload, ServiceWorkload, Workload};
+use mse_workload::{CasWorkload, Measured, ServiceWorkload, Workload};
 
 fuzz_target!(|json: &[u8]| {
     if let Ok(workload) = Workload::from_json(json) {

@@ -20,7 +20,9 @@ use mse_ratls::cas::{AttestedCas, ExpectedCas, client};
 use mse_runtime::process::{CasSpec, EnclaveEvent, ProcessRuntime, RunningEnclave};
 use mse_simtee::{Platform, pccs};
 use mse_workload::launch::{CasStart, Phase};
-use mse_workload::{CAS_FORMAT, CasKey, CasWorkload, Measurement, Resources, measurement};
+use mse_workload::{
+    CAS_FORMAT, CasKey, CasWorkload, Measured, Measurement, Resources, measurement,
+};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

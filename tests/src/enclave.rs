@@ -19,7 +19,8 @@ use mse_simtee::Platform;
 use mse_workload::bundle::{CodeTree, NonceSource, SourceSalt, seal};
 use mse_workload::launch::{Phase, Python};
 use mse_workload::{
-    AppId, FORMAT, ImageIdentity, Measurement, Provisioning, Resources, Tls, TlsOrigin, Workload,
+    AppId, FORMAT, ImageIdentity, Measured, Measurement, Provisioning, Resources, Tls, TlsOrigin,
+    Workload,
 };
 use tempfile::TempDir;
 

@@ -9,7 +9,9 @@ use mse_audit::entry::Entry;
 use mse_ratls::cas::client::CasError;
 use mse_runtime::process::{ProcessRuntime, ServiceSpec};
 use mse_workload::bundle::{CodeTree, tree_digest};
-use mse_workload::{Base, Measurement, Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
+use mse_workload::{
+    Base, Measured, Measurement, Resources, SERVICE_FORMAT, ServiceWorkload, measurement,
+};
 use serde_json::Value;
 
 use crate::cas_program::{CasMachine, Person, RunningCas};

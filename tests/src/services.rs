@@ -11,7 +11,9 @@ use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, Service
 use mse_simtee::Platform;
 use mse_workload::bundle::{CodeTree, tree_digest};
 use mse_workload::launch::{Phase, ServiceEnd};
-use mse_workload::{Base, Measurement, Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
+use mse_workload::{
+    Base, Measured, Measurement, Resources, SERVICE_FORMAT, ServiceWorkload, measurement,
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -257,21 +257,21 @@ fn sessions(machine: &CasMachine, cas: &RunningCas, owner: &User) {
 /// Encrypted to this CAS, and to another one.
 fn encrypted(owner: &User) {
     let key = owner.json(&["cas", "list"])["cases"][0]["session_encryption_key"].clone();
-    owner.write("sealed.yml", &session("sealed", ""));
-    for (key, file) in [
-        (key.as_str().unwrap(), "sealed"),
-        (&Digest::of(b"x").to_string(), "other"),
+    let me = owner.json(&["cas", "whoami"])["key_hash"].clone();
+    let creator = format!("creator: {{key: {}}}\n", me.as_str().unwrap());
+    owner.write("unclaimed.yml", &session("sealed", ""));
+    owner.write("sealed.yml", &session("sealed", &creator));
+    let here = key.as_str().unwrap();
+    let other = Digest::of(b"x").to_string();
+    for (from, key, file) in [
+        ("sealed.yml", here, "sealed"),
+        ("sealed.yml", &other, "other"),
+        ("unclaimed.yml", here, "unclaimed"),
     ] {
-        owner.done(&[
-            "session",
-            "encrypt",
-            "sealed.yml",
-            "--to",
-            key,
-            "--output",
-            file,
-        ]);
+        owner.done(&["session", "encrypt", from, "--to", key, "--output", file]);
     }
+    // Whoever carries it could be who brings it.
+    owner.refused(&["session", "create", "unclaimed"], 3, "mse cas whoami");
     owner.refused(&["session", "create", "other"], 3, "another CAS");
     owner.done(&["session", "create", "sealed"]);
     owner.refused(

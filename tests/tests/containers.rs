@@ -16,7 +16,7 @@ use mse_tests::programs::static_program;
 use mse_tests::services::ServiceMachine;
 use mse_workload::image::ImageFacts;
 use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
-use mse_workload::{SERVICE_FORMAT, ServiceWorkload, measurement};
+use mse_workload::{Measured, SERVICE_FORMAT, ServiceWorkload, measurement};
 use tokio::time::timeout;
 
 fn mesh(folder: &str) -> MeshId {

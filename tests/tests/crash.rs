@@ -10,6 +10,7 @@ use mse_ratls::{Endpoint, GivenCollateral, connect};
 use mse_tests::enclave::{Machine, OwnedApp};
 use mse_tests::platform::{Person, Server, path, until};
 use mse_tests::rest::{Rest, workload_of};
+use mse_workload::Measured as _;
 
 const APP: &str = r#"
 from flask import Flask

@@ -11,7 +11,7 @@ use mse_tests::cas::{FakeCas, Lie, SERVICE, SESSION};
 use mse_tests::programs::program;
 use mse_tests::services::{Service, ServiceMachine};
 use mse_workload::launch::{ServiceCheck, ServiceEnd};
-use mse_workload::{Measurement, ServiceWorkload};
+use mse_workload::{Measured, Measurement, ServiceWorkload};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

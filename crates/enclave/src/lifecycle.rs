@@ -10,7 +10,7 @@ use mse_crypto::Digest;
 use mse_crypto::hpke::KeyPair;
 use mse_ratls::TlsIdentity;
 use mse_workload::launch::{Launch, Phase};
-use mse_workload::{InvalidWorkload, TlsOrigin, Workload};
+use mse_workload::{InvalidWorkload, Measured, TlsOrigin, Workload};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
@@ -204,6 +204,7 @@ async fn attest(
         .attester(wish, Some(host.clone()))
         .await
         .map_err(AttesterError::from)?;
+    attester.check_workload(workload.as_ref()).await?;
     tracing::info!(attester = attester.name(), "attester");
     let identity = TlsIdentity::generate()?;
     let x25519 = Arc::new(KeyPair::generate());

@@ -25,7 +25,7 @@ use mse_runtime::process::{
 };
 use mse_runtime::report::{Report, app_line};
 use mse_workload::launch::{Phase, Python};
-use mse_workload::{InvalidWorkload, Workload};
+use mse_workload::{InvalidWorkload, Measured, Workload};
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -12,7 +12,7 @@ use mse_runtime::process::{
 };
 use mse_runtime::report::Report;
 use mse_workload::launch::{Phase, ServiceEnd};
-use mse_workload::{InvalidServiceWorkload, SERVICE_FORMAT, ServiceWorkload};
+use mse_workload::{InvalidWorkload, Measured, SERVICE_FORMAT, ServiceWorkload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment::Environment;
@@ -169,7 +169,7 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error("the environment: {0}")]
-    Workload(#[from] InvalidServiceWorkload),
+    Workload(#[from] InvalidWorkload),
     #[error(transparent)]
     Tee(#[from] TeeError),
     #[error(

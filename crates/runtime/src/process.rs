@@ -38,7 +38,9 @@ use mse_workload::launch::{
     ServiceLaunch, ToEnclave,
 };
 use mse_workload::measurement::{self, EnclaveDigest, Measurement};
-use mse_workload::{AppId, CasWorkload, Resources, ServiceWorkload, Workload, WorkloadDigest};
+use mse_workload::{
+    AppId, CasWorkload, Measured, Resources, ServiceWorkload, Workload, WorkloadDigest,
+};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 

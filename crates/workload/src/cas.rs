@@ -4,14 +4,13 @@ mod module;
 mod quorum;
 
 use mse_crypto::Digest;
-use mse_crypto::digest::Hasher;
 use serde::{Deserialize, Serialize};
 
 pub use self::module::{MAX_MODULES, OpenToken, TokenLibrary};
 pub use self::quorum::{MAX_PEOPLE, RecoveryPolicy, UpgradePolicy};
 
 use crate::description::Resources;
-use crate::measurement::WorkloadDigest;
+use crate::measured::{InvalidWorkload, Measured};
 
 /// The version of the CAS workload's format that this code reads and writes.
 pub const CAS_FORMAT: u32 = 1;
@@ -55,37 +54,20 @@ pub struct CasWorkload {
     pub token_libraries: Vec<TokenLibrary>,
 }
 
-impl CasWorkload {
-    /// Reads the JSON form, canonical or not; unknown fields and other formats are refused.
-    pub fn from_json(json: &[u8]) -> Result<Self, InvalidCasWorkload> {
-        if json.len() > MAX_CAS_JSON {
-            return Err(InvalidCasWorkload::TooLarge(json.len()));
-        }
-        let workload: Self = serde_json::from_slice(json)?;
-        workload.check()?;
-        Ok(workload)
+impl Measured for CasWorkload {
+    const KIND: &'static str = "CAS workload";
+    const DOMAIN: &'static str = "mse-cas-workload-v1";
+    const FORMAT: u32 = CAS_FORMAT;
+    const MAX_JSON: usize = MAX_CAS_JSON;
+
+    fn format(&self) -> u32 {
+        self.format
     }
 
-    /// The canonical form: RFC 8785 JSON.
-    pub fn canonical(&self) -> Vec<u8> {
-        serde_json_canonicalizer::to_vec(self)
-            .expect("a CAS workload has only strings, integers and maps with string keys")
-    }
-
-    /// The digest that the TEE measures.
-    pub fn digest(&self) -> WorkloadDigest {
-        let mut hasher = Hasher::with_domain("mse-cas-workload-v1");
-        hasher.update(&self.canonical());
-        WorkloadDigest(hasher.finish())
-    }
-
-    /// The rules that the types alone do not express. Whether an anchor is one, the CAS finds out
-    /// when it starts.
-    pub fn check(&self) -> Result<(), InvalidCasWorkload> {
-        if self.format != CAS_FORMAT {
-            return Err(InvalidCasWorkload::Format(self.format));
-        }
-        let field = |field, value, fix| Err(InvalidCasWorkload::Field { field, value, fix });
+    /// Whether an anchor is one, the CAS finds out when it starts.
+    fn check_fields(&self) -> Result<(), InvalidWorkload> {
+        let field =
+            |field, value: String, fix| Err(InvalidWorkload::field::<Self>(field, &value, fix));
         let anchors = &self.simulated_anchors;
         if anchors.len() > MAX_ANCHORS {
             let value = format!("{} trust anchors", anchors.len());
@@ -102,17 +84,8 @@ impl CasWorkload {
                 return field("simulated_anchors", value, "give each one once");
             }
         }
-        if self.resources.memory_mib == 0 || self.resources.millicores == 0 {
-            let value = format!(
-                "{} MiB, {} millicores",
-                self.resources.memory_mib, self.resources.millicores
-            );
-            return field(
-                "resources",
-                value,
-                "a CAS needs memory and a part of a core",
-            );
-        }
+        self.resources
+            .check::<Self>("a CAS needs memory and a part of a core")?;
         if let Some(upgrade) = &self.upgrade {
             upgrade.check()?;
         }
@@ -131,43 +104,19 @@ impl CasWorkload {
         }
         for (index, library) in libraries.iter().enumerate() {
             if !library.path.starts_with('/') {
-                let value = library.path.chars().take(80).collect();
+                let value = library.path.clone();
                 return field("token_libraries", value, "give its absolute path");
             }
             if libraries[..index]
                 .iter()
                 .any(|one| one.name == library.name)
             {
-                let value = library.name.chars().take(80).collect();
+                let value = library.name.clone();
                 return field("token_libraries", value, "give each name once");
             }
         }
         Ok(())
     }
-}
-
-/// A CAS workload that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidCasWorkload {
-    /// Larger than [`MAX_CAS_JSON`].
-    #[error("the CAS workload is {0} bytes long: at most {MAX_CAS_JSON} are read")]
-    TooLarge(usize),
-    /// Not JSON, or not of this shape.
-    #[error("the CAS workload is malformed: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A format of another time.
-    #[error("the CAS workload has format {0}: this program reads format {CAS_FORMAT}")]
-    Format(u32),
-    /// A field with a value that cannot be.
-    #[error("the CAS workload's `{field}` is `{value}`: {fix}")]
-    Field {
-        /// Path of the field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What to write.
-        fix: &'static str,
-    },
 }
 
 #[cfg(test)]
@@ -266,7 +215,7 @@ mod tests {
         assert!(json(|v| v["resources"]["memory_mib"] = 0.into()).contains("resources"));
         assert!(matches!(
             CasWorkload::from_json(&vec![b' '; MAX_CAS_JSON + 1]),
-            Err(InvalidCasWorkload::TooLarge(_))
+            Err(InvalidWorkload::TooLarge { .. })
         ));
     }
 

@@ -9,7 +9,7 @@ use mse_crypto::digest::Hasher;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::measurement::WorkloadDigest;
+use crate::measured::{InvalidWorkload, Measured};
 
 /// The version of the workload's format that this code reads and writes.
 pub const FORMAT: u32 = 1;
@@ -56,44 +56,28 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Reads the JSON form, canonical or not; unknown fields and other formats are refused.
-    pub fn from_json(json: &[u8]) -> Result<Self, InvalidWorkload> {
-        if json.len() > MAX_JSON {
-            return Err(InvalidWorkload::TooLarge(json.len()));
-        }
-        let workload: Self = serde_json::from_slice(json)?;
-        workload.check()?;
-        Ok(workload)
-    }
-
-    /// The canonical form: RFC 8785 JSON.
-    pub fn canonical(&self) -> Vec<u8> {
-        serde_json_canonicalizer::to_vec(self)
-            .expect("a workload has only strings, integers and maps with string keys")
-    }
-
-    /// The digest that the TEE measures.
-    pub fn digest(&self) -> WorkloadDigest {
-        let mut hasher = Hasher::with_domain("mse-workload-v1");
-        hasher.update(&self.canonical());
-        WorkloadDigest(hasher.finish())
-    }
-
     /// `module:variable`, split.
     pub fn module_and_variable(&self) -> (&str, &str) {
         self.application
             .split_once(':')
             .unwrap_or((&self.application, ""))
     }
+}
 
-    /// The rules that the types alone do not express.
-    fn check(&self) -> Result<(), InvalidWorkload> {
-        if self.format != FORMAT {
-            return Err(InvalidWorkload::Format(self.format));
-        }
+impl Measured for Workload {
+    const KIND: &'static str = "workload";
+    const DOMAIN: &'static str = "mse-workload-v1";
+    const FORMAT: u32 = FORMAT;
+    const MAX_JSON: usize = MAX_JSON;
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+
+    fn check_fields(&self) -> Result<(), InvalidWorkload> {
         let (module, variable) = self.module_and_variable();
         if module.is_empty() || variable.is_empty() || variable.contains(':') {
-            return Err(InvalidWorkload::field(
+            return Err(InvalidWorkload::field::<Self>(
                 "application",
                 &self.application,
                 "write `module:variable`",
@@ -101,21 +85,21 @@ impl Workload {
         }
         if self.expires_at.is_some_and(|at| at > LATEST_EXPIRY) {
             let at = self.expires_at.unwrap_or_default().to_string();
-            return Err(InvalidWorkload::field(
+            return Err(InvalidWorkload::field::<Self>(
                 "expires_at",
                 &at,
                 "use a time before the year 10000",
             ));
         }
         if self.tls.names.is_empty() {
-            return Err(InvalidWorkload::field(
+            return Err(InvalidWorkload::field::<Self>(
                 "tls.names",
                 "[]",
                 "name at least one host",
             ));
         }
         if (self.tls.origin == TlsOrigin::Owner) != self.tls.certificate.is_some() {
-            return Err(InvalidWorkload::field(
+            return Err(InvalidWorkload::field::<Self>(
                 "tls.certificate",
                 &format!("{:?}", self.tls.certificate),
                 "exactly the origin `owner` names its certificate's digest",
@@ -222,7 +206,7 @@ impl FromStr for TlsOrigin {
             "self" => Ok(Self::Enclave),
             "owner" => Ok(Self::Owner),
             "operator" => Ok(Self::Operator),
-            other => Err(InvalidWorkload::field(
+            other => Err(InvalidWorkload::field::<Workload>(
                 "ssl_certificate_origin",
                 other,
                 "use `self`, `owner` or `operator`",
@@ -239,6 +223,17 @@ pub struct Resources {
     pub memory_mib: u32,
     /// Thousandths of a core.
     pub millicores: u32,
+}
+
+impl Resources {
+    /// Whether a program can run with them; else it is told what to write.
+    pub(crate) fn check<W: Measured>(self, fix: &'static str) -> Result<(), InvalidWorkload> {
+        if self.memory_mib > 0 && self.millicores > 0 {
+            return Ok(());
+        }
+        let value = format!("{} MiB, {} millicores", self.memory_mib, self.millicores);
+        Err(InvalidWorkload::field::<W>("resources", &value, fix))
+    }
 }
 
 /// The path whose answer tells whether the app is well: it starts with `/`.
@@ -261,7 +256,7 @@ impl TryFrom<String> for HealthEndpoint {
         if path.starts_with('/') && plain && path.len() <= 255 {
             Ok(Self(path))
         } else {
-            Err(InvalidWorkload::field(
+            Err(InvalidWorkload::field::<Workload>(
                 "health_endpoint",
                 &path,
                 "write a path that starts with `/`",
@@ -283,40 +278,6 @@ impl From<HealthEndpoint> for String {
 pub enum Provisioning {
     /// The owner, who holds the code key.
     Owner {},
-}
-
-/// A workload that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidWorkload {
-    /// Larger than [`MAX_JSON`].
-    #[error("the workload is {0} bytes long: at most {MAX_JSON} are read")]
-    TooLarge(usize),
-    /// Not JSON, or not of this shape.
-    #[error("the workload is malformed: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A format of another time.
-    #[error("the workload has format {0}: this program reads format {FORMAT}")]
-    Format(u32),
-    /// A field with a value that cannot be.
-    #[error("the workload's `{field}` is `{value}`: {fix}")]
-    Field {
-        /// Path of the field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What to write.
-        fix: &'static str,
-    },
-}
-
-impl InvalidWorkload {
-    fn field(field: &'static str, value: &str, fix: &'static str) -> Self {
-        Self::Field {
-            field,
-            value: value.chars().take(80).collect(),
-            fix,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -420,7 +381,7 @@ pub(crate) mod tests {
         assert!(json(|v| v["tls"]["names"] = serde_json::json!([])).contains("tls.names"));
         assert!(matches!(
             Workload::from_json(&vec![b' '; MAX_JSON + 1]),
-            Err(InvalidWorkload::TooLarge(_))
+            Err(InvalidWorkload::TooLarge { .. })
         ));
     }
 

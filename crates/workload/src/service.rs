@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use mse_crypto::Digest;
-use mse_crypto::digest::{Hasher, InvalidDigest};
+use mse_crypto::digest::InvalidDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::description::Resources;
 use crate::image::check_unmeasured;
-use crate::measurement::WorkloadDigest;
+use crate::measured::{InvalidWorkload, Measured};
 
 /// The version of the service workload's format that this code reads and writes.
 pub const SERVICE_FORMAT: u32 = 1;
@@ -47,68 +47,36 @@ pub struct ServiceWorkload {
     pub resources: Resources,
 }
 
-impl ServiceWorkload {
-    /// Reads the JSON form, canonical or not; unknown fields and other formats are refused.
-    pub fn from_json(json: &[u8]) -> Result<Self, InvalidServiceWorkload> {
-        if json.len() > MAX_SERVICE_JSON {
-            return Err(InvalidServiceWorkload::TooLarge(json.len()));
-        }
-        let workload: Self = serde_json::from_slice(json)?;
-        workload.check()?;
-        Ok(workload)
+impl Measured for ServiceWorkload {
+    const KIND: &'static str = "service workload";
+    const DOMAIN: &'static str = "mse-service-workload-v1";
+    const FORMAT: u32 = SERVICE_FORMAT;
+    const MAX_JSON: usize = MAX_SERVICE_JSON;
+
+    fn format(&self) -> u32 {
+        self.format
     }
 
-    /// The canonical form: RFC 8785 JSON.
-    pub fn canonical(&self) -> Vec<u8> {
-        serde_json_canonicalizer::to_vec(self)
-            .expect("a service workload has only strings, integers and maps with string keys")
-    }
-
-    /// The digest that the TEE measures.
-    pub fn digest(&self) -> WorkloadDigest {
-        let mut hasher = Hasher::with_domain("mse-service-workload-v1");
-        hasher.update(&self.canonical());
-        WorkloadDigest(hasher.finish())
-    }
-
-    /// The rules that the types alone do not express.
-    pub fn check(&self) -> Result<(), InvalidServiceWorkload> {
-        if self.format != SERVICE_FORMAT {
-            return Err(InvalidServiceWorkload::Format(self.format));
-        }
+    fn check_fields(&self) -> Result<(), InvalidWorkload> {
         for (field, name) in [("session", &self.session), ("service", &self.service)] {
             let plain = !name.chars().any(char::is_control);
             if name.is_empty() || name.len() > MAX_NAME || !plain {
-                return Err(InvalidServiceWorkload::Field {
+                return Err(InvalidWorkload::field::<Self>(
                     field,
-                    value: name
-                        .chars()
-                        .take(80)
-                        .collect::<String>()
-                        .escape_debug()
-                        .to_string(),
-                    fix: "write its name as the CAS knows it, at most 1024 bytes",
-                });
+                    name,
+                    "write its name as the CAS knows it, at most 1024 bytes",
+                ));
             }
         }
-        self.base
-            .check()
-            .map_err(|value| InvalidServiceWorkload::Field {
-                field: "base.unmeasured",
-                value,
-                fix: "write absolute paths, in order, each once and not inside another",
-            })?;
-        if self.resources.memory_mib == 0 || self.resources.millicores == 0 {
-            return Err(InvalidServiceWorkload::Field {
-                field: "resources",
-                value: format!(
-                    "{} MiB, {} millicores",
-                    self.resources.memory_mib, self.resources.millicores
-                ),
-                fix: "a program needs memory and a part of a core",
-            });
-        }
-        Ok(())
+        self.base.check().map_err(|value| {
+            InvalidWorkload::field::<Self>(
+                "base.unmeasured",
+                &value,
+                "write absolute paths, in order, each once and not inside another",
+            )
+        })?;
+        self.resources
+            .check::<Self>("a program needs memory and a part of a core")
     }
 }
 
@@ -168,30 +136,6 @@ impl FromStr for CasKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
     }
-}
-
-/// A service workload that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidServiceWorkload {
-    /// Larger than [`MAX_SERVICE_JSON`].
-    #[error("the service workload is {0} bytes long: at most {MAX_SERVICE_JSON} are read")]
-    TooLarge(usize),
-    /// Not JSON, or not of this shape.
-    #[error("the service workload is malformed: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A format of another time.
-    #[error("the service workload has format {0}: this program reads format {SERVICE_FORMAT}")]
-    Format(u32),
-    /// A field with a value that cannot be.
-    #[error("the service workload's `{field}` is `{value}`: {fix}")]
-    Field {
-        /// Path of the field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What to write.
-        fix: &'static str,
-    },
 }
 
 #[cfg(test)]
@@ -271,7 +215,7 @@ mod tests {
         assert!(json(|v| v["resources"]["memory_mib"] = 0.into()).contains("resources"));
         assert!(matches!(
             ServiceWorkload::from_json(&vec![b' '; MAX_SERVICE_JSON + 1]),
-            Err(InvalidServiceWorkload::TooLarge(_))
+            Err(InvalidWorkload::TooLarge { .. })
         ));
     }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use mse_crypto::Digest;
 use mse_workload::bundle::{CodeTree, SourceSalt, source_commitment};
 use mse_workload::{
-    AppId, EnclaveDigest, FORMAT, ImageIdentity, Measurement, Provisioning, Resources, Tls,
-    TlsOrigin, Workload, measurement,
+    AppId, EnclaveDigest, FORMAT, ImageIdentity, Measured as _, Measurement, Provisioning,
+    Resources, Tls, TlsOrigin, Workload, measurement,
 };
 
 use super::report::{Goal, Measured, Unit};

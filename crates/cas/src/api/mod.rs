@@ -280,7 +280,8 @@ impl ClientApi {
             return Ok(());
         }
         let is_let = match self.sessions.load(&SessionName::root()).await {
-            Ok(root) => root.allows(Operation::Update, asker),
+            // Revoked for good, it lets nobody do anything any more.
+            Ok(root) => !root.is_revoked() && root.allows(Operation::Update, asker),
             Err(SessionError::NoSession(_)) => false,
             Err(error) => return Err(error.into()),
         };

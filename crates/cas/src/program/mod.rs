@@ -41,7 +41,7 @@ use mse_tee::attester::{AttesterError, Machine, Wish};
 use mse_tee::host::{HostLink, Job, Order};
 use mse_tee::program::Program;
 use mse_workload::launch::{CasLaunch, CasStart, Phase};
-use mse_workload::{CasWorkload, InvalidCasWorkload, TokenLibrary};
+use mse_workload::{CasWorkload, InvalidWorkload, Measured, TokenLibrary};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -362,6 +362,7 @@ async fn start(
         .attester(wish, Some(host.clone()))
         .await
         .map_err(AttesterError::from)?;
+    attester.check_workload(&workload).await?;
     tracing::info!(attester = attester.name(), owner = %workload.owner, "starting a CAS");
     // Names and address first: who cannot have them should not have made a CAS.
     check_names(&launch.names)?;
@@ -455,7 +456,7 @@ pub enum ProgramError {
     OtherJob,
     /// What was measured is no CAS workload.
     #[error(transparent)]
-    Workload(#[from] InvalidCasWorkload),
+    Workload(#[from] InvalidWorkload),
     /// One of its trust anchors is none.
     #[error("a trust anchor of the CAS workload cannot be read: {0}")]
     Anchor(TrustAnchorError),

@@ -27,7 +27,7 @@ use mse_crypto::sealing::{DoesNotOpen, SealingKey};
 use mse_crypto::{Digest, Zeroizing};
 use mse_tee::attester::{Attester, AttesterError};
 use mse_workload::launch::{CasLaunch, CasStart, SealPolicy};
-use mse_workload::{CasKey, InvalidCasWorkload};
+use mse_workload::{CasKey, InvalidWorkload};
 
 use super::join::{Heir, JoinFailure};
 use crate::audit_log::MerkleLog;
@@ -536,7 +536,7 @@ pub enum StateError {
     KeyId(#[from] InvalidKeyId),
     /// The workload's people.
     #[error(transparent)]
-    Workload(#[from] InvalidCasWorkload),
+    Workload(#[from] InvalidWorkload),
     /// A custodian's key cannot be sealed to.
     #[error("nothing can be sealed to the custodian `{0}`: it is no X25519 key that can be used")]
     Custodian(String),

@@ -94,7 +94,6 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
         let loaded = self.session(&asked.target).await?;
         let service = service(&loaded, &asked.target)?;
         let requirements = requirements(&loaded, service)?;
-        prove_token(&loaded, asked, channel)?;
         let appraisal = self.appraise(&requirements, asked, &found, channel, now)?;
         let proven = Proven::of(&appraisal).ok_or_else(|| {
             refusal(
@@ -110,6 +109,8 @@ impl<C: CollateralSource + Send + Sync + 'static> Desk<C> {
                 message: error.to_string(),
                 check: Some("program".into()),
             })?;
+        // After the evidence: else anybody could try tokens, without any TEE.
+        prove_token(&loaded, asked, channel)?;
         let used = one_time_password(&self.passwords, &loaded, service, asked, now)?;
         let sealed = self
             .seal(

@@ -1,5 +1,6 @@
 //! Creating, updating and revoking sessions.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use crate::release::configuration::configuration;
 use crate::release::{mounting, volumes};
 use crate::sources::{Before, Gathered};
 use crate::store::{NewVersion, Refused, StoreError, Write};
+
+/// A namespace that changes so often while a session is made in it leaves it to be tried again.
+const MAX_DECISIONS: usize = 8;
 
 /// A version that was stored.
 pub struct Stored {
@@ -91,7 +95,7 @@ impl Sessions {
 
     async fn create(&self, received: Received) -> Result<Stored, SessionError> {
         let name = received.session.name.clone();
-        self.may_create(&received).await?;
+        let mut parent = self.may_create(&received).await?;
         let received = received.with_creator()?;
         let session = &received.session;
         let hash = session.hash();
@@ -102,19 +106,37 @@ impl Sessions {
             Some((&name, Some(hash))),
             received.asker.actor(),
         );
-        let write = Write::new()
-            .create_session(name.as_str(), version(session, hash))
-            .put_secret(Vault::id(name.as_str(), 1), vault.to_bytes())
-            .audit(leaf);
-        let write = self.with_volume_keys(write, session).await?;
-        self.commit(&name, write).await?;
-        Ok(Stored {
-            name,
-            hash,
-            number: 1,
-            predecessor: None,
-            warnings: received.warnings,
-        })
+        for _ in 0..MAX_DECISIONS {
+            // Values may have taken their time: what let it be made has to be so still.
+            let write = match &parent {
+                Some(parent) => {
+                    let (name, head) = (&parent.session.name, parent.head.hash);
+                    Write::new().expect_session(name.as_str(), head)
+                }
+                None => Write::new(),
+            };
+            let write = write
+                .create_session(name.as_str(), version(session, hash))
+                .put_secret(Vault::id(name.as_str(), 1), vault.to_bytes())
+                .audit(leaf.clone());
+            let write = self.with_volume_keys(write, session).await?;
+            match self.commit(&name, write).await {
+                Err(SessionError::Moved { name: moved, .. }) if moved != name.as_str() => {
+                    parent = self.may_create(&received).await?;
+                }
+                decided => {
+                    decided?;
+                    return Ok(Stored {
+                        name,
+                        hash,
+                        number: 1,
+                        predecessor: None,
+                        warnings: received.warnings,
+                    });
+                }
+            }
+        }
+        Err(SessionError::Busy(name.to_string()))
     }
 
     async fn update(
@@ -182,7 +204,8 @@ impl Sessions {
     }
 
     /// Whether who sent a new session may create one there.
-    async fn may_create(&self, received: &Received) -> Result<(), SessionError> {
+    /// The namespace that lets it be made; none, and the owner may.
+    async fn may_create(&self, received: &Received) -> Result<Option<Arc<Loaded>>, SessionError> {
         let (session, asker) = (&received.session, &received.asker);
         if asker.tls.is_none() && asker.signers.is_empty() {
             return Err(SessionError::Anonymous);
@@ -221,7 +244,7 @@ impl Sessions {
         }
         let refused = match &parent {
             // Until somebody says otherwise in the session `/`, the owner alone does.
-            None if is_owner => return Ok(()),
+            None if is_owner => return Ok(None),
             None => forbidden(
                 "only the owner of this CAS may, until a session `/` lets others create sessions"
                     .into(),
@@ -229,7 +252,9 @@ impl Sessions {
             Some(parent) if parent.is_revoked() => {
                 return Err(SessionError::Revoked(parent.session.name.to_string()));
             }
-            Some(parent) if parent.allows(Operation::CreateSessions, asker) => return Ok(()),
+            Some(parent) if parent.allows(Operation::CreateSessions, asker) => {
+                return Ok(Some(Arc::clone(parent)));
+            }
             Some(parent) => forbidden(format!(
                 "be named in `access_policy.create_sessions` of `{}`",
                 parent.session.name
@@ -296,7 +321,7 @@ impl Sessions {
         operation: Operation,
         what: SessionOperation,
         asker: &Asker,
-    ) -> Result<std::sync::Arc<Loaded>, SessionError> {
+    ) -> Result<Arc<Loaded>, SessionError> {
         let word = match what {
             SessionOperation::Create => "create",
             SessionOperation::Read => "read",

@@ -107,7 +107,9 @@ impl Sessions {
             let is_owner_of_all = asker.tls == Some(self.owner);
             let in_parent = match name.parent() {
                 Some(parent) => match self.load(&parent).await {
-                    Ok(parent) => parent.allows(Operation::ListSessions, asker),
+                    Ok(parent) => {
+                        !parent.is_revoked() && parent.allows(Operation::ListSessions, asker)
+                    }
                     Err(_) => is_owner_of_all,
                 },
                 None => is_owner_of_all,

@@ -14,8 +14,8 @@ use mse_crypto::hpke::{KeyPair, PublicKey};
 use mse_crypto::signing::{Algorithm, SigningKey};
 use mse_secrets::{Binding, OwnerValue};
 use mse_session::{
-    Compatibility, EncryptedSession, KeyHash, SecretName, SessionName, SignedSession, Variables,
-    check_text,
+    Compatibility, EncryptedSession, KeyHash, Operation, SecretName, SessionName, SignedSession,
+    Variables, check_text,
 };
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ use super::vault::Vault;
 use super::*;
 use crate::audit_log::MerkleLog;
 use crate::keys::RootKey;
-use crate::store::{Freshness, Location, Write};
+use crate::store::{Freshness, Location, SessionHead, Write};
 
 const OWNER: KeyHash = KeyHash([1; 32]);
 const ALICE: KeyHash = KeyHash([2; 32]);
@@ -313,6 +313,62 @@ async fn secrets_are_given_to_whom_they_are_exported_and_followed() {
         .unwrap();
     let left = cas.sessions.load(&name("b")).await.unwrap();
     assert_eq!(left.missing.len(), 1);
+}
+
+#[tokio::test]
+async fn who_carries_a_sealed_session_does_not_become_its_owner() {
+    let cas = Cas::new().await;
+    cas.stored(&format!(
+        "name: team\nversion: '0.3.12'\naccess_policy:\n  create_sessions: ['{ALICE}', '{OWNER}']\n"
+    ))
+    .await;
+    let sealed = |creator: &str| {
+        let text = format!("name: team/app\nversion: '0.3.12'\n{creator}");
+        let (session, _) = check_text(&text, &Variables::replaced(), Compatibility::Strict)
+            .into_result()
+            .unwrap();
+        let sealed = EncryptedSession::seal(&cas.encryption, &SignedSession::new(&session));
+        Upload::Encrypted(serde_json::from_str(&sealed.unwrap().to_json()).unwrap())
+    };
+    let carrier = asker(ALICE);
+    // It says nothing about whose it is: Alice could read what was sealed from her.
+    let unclaimed = cas.sessions.upload(&sealed(""), &carrier).await;
+    assert!(matches!(
+        unclaimed,
+        Err(SessionError::Field {
+            field: "creator",
+            ..
+        })
+    ));
+    let owners = sealed(&format!("creator: {{key: {OWNER}}}\n"));
+    assert!(cas.sessions.upload(&owners, &carrier).await.is_err());
+    cas.sessions.upload(&owners, &owner()).await.unwrap();
+    let hers = cas.sessions.load(&name("team/app")).await.unwrap();
+    assert!(!hers.allows(Operation::Read, &carrier));
+}
+
+#[tokio::test]
+async fn a_revoked_namespace_lets_nobody_list_it() {
+    let cas = Cas::new().await;
+    let parent = cas
+        .stored(&format!(
+            "name: team\nversion: '0.3.12'\naccess_policy:\n  list_sessions: ['{ALICE}']\n  read: ['{OWNER}']\n"
+        ))
+        .await;
+    cas.stored("name: team/app\nversion: '0.3.12'\n").await;
+    let listed = |who: Asker| {
+        let sessions = Arc::clone(&cas.sessions);
+        async move { sessions.list(&name("team"), &who).await.unwrap() }
+    };
+    let has_app = |list: Vec<(SessionName, SessionHead)>| {
+        list.iter().any(|(one, _)| *one == name("team/app"))
+    };
+    assert!(has_app(listed(asker(ALICE)).await));
+    cas.sessions
+        .revoke(&name("team"), parent.hash, &[], &owner())
+        .await
+        .unwrap();
+    assert!(!has_app(listed(asker(ALICE)).await));
 }
 
 #[tokio::test]

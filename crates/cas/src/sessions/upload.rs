@@ -20,6 +20,8 @@ pub(super) struct Received {
     pub(super) signatures: Vec<(VerifyingKey, Vec<u8>)>,
     /// Signatures are over the hash: nothing may be put in where the author wrote nothing.
     is_signed: bool,
+    /// Whoever carries a sealed session cannot read it, and must not become who may.
+    is_sealed: bool,
 }
 
 impl Sessions {
@@ -37,6 +39,7 @@ impl Sessions {
                     warnings,
                     signatures: Vec::new(),
                     is_signed: false,
+                    is_sealed: false,
                 });
             }
             Upload::Signed(json) => SignedSession::from_json(&json.to_string())?,
@@ -51,6 +54,7 @@ impl Sessions {
             session: verified.session,
             signatures: signed.signatures()?,
             is_signed: !asker.signers.is_empty(),
+            is_sealed: matches!(upload, Upload::Encrypted(_)),
             asker,
             warnings: verified.warnings,
         })
@@ -66,6 +70,7 @@ impl Received {
             warnings: Vec::new(),
             signatures: Vec::new(),
             is_signed: true,
+            is_sealed: false,
         }
     }
 
@@ -80,6 +85,10 @@ impl Received {
             (None, _) if self.is_signed => Err(SessionError::Field {
                 field: "creator",
                 what: "is missing, and what is signed cannot be completed: write `creator: {signer: …}` or `creator: {key: …}`, and sign again".into(),
+            }),
+            (None, _) if self.is_sealed => Err(SessionError::Field {
+                field: "creator",
+                what: "is missing, and who brings a sealed session may be anybody who carries it: write `creator: {key: …}` with the key of its owner (`mse cas whoami` prints yours), and seal it again".into(),
             }),
             (None, None) => Err(SessionError::Anonymous),
             (None, Some(key)) => Ok(self.made_by(Identity::Tls(key))),

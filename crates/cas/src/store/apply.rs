@@ -121,6 +121,7 @@ impl Operation {
         match self {
             Self::CreateSession { name, .. }
             | Self::UpdateSession { name, .. }
+            | Self::ExpectSession { name, .. }
             | Self::RevokeSession { name, .. } => vec![ids::session(name)],
             Self::AdvanceVolume {
                 session, volume, ..
@@ -157,6 +158,7 @@ impl Operation {
                 predecessor,
                 next,
             } => sessions::update_session(view, name, *predecessor, next),
+            Self::ExpectSession { name, head } => sessions::current(view, name, *head).map(|_| ()),
             Self::RevokeSession { name, head } => sessions::revoke_session(view, name, *head),
             Self::PutSecret { id, value } => sessions::put_secret(view, id, value),
             Self::RemoveSecret { id } => sessions::remove_secret(view, id),

@@ -37,6 +37,15 @@ impl Write {
         })
     }
 
+    /// Changes nothing, and refuses the whole write if `head` is not the current version of a session,
+    /// or the session is revoked: of what was decided by it.
+    pub fn expect_session(self, name: &str, head: Digest) -> Self {
+        self.with(Operation::ExpectSession {
+            name: name.into(),
+            head,
+        })
+    }
+
     /// Ends a session for good. Refused if `head` is not the current version.
     pub fn revoke_session(self, name: &str, head: Digest) -> Self {
         self.with(Operation::RevokeSession {
@@ -209,6 +218,10 @@ pub(super) enum Operation {
         predecessor: Digest,
         next: NewVersion,
     },
+    ExpectSession {
+        name: String,
+        head: Digest,
+    },
     RevokeSession {
         name: String,
         head: Digest,
@@ -280,7 +293,8 @@ impl Operation {
             Self::IssueToken { stands_for, .. } => stands_for.len(),
             Self::Propose { text, .. } => text.len(),
             Self::Approve { signature, .. } => signature.len(),
-            Self::RevokeSession { .. }
+            Self::ExpectSession { .. }
+            | Self::RevokeSession { .. }
             | Self::RemoveSecret { .. }
             | Self::RedeemToken { .. }
             | Self::UseOnce { .. }
@@ -300,7 +314,8 @@ impl Operation {
                 check_name("session", name)?;
                 fits("the text of a session", &new.text)
             }
-            Self::RevokeSession { name, .. }
+            Self::ExpectSession { name, .. }
+            | Self::RevokeSession { name, .. }
             | Self::SettleProposal { name, .. }
             | Self::WithdrawApproval { name, .. } => check_name("session", name),
             Self::PutSecret { id, value } => {

@@ -13,6 +13,7 @@ use crate::places::{Place, Server, on_both};
 
 on_both! {
     sessions_are_made_once_and_updated_in_turn;
+    what_a_session_let_be_done_needs_it_as_it_was;
     revoked_sessions_stay_readable_and_unchangeable;
     secrets_are_written_once;
     volumes_only_move_forward;
@@ -118,6 +119,39 @@ async fn sessions_are_made_once_and_updated_in_turn(place: Place) {
     assert_eq!(store.session_names("").await.unwrap().len(), 4);
     let verified = store.verify().await.unwrap();
     assert_eq!((verified.position, verified.cells), (store.position(), 9));
+}
+
+/// What was decided by a session that is another by then is not done.
+async fn what_a_session_let_be_done_needs_it_as_it_was(place: Place) {
+    let store = place.create().await;
+    let (one, two) = (version("one"), version("two"));
+    let with = |head: Digest, name: &str| {
+        Write::new()
+            .expect_session("s", head)
+            .create_session(name, version(name))
+    };
+    let absent = store.commit(with(one.hash, "s/a")).await;
+    assert!(matches!(refusal(absent), Refused::NoSession { .. }));
+    store
+        .commit(Write::new().create_session("s", one.clone()))
+        .await
+        .unwrap();
+    store.commit(with(one.hash, "s/a")).await.unwrap();
+    store
+        .commit(Write::new().update_session("s", one.hash, two.clone()))
+        .await
+        .unwrap();
+    let moved = store.commit(with(one.hash, "s/b")).await;
+    assert!(matches!(refusal(moved), Refused::HeadMoved { .. }));
+    store.commit(with(two.hash, "s/b")).await.unwrap();
+    store
+        .commit(Write::new().revoke_session("s", two.hash))
+        .await
+        .unwrap();
+    let revoked = store.commit(with(two.hash, "s/c")).await;
+    assert!(matches!(refusal(revoked), Refused::Revoked { .. }));
+    let left = store.session_names("s/").await.unwrap();
+    assert_eq!(left, ["s/a", "s/b"]);
 }
 
 async fn revoked_sessions_stay_readable_and_unchangeable(place: Place) {

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use mse_crypto::secretbox::Nonce;
 use mse_crypto::{CodeKey, Zeroizing};
 use mse_manifest::ExpirationDate;
-use mse_workload::{AppId, Workload};
+use mse_workload::{AppId, Measured, Workload};
 use serde::Deserialize;
 
 use super::{Config, Context, Deployed, FormatVersion, Instance, Record, State, Tests};

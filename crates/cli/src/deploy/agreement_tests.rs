@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use mse_api::AppStatus;
 use mse_crypto::Digest;
-use mse_workload::AppId;
+use mse_workload::{AppId, Measured};
 use uuid::Uuid;
 
 use super::*;

@@ -6,7 +6,7 @@ use mse_attest::Tee;
 use mse_crypto::Digest;
 use mse_runtime::images::Catalogue;
 use mse_workload::bundle::{self, CodeTree, NonceSource};
-use mse_workload::{EnclaveDigest, Measurement, Workload, measurement};
+use mse_workload::{EnclaveDigest, Measured, Measurement, Workload, measurement};
 use serde::Serialize;
 
 use crate::context::{Context, Record};

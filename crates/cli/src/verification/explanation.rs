@@ -2,7 +2,7 @@
 
 use mse_attest::{Check, Evidence, Field, Outcome};
 use mse_ratls::Attestation;
-use mse_workload::Workload;
+use mse_workload::{Measured, Workload};
 use serde::Serialize;
 
 use crate::ui::{bad, caution, good, heading, pairs};

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd, ServiceLaunch};
-use mse_workload::{InvalidServiceWorkload, ServiceWorkload};
+use mse_workload::{InvalidWorkload, Measured, ServiceWorkload};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -171,6 +171,7 @@ impl<'a> Prepared<'a> {
             .attester(wish, Some(host.clone()))
             .await
             .map_err(AttesterError::from)?;
+        attester.check_workload(&workload).await?;
         tracing::info!(
             attester = attester.name(),
             session = workload.session,
@@ -428,7 +429,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
     #[error(transparent)]
-    Workload(#[from] InvalidServiceWorkload),
+    Workload(#[from] InvalidWorkload),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("no evidence: {0}")]

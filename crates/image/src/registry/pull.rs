@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::{Registry, RegistryError};
 use crate::digest::BlobDigest;
+use crate::layer::Limits;
 use crate::layout::{Image, Layout, Named};
 use crate::manifest::{
     Blob, ImageConfig, InvalidManifest, MAX_DOCUMENT, Manifest, architecture, choose_platform,
@@ -26,6 +27,9 @@ const ACCEPTED: &[&str] = &[
     media::DOCKER_MANIFEST,
     media::DOCKER_INDEX,
 ];
+
+/// All layers of an image have at most so many bytes: 64 GiB.
+const MAX_LAYERS: u64 = 64 << 30;
 
 impl Registry {
     /// The digest of the image for this machine.
@@ -71,6 +75,7 @@ impl Registry {
             source,
         };
         let (digest, manifest) = self.manifest(reference).await?;
+        check_sizes(&manifest)?;
         let config = self.blob(reference, &manifest.config, MAX_DOCUMENT).await?;
         layout.add(&config, &manifest.config.media_type)?;
         for layer in &manifest.layers {
@@ -212,6 +217,23 @@ impl Registry {
     }
 }
 
+/// What is too large to be unpacked is not fetched.
+fn check_sizes(manifest: &Manifest) -> Result<(), RegistryError> {
+    let mut left = MAX_LAYERS;
+    for layer in &manifest.layers {
+        let limit = Limits::default().layer.min(left);
+        if layer.size > limit {
+            return Err(RegistryError::TooLarge {
+                digest: layer.digest,
+                size: layer.size,
+                limit,
+            });
+        }
+        left -= layer.size;
+    }
+    Ok(())
+}
+
 /// A blob by its digest.
 struct Wanted<'a>(&'a str);
 
@@ -220,6 +242,40 @@ impl AsLayerDescriptor for Wanted<'_> {
         LayerDescriptor {
             digest: self.0,
             urls: &None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(sizes: &[u64]) -> Manifest {
+        let blob = |media: &str, size: u64| serde_json::json!({"mediaType": media, "digest": BlobDigest::of(b"blob").to_string(), "size": size});
+        let layers: Vec<_> = sizes
+            .iter()
+            .map(|size| blob("application/vnd.oci.image.layer.v1.tar+gzip", *size))
+            .collect();
+        let json = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media::MANIFEST,
+            "config": blob("application/vnd.oci.image.config.v1+json", 2),
+            "layers": layers,
+        });
+        Manifest::from_json(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_would_fill_the_disk_is_not_fetched() {
+        const GIB: u64 = 1 << 30;
+        check_sizes(&manifest(&[16 * GIB, 16 * GIB, 16 * GIB, 16 * GIB])).unwrap();
+        for too_large in [
+            [1 << 50].as_slice(),
+            &[u64::MAX, u64::MAX],
+            &[16 * GIB, 16 * GIB, 16 * GIB, 16 * GIB, 1],
+        ] {
+            let refused = check_sizes(&manifest(too_large));
+            assert!(matches!(refused, Err(RegistryError::TooLarge { .. })));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mse_session::SecretName;
-use mse_workload::{EnclaveDigest, Measurement, ServiceWorkload, measurement};
+use mse_workload::{EnclaveDigest, Measured, Measurement, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
 use super::policies::{Names, guard, planned};

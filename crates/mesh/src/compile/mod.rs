@@ -82,6 +82,8 @@ pub struct Target<'a> {
 pub enum Ownership {
     /// Whoever sends them.
     Sender,
+    /// Who has this key, whoever carries them, sealed.
+    Holder(KeyHash),
     /// Who signs them, whoever sends them. A signature reads nothing, so that a key of a connection
     /// may read them.
     Signer {

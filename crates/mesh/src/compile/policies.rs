@@ -148,7 +148,7 @@ pub(super) fn planned(
 /// Who may read and change a session, and who may create others in it.
 fn rules(owner: &Ownership, creators: &str) -> Value {
     let reader = match owner {
-        Ownership::Sender => "CREATOR".to_owned(),
+        Ownership::Sender | Ownership::Holder(_) => "CREATOR".to_owned(),
         Ownership::Signer { reader, .. } => reader.to_string(),
     };
     json!({"read": [reader], "update": ["CREATOR"], "create_sessions": [creators]})

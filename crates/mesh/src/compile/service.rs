@@ -11,7 +11,7 @@ use mse_session::{
 use mse_shield::policy::is_shield_variable;
 use mse_workload::image::IMAGE_KEY;
 use mse_workload::launch::HEALTH;
-use mse_workload::{Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
+use mse_workload::{Measured, Resources, SERVICE_FORMAT, ServiceWorkload, measurement};
 use serde_json::{Map, Value, json};
 
 use super::command::CommandLine;

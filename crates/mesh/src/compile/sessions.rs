@@ -77,8 +77,12 @@ impl PlannedSession {
 
     /// Writes down whose it is, and which mesh's. Namespaces may be several meshes'.
     pub(super) fn mark(&mut self, mesh: &str, owner: &Ownership) {
-        if let Ownership::Signer { signer, .. } = owner {
-            let creator = json!({"signer": signer.to_pem()});
+        let creator = match owner {
+            Ownership::Sender => None,
+            Ownership::Holder(key) => Some(json!({"key": key.to_string()})),
+            Ownership::Signer { signer, .. } => Some(json!({"signer": signer.to_pem()})),
+        };
+        if let Some(creator) = creator {
             self.body.insert("creator".into(), creator);
         }
         if self.role == SessionRole::Namespace {

@@ -1,7 +1,7 @@
 use mse_crypto::Digest;
 use mse_session::{EnvironmentValue, Secret, SecretSource, Session};
-use mse_workload::EnclaveDigest;
 use mse_workload::image::{FACTS_FORMAT, SealedPart};
+use mse_workload::{EnclaveDigest, Measured};
 
 use super::*;
 use crate::{ServiceManifest, Variables};

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_attest::MeasuredProgram;
 use mse_crypto::signing::{SigningKey, VerifyingKey};
-use mse_workload::{CasKey, InvalidCasWorkload, UpgradePolicy};
+use mse_workload::{CasKey, InvalidWorkload, UpgradePolicy};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`UpgradeAuthorization`] that this code reads and writes.
@@ -168,7 +168,7 @@ pub enum UpgradeError {
     },
     /// A policy that cannot be read.
     #[error(transparent)]
-    Policy(#[from] InvalidCasWorkload),
+    Policy(#[from] InvalidWorkload),
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use mse_workload::{AppId, Workload};
+use mse_workload::{AppId, Measured, Workload};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

@@ -8,7 +8,8 @@ use mse_api::{ApiError, CreateApp, ErrorCode};
 use mse_crypto::Digest;
 use mse_runtime::images::Catalogue;
 use mse_workload::{
-    AppId, FORMAT, HealthEndpoint, ImageIdentity, Provisioning, Resources, Tls, TlsOrigin, Workload,
+    AppId, FORMAT, HealthEndpoint, ImageIdentity, Measured, Provisioning, Resources, Tls,
+    TlsOrigin, Workload,
 };
 
 use super::certificate::OwnerCertificate;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mse_api::AppStatus;
 use mse_crypto::Digest;
 use mse_workload::launch::Confinement;
-use mse_workload::{AppId, Workload};
+use mse_workload::{AppId, Measured, Workload};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 

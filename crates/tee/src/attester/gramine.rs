@@ -8,6 +8,7 @@
 //! - `quote`, read: a fresh quote over it, made when the file is opened.
 //! - `my_target_info`, read: what another enclave of the machine needs to report to this one, 512
 //!   bytes, of which the first 32 are this enclave's MRENCLAVE.
+//! - `/mse/workload.json`, read: what is to run, one of the manifest's trusted files.
 //! - `keys/_sgx_mrenclave` and `keys/_sgx_mrsigner`, read: the CPU's sealing keys for this enclave
 //!   and for all of its signer, 16 bytes.
 
@@ -27,6 +28,9 @@ use super::turn::{self, NoTurn};
 /// Where Gramine has it, below the root directory.
 pub(super) const FOLDER: &str = "dev/attestation";
 
+/// What the enclave was built to run, below the root directory.
+const WORKLOAD: &str = "mse/workload.json";
+
 /// Gramine's own limit is 8 KiB.
 const MAX_QUOTE: usize = 16 * 1024;
 const MAX_TEXT: usize = 256;
@@ -38,6 +42,7 @@ const TARGET_INFO_BYTES: usize = 512;
 pub struct Gramine {
     files: Arc<dyn Files>,
     folder: PathBuf,
+    workload: PathBuf,
     turn: Arc<Mutex<()>>,
 }
 
@@ -60,6 +65,7 @@ impl Gramine {
         Self {
             files,
             folder: root.join(FOLDER),
+            workload: root.join(WORKLOAD),
             turn: Arc::default(),
         }
     }
@@ -75,6 +81,17 @@ impl Gramine {
     pub(super) async fn mrenclave(&self) -> Result<[u8; 32], GramineError> {
         let this = self.clone();
         turn::take(&self.turn, move || this.mrenclave_blocking()).await?
+    }
+
+    /// The workload that the manifest trusts, as JSON of at most `limit` bytes. That it does, this
+    /// enclave cannot see: whoever knows its MRENCLAVE knows the manifest.
+    pub(super) async fn workload(&self, limit: usize) -> Result<Vec<u8>, GramineError> {
+        let this = self.clone();
+        turn::take(&self.turn, move || {
+            this.check()?;
+            this.read_at(this.workload.clone(), limit)
+        })
+        .await?
     }
 
     fn mrenclave_blocking(&self) -> Result<[u8; 32], GramineError> {
@@ -157,7 +174,10 @@ impl Gramine {
     }
 
     fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, GramineError> {
-        let path = self.folder.join(name);
+        self.read_at(self.folder.join(name), limit)
+    }
+
+    fn read_at(&self, path: PathBuf, limit: usize) -> Result<Vec<u8>, GramineError> {
         self.files.read(&path, limit).map_err(|source| {
             if source.kind() == ErrorKind::FileTooLarge {
                 return GramineError::TooLarge { path, limit };

@@ -19,11 +19,13 @@ mod layout;
 mod self_check;
 mod tsm;
 mod turn;
+mod workload;
 
 use mse_attest::{Evidence, MeasuredProgram};
 use mse_crypto::digest::sha512;
 use mse_crypto::sealing::SealingKey;
 use mse_workload::launch::SealPolicy;
+use mse_workload::{InvalidWorkload, WorkloadDigest};
 
 pub use self::certificates::CertificateTableError;
 pub use self::choice::{Choice, ChoiceError, Looked, Machine, UnknownChoice, Wish};
@@ -186,6 +188,21 @@ pub enum AttesterError {
     /// It says nothing about a program.
     #[error("the attester's evidence does not say which program this is")]
     NoOwnProgram,
+    /// The launcher's word and the TEE's differ.
+    #[error(
+        "the launcher says to run workload {given}, and this {tee} was started for {measured}: start it with the digest of the workload, and give it that one"
+    )]
+    OtherWorkload {
+        /// Digest of the workload that the launcher gave.
+        given: WorkloadDigest,
+        /// What was measured, as hexadecimal.
+        measured: String,
+        /// What measured it.
+        tee: &'static str,
+    },
+    /// What was measured is no workload of this kind.
+    #[error("what was measured cannot be run: {0}")]
+    Workload(#[from] InvalidWorkload),
     /// Evidence about something else.
     #[error("the attester gave evidence with other report data than asked for")]
     OtherReportData,

@@ -5,7 +5,8 @@ use mse_crypto::hpke::PublicKey;
 use mse_crypto::signing::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
-use super::InvalidCasWorkload;
+use super::CasWorkload;
+use crate::measured::InvalidWorkload;
 
 /// At most so many people are named.
 pub const MAX_PEOPLE: usize = 16;
@@ -22,20 +23,22 @@ pub struct UpgradePolicy {
 
 impl UpgradePolicy {
     /// The approvers' keys, in their order.
-    pub fn approvers(&self) -> Result<Vec<VerifyingKey>, InvalidCasWorkload> {
+    pub fn approvers(&self) -> Result<Vec<VerifyingKey>, InvalidWorkload> {
         self.approvers
             .iter()
             .map(|pem| {
-                VerifyingKey::from_pem(pem).map_err(|_| InvalidCasWorkload::Field {
-                    field: "upgrade.approvers",
-                    value: pem.chars().take(40).collect(),
-                    fix: "give public keys (SPKI) in PEM, Ed25519 or P-384",
+                VerifyingKey::from_pem(pem).map_err(|_| {
+                    InvalidWorkload::field::<CasWorkload>(
+                        "upgrade.approvers",
+                        pem,
+                        "give public keys (SPKI) in PEM, Ed25519 or P-384",
+                    )
                 })
             })
             .collect()
     }
 
-    pub(super) fn check(&self) -> Result<(), InvalidCasWorkload> {
+    pub(super) fn check(&self) -> Result<(), InvalidWorkload> {
         let keys = self.approvers()?;
         check_number("upgrade", 1, self.threshold, keys.len())?;
         check_distinct("upgrade.approvers", &keys)
@@ -54,20 +57,22 @@ pub struct RecoveryPolicy {
 
 impl RecoveryPolicy {
     /// The custodians' keys, in their order.
-    pub fn custodians(&self) -> Result<Vec<PublicKey>, InvalidCasWorkload> {
+    pub fn custodians(&self) -> Result<Vec<PublicKey>, InvalidWorkload> {
         self.custodians
             .iter()
             .map(|text| {
-                key(text).ok_or_else(|| InvalidCasWorkload::Field {
-                    field: "recovery.custodians",
-                    value: text.chars().take(80).collect(),
-                    fix: "give X25519 public keys as `mse cas recovery keygen` prints them",
+                key(text).ok_or_else(|| {
+                    InvalidWorkload::field::<CasWorkload>(
+                        "recovery.custodians",
+                        text,
+                        "give X25519 public keys as `mse cas recovery keygen` prints them",
+                    )
                 })
             })
             .collect()
     }
 
-    pub(super) fn check(&self) -> Result<(), InvalidCasWorkload> {
+    pub(super) fn check(&self) -> Result<(), InvalidWorkload> {
         let keys = self.custodians()?;
         check_number("recovery", 2, self.threshold, keys.len())?;
         check_distinct("recovery.custodians", &keys)
@@ -88,26 +93,26 @@ fn check_number(
     least: u8,
     threshold: u8,
     people: usize,
-) -> Result<(), InvalidCasWorkload> {
+) -> Result<(), InvalidWorkload> {
     if people > MAX_PEOPLE || threshold < least || usize::from(threshold) > people {
-        return Err(InvalidCasWorkload::Field {
+        return Err(InvalidWorkload::field::<CasWorkload>(
             field,
-            value: format!("{threshold} of {people}"),
-            fix: "name at most 16 people, and a threshold that they can reach: of recovery at least 2, of upgrades at least 1",
-        });
+            &format!("{threshold} of {people}"),
+            "name at most 16 people, and a threshold that they can reach: of recovery at least 2, of upgrades at least 1",
+        ));
     }
     Ok(())
 }
 
 /// Who is named twice would count twice.
-fn check_distinct<T: PartialEq>(field: &'static str, keys: &[T]) -> Result<(), InvalidCasWorkload> {
+fn check_distinct<T: PartialEq>(field: &'static str, keys: &[T]) -> Result<(), InvalidWorkload> {
     let twice = (1..keys.len()).find(|at| keys[..*at].contains(&keys[*at]));
     match twice {
-        Some(at) => Err(InvalidCasWorkload::Field {
+        Some(at) => Err(InvalidWorkload::field::<CasWorkload>(
             field,
-            value: format!("number {} twice", at + 1),
-            fix: "give each key once",
-        }),
+            &format!("number {} twice", at + 1),
+            "give each key once",
+        )),
         None => Ok(()),
     }
 }

@@ -53,7 +53,11 @@ pub(super) fn revoke_session(
 }
 
 /// The head of an active session, if its version is the one that the caller knows.
-fn current(view: &View<'_>, name: &str, given: Digest) -> Result<SessionHead, StoreError> {
+pub(super) fn current(
+    view: &View<'_>,
+    name: &str,
+    given: Digest,
+) -> Result<SessionHead, StoreError> {
     let head = view
         .get::<SessionHead>(&ids::session(name))?
         .ok_or_else(|| Refused::NoSession { name: name.into() })?;

@@ -95,6 +95,7 @@ impl Composing<'_> {
         }
         let key = client_key(scene)?;
         let ownership = match &session_key {
+            None if delivery == Delivery::Sealed => Ownership::Holder(key),
             None => Ownership::Sender,
             Some(signing) => Ownership::Signer {
                 signer: signing.public(),
@@ -137,7 +138,7 @@ impl Composing<'_> {
         }
         let owner = Owner {
             creator: match &ownership {
-                Ownership::Sender => Identity::Tls(key),
+                Ownership::Sender | Ownership::Holder(_) => Identity::Tls(key),
                 Ownership::Signer { signer, .. } => Identity::Signer(signer.clone()),
             },
             namespace: mesh.policy.namespace.clone(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use mse_attest::Tee;
-use mse_workload::{CasWorkload, Measurement, WorkloadDigest, measurement};
+use mse_workload::{CasWorkload, Measured as _, Measurement, WorkloadDigest, measurement};
 use serde::Serialize;
 
 use super::Measured;

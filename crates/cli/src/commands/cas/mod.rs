@@ -24,7 +24,7 @@ use mse_attest::TrustAnchor;
 use mse_crypto::Digest;
 use mse_session::KeyHash;
 use mse_simtee::Platform;
-use mse_workload::{CAS_FORMAT, CasWorkload, Measurement, Resources, measurement};
+use mse_workload::{CAS_FORMAT, CasWorkload, Measured as _, Measurement, Resources, measurement};
 
 use crate::cas::ClientKey;
 use crate::cli::Scene;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mse_crypto::Digest;
 use mse_manifest::{CloudSection, Manifest};
-use mse_workload::{Measurement, Workload};
+use mse_workload::{Measured as _, Measurement, Workload};
 use serde::Serialize;
 
 use crate::app_name::AppName;

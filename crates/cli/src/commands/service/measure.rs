@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mse_attest::Tee;
 use mse_workload::image::ImageFacts;
-use mse_workload::{Measurement, ServiceWorkload, WorkloadDigest, measurement};
+use mse_workload::{Measured as _, Measurement, ServiceWorkload, WorkloadDigest, measurement};
 use serde::Serialize;
 
 use super::image::{UnpackedImage, read_facts};

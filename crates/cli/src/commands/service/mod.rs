@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use mse_crypto::Digest;
 use mse_workload::bundle::{CodeTree, tree_digest};
 use mse_workload::image::ImageFacts;
-use mse_workload::{Base, CasKey, Resources, SERVICE_FORMAT, ServiceWorkload};
+use mse_workload::{Base, CasKey, Measured as _, Resources, SERVICE_FORMAT, ServiceWorkload};
 use serde::Serialize;
 
 use crate::cas::{CasChoice, CasName, CasPins};

@@ -24,7 +24,8 @@ const MAX_KEY_BYTES: u64 = 4096;
 /// Encrypt a session so that only one CAS can read it
 ///
 /// Take the key from a CAS that you have attested: whoever has its private half reads the session.
-/// Who encrypted it is not proven; sign it before.
+/// Who encrypted it is not proven; sign it before. A new session has to say whose it is, by `creator`:
+/// whoever carries it to the CAS does not become its owner.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -48,6 +49,11 @@ impl Encrypt {
         let cas = cas_key(&self.to)?;
         let loaded = self.reading.rules()?.load(&self.file)?;
         let session = loaded.session;
+        if session.creator.is_none() && session.predecessor.is_none() {
+            scene.ui.warn(
+                "the session names no `creator`: no CAS takes it as a new one; write `creator: {key: …}` (`mse cas whoami` prints yours), or `creator: {signer: …}` and sign it",
+            );
+        }
         let signed = loaded
             .signed
             .unwrap_or_else(|| SignedSession::new(&session));

@@ -20,8 +20,8 @@ use mse_api::{App, AppStatus, CreateApp, ErrorCode, PartialApp, PlatformInfo};
 use mse_crypto::Digest;
 use mse_simtee::{Platform, pccs};
 use mse_workload::{
-    AppId, EnclaveDigest, FORMAT, HealthEndpoint, ImageIdentity, Provisioning, Resources, Tls,
-    TlsOrigin, Workload, bundle, measurement,
+    AppId, EnclaveDigest, FORMAT, HealthEndpoint, ImageIdentity, Measured, Provisioning, Resources,
+    Tls, TlsOrigin, Workload, bundle, measurement,
 };
 use serde_json::json;
 use tempfile::TempDir;
