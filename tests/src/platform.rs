@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::node::Node;
 use crate::programs::{image_cache, program};
 
 /// How long a step of a test may take before the test is stuck.
@@ -236,7 +237,11 @@ impl Person {
 
     /// A command line of `mse` for this person, ready to be run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("mse"));
+        self.prepared(Command::new(program("mse")), arguments)
+    }
+
+    /// The same of an `mse` that runs somewhere else.
+    pub fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env_clear()
@@ -247,6 +252,15 @@ impl Person {
             .current_dir(self.home.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Runs `mse` on a node, with these variables, to its end.
+    pub fn run_on(&self, node: &Node, variables: &[(&str, &Path)], arguments: &[&str]) -> Ran {
+        let mut command = self.prepared(node.command(program("mse")), arguments);
+        for (name, value) in variables {
+            command.env(name, value);
+        }
+        Ran::of(arguments, &command.output().unwrap())
     }
 
     /// Runs `mse` with `arguments` to its end.

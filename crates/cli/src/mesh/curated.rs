@@ -6,8 +6,9 @@ use std::path::Path;
 
 use mse_crypto::Digest;
 use mse_crypto::digest::Hasher;
-use mse_image::{Programs, Reference};
+use mse_image::{Built, Programs, Reference};
 use mse_mesh::{Curated, ImageReference};
+use mse_workload::image::ImageFacts;
 
 use super::building::Workshop;
 use super::images::Pulling;
@@ -74,7 +75,7 @@ impl Workshop {
         curated: Curated,
         programs: &Programs,
         name: &Reference,
-    ) -> Result<mse_image::Built, Failure> {
+    ) -> Result<(Built, ImageFacts), Failure> {
         let context = tempfile::tempdir()
             .map_err(|error| Failure::other(format!("no folder for a build: {error}")))?;
         write_files(curated, context.path())?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mse_image::{Built, Reference};
+use mse_workload::image::ImageFacts;
 use serde::Serialize;
 
 use super::keys::SigningKeyFile;
@@ -26,14 +27,14 @@ pub(crate) struct ReadyImage {
 
 impl ReadyImage {
     /// On this machine.
-    pub(crate) fn of(image: &Reference, built: &Built) -> Self {
+    pub(crate) fn of(image: &Reference, built: &Built, facts: ImageFacts) -> Self {
         Self {
             image: image.to_string(),
             digest: built.digest.to_string(),
-            root: built.facts.root.to_string(),
-            enclave: built.facts.enclave.to_string(),
-            encrypted: built.facts.sealed.is_some(),
-            unmeasured: built.facts.unmeasured.clone(),
+            root: facts.root.to_string(),
+            enclave: facts.enclave.to_string(),
+            encrypted: facts.sealed.is_some(),
+            unmeasured: facts.unmeasured,
             size: built.size,
             pushed: None,
             signed_by: None,

@@ -103,7 +103,7 @@ impl Api {
     /// An app as clients see it.
     fn shown(&self, record: AppRecord) -> App {
         let gateway = &self.fleet.platform().gateway;
-        let url = record.url(gateway.address().port());
+        let url = record.url(gateway.address().port(), gateway.public_port());
         let app = record.app;
         let workload = app.workload;
         App {

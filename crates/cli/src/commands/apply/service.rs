@@ -50,11 +50,11 @@ impl Apply {
             store: ImageStore::find()?,
             registry: self.registry.open()?,
         };
-        let built = workshop.build(scene, spec, &reference).await?;
+        let (built, facts) = workshop.build(scene, spec, &reference).await?;
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;
         }
-        let ready = ReadyImage::of(&reference, &built);
+        let ready = ReadyImage::of(&reference, &built, facts);
         if given.no_push {
             return scene.ui.report(&ready);
         }

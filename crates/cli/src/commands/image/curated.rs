@@ -142,10 +142,10 @@ impl Build {
             registry: self.registry.open()?,
         };
         let here = curated::name_of(self.name, &programs)?;
-        let built = workshop
+        let (built, facts) = workshop
             .build_curated(scene, self.name, &programs, &here)
             .await?;
-        let ready = ReadyImage::of(&here, &built);
+        let ready = ReadyImage::of(&here, &built, facts);
         let Some(to) = &to else {
             return scene.ui.report(&ready);
         };
