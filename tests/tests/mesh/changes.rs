@@ -196,6 +196,51 @@ fn a_mesh_does_not_take_the_sessions_of_another() {
     refused(&[], &["is of the mesh `one@second`"]);
 }
 
+/// Who edits a mesh sees what it takes back, and what it does not.
+#[test]
+fn a_service_that_is_removed_leaves_a_session_and_an_open_port_which_is_said() {
+    let owner = Owner::with_cas();
+    owner.built();
+    let image = "image: 'registry.example:5050/team/python_hello_user:latest'";
+    let back = format!("{{name: back, {image}, ports: [8000], connections: []}}");
+    let front = format!("{{name: front, {image}, connections: [{{to: back, ports: [8000]}}]}}");
+    let services = |list: &str| {
+        let one = mesh("hello", "", "me");
+        let (head, _) = one.split_once("services:").unwrap();
+        write(&owner, &format!("{head}services: [{list}]\n"));
+    };
+    let warned = || {
+        let words = [&["apply", "--json"][..], &FILE].concat();
+        String::from_utf8(owner.ran(&words).stderr).unwrap()
+    };
+    services(&format!("{back}, {front}"));
+    let quiet = warned();
+    assert!(
+        !quiet.contains("everybody") && !quiet.contains("no more of this"),
+        "{quiet}"
+    );
+    assert_eq!(warned(), quiet);
+
+    services(&back);
+    let told = warned();
+    assert!(told.contains("`hello/back` opens to everybody"), "{told}");
+    assert!(
+        told.contains("`hello/front` is a session of the mesh"),
+        "{told}"
+    );
+    assert!(
+        told.contains("mse session revoke hello/front --hash "),
+        "{told}"
+    );
+    // It is open already; the session is still there.
+    let again = warned();
+    assert!(!again.contains("opens to everybody"), "{again}");
+    assert!(
+        again.contains("`hello/front` is a session of the mesh"),
+        "{again}"
+    );
+}
+
 #[test]
 fn an_image_that_was_not_built_here_needs_its_signer() {
     let owner = Owner::new();

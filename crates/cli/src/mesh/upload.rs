@@ -1,9 +1,13 @@
 //! From planned sessions to those of a CAS: what is new, what changes, what is as it was.
 
-use mse_api::cas::{SESSION, SESSIONS, SessionState, SessionView, StoredSession, Upload};
+use std::collections::BTreeSet;
+
+use mse_api::cas::{
+    SESSION, SESSIONS, SessionList, SessionState, SessionView, StoredSession, Upload,
+};
 use mse_crypto::{Zeroizing, random};
 use mse_mesh::compile::{PlannedSession, SessionRole, made_by};
-use mse_session::{Identity, Session, SessionName};
+use mse_session::{EnvironmentValue, Identity, Service, Session, SessionName};
 use serde::Serialize;
 
 use crate::cas::KnownCas;
@@ -129,6 +133,69 @@ impl Changes {
         Ok(Self(prepared))
     }
 
+    /// What gets easier to reach than it was.
+    pub(crate) fn opened_ports(&self) -> Vec<String> {
+        let mut opened = Vec::new();
+        for prepared in &self.0 {
+            let Some(before) = &prepared.before else {
+                continue;
+            };
+            for service in &prepared.session.services {
+                let earlier = before.services.iter().find(|one| one.name == service.name);
+                let Some(earlier) = earlier else { continue };
+                for port in open_to_everybody(service).difference(&open_to_everybody(earlier)) {
+                    if earlier
+                        .environment
+                        .keys()
+                        .any(|name| name.as_str() == *port)
+                    {
+                        opened.push(format!(
+                            "`{}` opens to everybody what only services of the mesh could reach (`{port}`): no service connects to it any more; leave the port out of the service, or say in `connections` who connects",
+                            prepared.session.name
+                        ));
+                    }
+                }
+            }
+        }
+        opened
+    }
+
+    /// Sessions of this mesh that the Meshfile has no more.
+    pub(crate) async fn left_over(
+        &self,
+        cas: &mut KnownCas,
+        owner: &Owner,
+    ) -> Result<Vec<String>, Failure> {
+        let Some(mesh) = self.0.iter().find_map(|one| made_by(&one.session)) else {
+            return Ok(Vec::new());
+        };
+        let namespace = owner.namespace.as_str();
+        if !self.0.iter().any(|one| one.before.is_some()) {
+            return Ok(Vec::new());
+        }
+        let list: SessionList = cas.get(SESSIONS, &[("within", namespace)]).await?;
+        let mut left = Vec::new();
+        for line in list.sessions {
+            let is_planned = self
+                .0
+                .iter()
+                .any(|one| one.session.name.as_str() == line.name);
+            if is_planned || line.state == SessionState::Revoked {
+                continue;
+            }
+            let name = [("name", line.name.as_str())];
+            let view: Option<SessionView> = cas.get_if_let(SESSION, &name).await?;
+            let Some(view) = view else { continue };
+            if made_by(&understood(&view.text)?) == Some(mesh) {
+                left.push(format!(
+                    "`{0}` is a session of the mesh `{mesh}` and no more of this Meshfile: its service goes on getting its secrets until `mse session revoke {0} --hash {1}`, which ends that name for good; if another Meshfile made it, give one of the two another `policy.namespace` or `--release`",
+                    line.name, line.hash
+                ));
+            }
+        }
+        Ok(left)
+    }
+
     /// The hash of a session, as it is applied.
     pub(crate) fn hash_of(&self, session: &SessionName) -> Option<String> {
         let mut all = self.0.iter();
@@ -150,6 +217,16 @@ impl Changes {
         }
         Ok(sent)
     }
+}
+
+/// The variables by which the shield of a service lets in who shows no certificate.
+fn open_to_everybody(service: &Service) -> BTreeSet<&str> {
+    let variables = service.environment.iter();
+    let open = variables.filter(|(name, value)| {
+        name.as_str().ends_with("_CLIENT_AUTH")
+            && matches!(value, EnvironmentValue::Given(text) if text.as_literal() == Some("disabled"))
+    });
+    open.map(|(name, _)| name.as_str()).collect()
 }
 
 async fn prepare(

@@ -148,6 +148,12 @@ impl Composing<'_> {
             takes_over: given.take_over,
         };
         let changes = Changes::find(&mut known, &sessions, &owner).await?;
+        let mut losses = changes.opened_ports();
+        losses.extend(changes.left_over(&mut known, &owner).await?);
+        for loss in &losses {
+            scene.ui.warn(loss.clone());
+        }
+        warnings.extend(losses);
         let cas = RunCas {
             address: known.pin.address.clone(),
             key: known.pin.cas_key,
