@@ -23,3 +23,4 @@ pub mod registry;
 pub mod releases;
 pub mod rest;
 pub mod services;
+pub mod stranger;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::node::Node;
 use crate::programs::{image_cache, program};
 
 /// How long a step of a test may take before the test is stuck.
@@ -20,6 +21,8 @@ pub struct Server {
     pub ready: Ready,
     dir: TempDir,
     options: Vec<String>,
+    /// The URL of its database, if it is not in its folder.
+    database: Option<String>,
 }
 
 /// The ready file.
@@ -45,14 +48,26 @@ impl Server {
 
     /// With more options.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, None)
+    }
+
+    /// With a PostgreSQL database.
+    pub fn start_on_database(url: &str) -> Self {
+        let hardware = ["--hardware", "4g-eu-001=8:4096:2"];
+        Self::start_on(&hardware, Some(url.to_owned()))
+    }
+
+    fn start_on(options: &[&str], database: Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let (process, ready) = spawn(dir.path(), &options);
+        let any = "127.0.0.1:0";
+        let (process, ready) = spawn_at(dir.path(), &options, database.as_deref(), any, any);
         Self {
             process,
             ready,
             dir,
             options,
+            database,
         }
     }
 
@@ -77,12 +92,19 @@ impl Server {
         self.process.wait().unwrap();
     }
 
+    /// The code with which it ends by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = until("mse-server has ended", || self.process.try_wait().unwrap());
+        status.code()
+    }
+
     /// Starts it again on the same data and the same ports.
     pub fn restart(&mut self) {
         let _ = fs::remove_file(self.dir.path().join("ready.json"));
         let (process, ready) = spawn_at(
             self.dir.path(),
             &self.options,
+            self.database.as_deref(),
             &self.ready.api,
             &self.ready.gateway,
         );
@@ -116,11 +138,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, options: &[String]) -> (Child, Ready) {
-    spawn_at(dir, options, "127.0.0.1:0", "127.0.0.1:0")
-}
-
-fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child, Ready) {
+fn spawn_at(
+    dir: &Path,
+    options: &[String],
+    database: Option<&str>,
+    api: &str,
+    gateway: &str,
+) -> (Child, Ready) {
     let log = fs::File::options()
         .create(true)
         .append(true)
@@ -136,6 +160,7 @@ fn spawn_at(dir: &Path, options: &[String], api: &str, gateway: &str) -> (Child,
         .arg("--ready-file")
         .arg(&ready_file)
         .args(options)
+        .envs(database.map(|url| ("MSE_SERVER_DATABASE", url)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
@@ -212,7 +237,11 @@ impl Person {
 
     /// A command line of `mse` for this person, ready to be run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("mse"));
+        self.prepared(Command::new(program("mse")), arguments)
+    }
+
+    /// The same of an `mse` that runs somewhere else.
+    pub fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env_clear()
@@ -223,6 +252,15 @@ impl Person {
             .current_dir(self.home.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Runs `mse` on a node, with these variables, to its end.
+    pub fn run_on(&self, node: &Node, variables: &[(&str, &Path)], arguments: &[&str]) -> Ran {
+        let mut command = self.prepared(node.command(program("mse")), arguments);
+        for (name, value) in variables {
+            command.env(name, value);
+        }
+        Ran::of(arguments, &command.output().unwrap())
     }
 
     /// Runs `mse` with `arguments` to its end.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mse_crypto::Zeroizing;
 use mse_workload::launch::DatabaseUrl;
@@ -17,6 +18,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// One for all tests of a process. It is stopped when no test uses it any more.
+    pub fn shared() -> Arc<Self> {
+        static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
     /// Reachable by its socket only.
     pub fn start() -> Self {
         Self::start_in(None)
@@ -51,13 +63,12 @@ impl Postgres {
                 "--encoding=UTF8",
             ]));
         let mut address = "";
+        let mut rules = String::from(RULES);
         if let Some((_, own)) = &server.network {
             address = own;
-            let rules = server.data().join("pg_hba.conf");
-            let mut text = std::fs::read_to_string(&rules).unwrap();
-            text.push_str("host all all 10.0.0.0/8 trust\n");
-            std::fs::write(&rules, text).unwrap();
+            rules.push_str("host all all 10.0.0.0/8 trust\n");
         }
+        std::fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
         let options = format!(
             "-c listen_addresses='{address}' -c unix_socket_directories='{}' -c shared_buffers=16MB",
             server.folder.path().display()
@@ -77,6 +88,17 @@ impl Postgres {
         let name = format!("cas{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         Database { server: self, name }
+    }
+
+    /// Stops it without warning, as a crash would, and starts it again.
+    pub fn crash_and_restart(&self) {
+        run(self
+            .program("pg_ctl")
+            .arg("--pgdata")
+            .arg(self.data())
+            .args(["-m", "immediate", "--wait", "--silent", "--log"])
+            .arg(self.folder.path().join("log"))
+            .arg("restart"));
     }
 
     fn sql(&self, database: &str, sql: &str) {
@@ -142,6 +164,17 @@ pub struct Database<'a> {
 }
 
 impl Database<'_> {
+    /// Runs statements as the superuser.
+    pub fn sql(&self, sql: &str) {
+        self.server.sql(&self.name, sql);
+    }
+
+    /// The URL for another user, who logs in with a password.
+    pub fn text_for(&self, user: &str, password: &str) -> String {
+        self.text()
+            .replace("postgres@", &format!("{user}:{password}@"))
+    }
+
     /// What a CAS is told.
     pub fn url(&self) -> DatabaseUrl {
         DatabaseUrl(Zeroizing::new(self.text()))
@@ -182,6 +215,9 @@ impl Database<'_> {
             .arg(&file));
     }
 }
+
+/// The superuser of the tests is believed; other users have passwords.
+const RULES: &str = "local all postgres trust\nlocal all all scram-sha-256\n";
 
 /// Debian keeps the programs of the server out of the path.
 fn find(program: &str) -> Option<PathBuf> {

@@ -229,7 +229,7 @@ async fn leftovers_of_a_folder_are_removed_and_those_of_another_checkout_are_not
     for mesh in [&one, &other] {
         runtime.create_network(mesh).await.unwrap();
         let spec = ContainerSpec {
-            name: mesh.container_name("web"),
+            name: mesh.container_name("web", 0),
             mesh: mesh.clone(),
             ..setting.spec().await
         };

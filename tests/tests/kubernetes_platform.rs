@@ -42,11 +42,11 @@ impl Cluster {
     }
 
     /// For somebody who is this service account.
-    fn kubeconfig_of(&self, account: &str) -> PathBuf {
+    fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
         // Controllers make those that every namespace has, in their time.
         let token = until("a token", || {
             let made = self
-                .kubectl(&["create", "token", account, "-n", "apps"])
+                .kubectl(&["create", "token", account, "-n", namespace])
                 .output();
             let made = made.unwrap();
             made.status
@@ -511,12 +511,13 @@ impl Drop for StandIn {
 #[allow(clippy::too_many_lines)] // From install to uninstall.
 fn the_chart_is_installed_and_its_rights_suffice() {
     let cluster = Cluster::start();
+    printed(&mut cluster.kubectl(&["create", "namespace", "mse"]));
     let chart = repository().join("deploy/helm/mse");
     let helm = |arguments: &[&str]| {
         let mut helm = tool("helm");
         helm.arg("--kubeconfig")
             .arg(cluster.kubeconfig())
-            .args(["--namespace", "apps"])
+            .args(["--namespace", "mse"])
             .args(arguments);
         helm
     };
@@ -528,6 +529,7 @@ fn the_chart_is_installed_and_its_rights_suffice() {
         "server.domainSuffix=apps.example",
         "server.publicGateway=gw.example:443",
         &format!("apps.images.mse-flask={IMAGE}"),
+        "apps.namespace=apps",
         "cas.enabled=true",
         &format!("cas.image={IMAGE}"),
         &format!("cas.owner={}", "0a".repeat(32)),
@@ -548,7 +550,7 @@ fn the_chart_is_installed_and_its_rights_suffice() {
                 "get",
                 "pods",
                 "--namespace",
-                "apps",
+                "mse",
                 "--selector",
                 &selector,
                 "--output",
@@ -559,8 +561,8 @@ fn the_chart_is_installed_and_its_rights_suffice() {
     }
 
     // As the pod would: with the token of its service account.
-    let kubeconfig = cluster.kubeconfig_of("mse-server");
-    let mut platform = Platform::with(&kubeconfig, "owner = 'mse-server'\n");
+    let kubeconfig = cluster.kubeconfig_of("mse", "mse-server");
+    let mut platform = Platform::with(&kubeconfig, "owner = 'mse-server-apps'\n");
     let owner = Owner::deploys_on(&platform.server);
     let id = owner.id();
     until("a pod", || cluster.one("pods"));
@@ -570,21 +572,23 @@ fn the_chart_is_installed_and_its_rights_suffice() {
         cluster.objects(KINDS).is_empty().then_some(())
     });
     // It has no other.
-    for (verb, kind) in [
-        ("get", "secrets"),
-        ("create", "pods"),
-        ("delete", "pods"),
-        ("update", "deployments"),
+    for (verb, kind, namespace) in [
+        ("get", "secrets", "apps"),
+        ("create", "pods", "apps"),
+        ("delete", "pods", "apps"),
+        ("update", "deployments", "apps"),
+        ("create", "deployments", "mse"),
+        ("get", "secrets", "mse"),
     ] {
         let may = cluster
-            .kubectl(&["auth", "can-i", verb, kind, "-n", "apps"])
-            .args(["--as", "system:serviceaccount:apps:mse-server"])
+            .kubectl(&["auth", "can-i", verb, kind, "-n", namespace])
+            .args(["--as", "system:serviceaccount:mse:mse-server"])
             .output()
             .unwrap();
         assert_eq!(
             String::from_utf8_lossy(&may.stdout).trim(),
             "no",
-            "{verb} {kind}"
+            "{verb} {kind} in {namespace}"
         );
     }
 
@@ -598,7 +602,7 @@ fn the_chart_is_installed_and_its_rights_suffice() {
         "statefulset",
         "mse-server",
         "-n",
-        "apps",
+        "mse",
         "-o",
         "yaml",
     ]));
@@ -622,11 +626,13 @@ fn the_chart_is_installed_and_its_rights_suffice() {
     again.wait().unwrap();
     printed(&mut helm(&["uninstall", "mse"]));
     until("nothing is left", || {
-        let left = printed(&mut cluster.kubectl(&[
-            "get", "deployments,statefulsets,replicasets,pods,services,networkpolicies,poddisruptionbudgets,roles,rolebindings",
-            "--namespace", "apps", "--output", "name",
-        ]));
-        (left.trim().is_empty() && cluster.objects(KINDS).is_empty()).then_some(())
+        let left = ["mse", "apps"].map(|namespace| {
+            printed(&mut cluster.kubectl(&[
+                "get", "deployments,statefulsets,replicasets,pods,services,networkpolicies,poddisruptionbudgets,roles,rolebindings",
+                "--namespace", namespace, "--output", "name",
+            ]))
+        });
+        (left.concat().trim().is_empty() && cluster.objects(KINDS).is_empty()).then_some(())
     });
 }
 
@@ -700,7 +706,7 @@ fn a_cluster_that_cannot_be_used_is_named_and_nothing_starts() {
     assert!(no_owner.contains("\"nobody\" not found"), "{no_owner}");
 
     // Somebody without the right to.
-    let powerless = cluster.kubeconfig_of("default");
+    let powerless = cluster.kubeconfig_of("apps", "default");
     let forbidden = start(&powerless, "");
     assert!(
         forbidden.contains("could not list the deployments"),

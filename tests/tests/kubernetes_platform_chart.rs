@@ -23,6 +23,7 @@ fn helm(command: &[&str], settings: &[&str]) -> Command {
         "server.tlsSecret=mse-tls".to_owned(),
         "server.domainSuffix=apps.example".to_owned(),
         "server.publicGateway=gw.example:443".to_owned(),
+        "apps.namespace=apps".to_owned(),
         format!("server.image={}", image("mse-server")),
         format!("apps.images.mse-flask={}", image("mse-flask")),
     ];
@@ -45,9 +46,10 @@ fn everything() -> Vec<String> {
         "server.operatorTlsSecret=operator-tls",
         "server.hardware[0]=8g=2:8192:4",
         "server.collateralUpstream=https://pccs.example:8081",
+        "server.database.name=server-database",
+        "server.database.key=url",
         "server.storage.storageClass=fast",
         "server.service.type=LoadBalancer",
-        "apps.namespace=apps",
         "apps.nodeSelector.pool=apps",
         "apps.runtimeClass=kata",
         "apps.hostUsers=false",
@@ -94,14 +96,14 @@ fn helm_finds_no_fault_and_every_version_knows_every_field() {
         vec!["tee=snp", "podDisruptionBudget.enabled=false"],
         words(&all),
     ]
-    .iter()
+    .iter_mut()
     .enumerate()
     {
+        // Some of the versions want it said.
+        settings.push("apps.hostUsers=false");
         printed(&mut helm(&["lint", "--strict"], settings));
         for version in VERSIONS {
-            let kubernetes = format!("{version}.0");
-            let rendered =
-                printed(helm(&["template", "r1"], settings).args(["--kube-version", &kubernetes]));
+            let rendered = printed(&mut template_for(version, settings));
             let file = folder.path().join(format!("{version}-{number}.yaml"));
             fs::write(&file, rendered).unwrap();
             printed(
@@ -136,6 +138,12 @@ fn what_is_wrong_is_refused_before_anything_is_installed() {
             "url",
         ),
         (vec!["tee=tdx", "cas.database.name=x"], "key"),
+        (
+            vec!["tee=tdx", "server.database.url=postgres://u:p@h/d"],
+            "url",
+        ),
+        (vec!["tee=tdx", "server.database.name=x"], "key"),
+        (vec!["tee=tdx", "server.database.key=x"], "name"),
     ] {
         let said = refused(&mut helm(&["template", "r1"], &settings));
         assert!(
@@ -143,6 +151,61 @@ fn what_is_wrong_is_refused_before_anything_is_installed() {
             "{settings:?}: {said}"
         );
     }
+}
+
+/// `helm template` for a cluster of this version.
+fn template_for(version: &str, settings: &[&str]) -> Command {
+    let mut helm = helm(&["template", "r1"], settings);
+    helm.args(["--kube-version", &format!("{version}.0")]);
+    helm
+}
+
+#[test]
+fn apps_do_not_share_the_namespace_of_the_platform_unless_that_is_said() {
+    for namespace in ["apps.namespace=", "apps.namespace=mse"] {
+        let settings = ["tee=snp", namespace];
+        let said = refused(&mut helm(&["template", "r1"], &settings));
+        for words in [
+            "the release's namespace `mse`",
+            "set `apps.namespace` to its name",
+            "set `apps.shareNamespace=true`",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        let allowed = [&settings[..], &["apps.shareNamespace=true"]].concat();
+        let objects = objects(&allowed);
+        let role = find(&objects, "Role", "r1-server-apps");
+        assert_eq!(role["metadata"]["namespace"], "mse");
+    }
+    let objects = objects(&["tee=snp"]);
+    let role = find(&objects, "Role", "r1-server-apps");
+    assert_eq!(role["metadata"]["namespace"], "apps");
+    // Who owns apps is where they are: an owner in another namespace is none.
+    let owner = find(&objects, "ServiceAccount", "r1-server-apps");
+    assert_eq!(owner["metadata"]["namespace"], "apps");
+}
+
+#[test]
+fn apps_have_user_namespaces_where_the_version_has_them() {
+    let host_users = |version: &str, more: &[&str]| {
+        let settings = [&["tee=snp"], more].concat();
+        let text = printed(&mut template_for(version, &settings));
+        let line = text.lines().find(|line| line.contains("host-users = "));
+        line.map(|line| line.trim().to_owned())
+    };
+    let own = Some("host-users = false".to_owned());
+    for version in ["1.33", "1.37"] {
+        assert_eq!(host_users(version, &[]), own);
+    }
+    assert_eq!(host_users("1.20", &[]), None);
+    for version in ["1.30", "1.32"] {
+        let said = refused(&mut template_for(version, &["tee=snp"]));
+        assert!(said.contains("`apps.hostUsers`: Kubernetes v1.3"), "{said}");
+        assert!(said.contains("set `apps.hostUsers=false`"), "{said}");
+        assert_eq!(host_users(version, &["apps.hostUsers=false"]), own);
+    }
+    let shared = host_users("1.37", &["apps.hostUsers=true"]);
+    assert_eq!(shared.as_deref(), Some("host-users = true"));
 }
 
 #[test]
@@ -199,6 +262,22 @@ fn pods_of_the_platform_have_no_rights_and_secrets_are_named_only() {
         assert_eq!(container["readOnlyRootFilesystem"], true);
         assert_eq!(container["capabilities"]["drop"][0], "ALL");
         assert!(container["capabilities"]["add"].is_null());
+    }
+    // Where a database is comes from its Secret, and never onto a command line or into a ConfigMap.
+    for (name, variable, secret) in [
+        ("r1-server", "MSE_SERVER_DATABASE", "server-database"),
+        ("r1-cas", "MSE_CAS_DATABASE", "cas-database"),
+    ] {
+        let pod = &find(&objects, "StatefulSet", name)["spec"]["template"]["spec"];
+        let environment = pod["containers"][0]["env"].as_array().unwrap();
+        let given = environment.iter().find(|one| one["name"] == variable);
+        let reference = &given.unwrap()["valueFrom"]["secretKeyRef"];
+        assert_eq!(
+            *reference,
+            serde_json::json!({"name": secret, "key": "url"})
+        );
+        let policy = find(&objects, "NetworkPolicy", name).to_string();
+        assert!(policy.contains("5432"), "{policy}");
     }
     let cas = &find(&objects, "StatefulSet", "r1-cas")["spec"]["template"]["spec"];
     assert_eq!(cas["automountServiceAccountToken"], false);

@@ -4,10 +4,14 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mse_tests::containers::Engine;
 use mse_tests::owner::Owner;
+
+/// How `mse` ends if something takes too long.
+const TIMED_OUT: i32 = 7;
 
 /// The owner of `examples/mesh`, applied against a CAS on loopback, with containers of `engine`.
 struct Shop {
@@ -32,14 +36,22 @@ impl Shop {
         for service in ["counter/service.yaml", "web/service.yaml"] {
             owner.done(&["apply", "-f", service, "--no-push"]);
         }
-        owner.done(&["apply", "-f", "mesh.yaml", "--cas", "here", "--no-pull"]);
-        let ca = owner.done(&["secret", "get", "shop/secrets", "mesh-ca"]);
-        owner.write("ca.pem", &ca);
-        Self {
+        let shop = Self {
             owner,
             counter,
             web,
-        }
+        };
+        shop.apply();
+        let ca = shop
+            .owner
+            .done(&["secret", "get", "shop/secrets", "mesh-ca"]);
+        shop.owner.write("ca.pem", &ca);
+        shop
+    }
+
+    fn apply(&self) {
+        let words = ["apply", "-f", "mesh.yaml", "--cas", "here", "--no-pull"];
+        self.owner.done(&words);
     }
 
     /// The same mesh from another folder, whose `web` is reached at this port.
@@ -117,6 +129,108 @@ async fn services_in_containers_find_each_other_and_only_open_ports_are_on_the_m
     shop.down("copy");
     assert_eq!(shop.visit(port), None);
     shop.answers(shop.web, "Welcome, visitor 3\n");
+
+    shop.down("target");
+    assert_eq!(engine.podman(&["ps", "--all", "--quiet"]), "");
+    let networks = ["network", "ls", "--quiet", "--filter", "label=mse.mesh"];
+    assert_eq!(engine.podman(&networks), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_keeps_the_old_version_until_the_new_one_is_well() {
+    let engine = Engine::start().await;
+    let shop = Shop::applied(&engine);
+    let with_check = |port: u16| {
+        let mesh = fs::read_to_string(shop.owner.path("mesh.yaml")).unwrap();
+        let (before, after) = mesh.split_once("  connections: [] #").unwrap();
+        let before = before.split("  health:").next().unwrap();
+        let health = format!("  health: {{tcp: {port}, period: 1}}\n");
+        let mesh = format!("{before}{health}  connections: [] #{after}");
+        shop.owner.write("mesh.yaml", &mesh);
+        shop.apply();
+    };
+    with_check(shop.counter);
+    shop.up("target");
+    shop.answers(shop.web, "Welcome, visitor 1\n");
+    let containers = || {
+        let names = engine.podman(&["ps", "--format", "{{.ID}} {{.Names}}"]);
+        let mut counters: Vec<_> = names
+            .lines()
+            .filter(|line| line.contains("-counter-"))
+            .map(str::to_owned)
+            .collect();
+        counters.sort();
+        counters
+    };
+    let first = containers();
+    assert_eq!(first.len(), 1, "{first:?}");
+
+    // The new version never gets well: it has no visitor, and what it would replace goes on.
+    with_check(1);
+    let words = ["mesh", "update", "--wait", "20"];
+    assert_eq!(shop.owner.ran(&words).status.code(), Some(TIMED_OUT));
+    assert_eq!(containers().len(), 2);
+    for visitor in 2..=8 {
+        let expected = format!("Welcome, visitor {visitor}\n");
+        assert_eq!(shop.visit(shop.web), Some(expected));
+    }
+
+    // What is applied next takes its place, and nobody who asks meanwhile is left without an answer.
+    with_check(shop.counter);
+    let mesh = fs::read_to_string(shop.owner.path("mesh.yaml")).unwrap();
+    let program = fs::read_to_string(shop.owner.path("counter/counter.py")).unwrap();
+    shop.owner.write(
+        "counter/counter.py",
+        &program.replace("visits = 0", "visits = 1000"),
+    );
+    shop.owner
+        .done(&["apply", "-f", "counter/service.yaml", "--no-push"]);
+    shop.owner.write("mesh.yaml", &mesh);
+    shop.apply();
+    let over = AtomicBool::new(false);
+    let answers = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                answers.push(shop.visit(shop.web));
+            }
+            answers
+        });
+        let updated = shop.owner.ran(&["mesh", "update", "--wait", "240"]);
+        over.store(true, Ordering::Relaxed);
+        assert!(
+            updated.status.success(),
+            "{}",
+            String::from_utf8_lossy(&updated.stderr)
+        );
+        asking.join().unwrap()
+    });
+    assert!(answers.iter().all(Option::is_some), "{answers:?}");
+    let now = containers();
+    assert_eq!(now.len(), 1, "{now:?}");
+    assert_ne!(now, first);
+    let visitor = |greeting: &str| -> Option<u32> {
+        let found = shop.visit(shop.web)?;
+        found.trim().strip_prefix(greeting)?.parse().ok()
+    };
+    assert!(visitor("Welcome, visitor ") > Some(1000));
+
+    // A port of this machine has one owner: that service is ended first.
+    let mesh = fs::read_to_string(shop.owner.path("mesh.yaml")).unwrap();
+    shop.owner
+        .write("mesh.yaml", &mesh.replace("value: Welcome", "value: Hello"));
+    shop.apply();
+    shop.owner.done(&["mesh", "update", "--wait", "240"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while visitor("Hello, visitor ") <= Some(1000) {
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            shop.owner.done(&["mesh", "logs"])
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(containers(), now, "the other one is left alone");
 
     shop.down("target");
     assert_eq!(engine.podman(&["ps", "--all", "--quiet"]), "");

@@ -345,6 +345,108 @@ fn memcached_and_postgresql_serve_a_client_and_data_outlives_a_kill() {
     said("postgresql: 2");
 }
 
+/// Connects to MariaDB under each of some names with the one password that it knows.
+const GUEST: &str = r#"
+import os, signal, sys
+from pathlib import Path
+import pymysql
+
+for name in os.environ["NAMES"].split():
+    try:
+        connection = pymysql.connect(
+            host="base", user=name, password=Path("/run/guest/mariadb").read_text(),
+            database="app", autocommit=True, connect_timeout=30,
+        )
+    except pymysql.err.OperationalError as error:
+        print(f"{name} is refused: {error.args[0]}", flush=True)
+        continue
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS guests (name TEXT)")
+        cursor.execute("INSERT INTO guests VALUES (%s)", name)
+        cursor.execute("SELECT name FROM guests")
+        print(f"{name} finds", *(name for (name,) in cursor.fetchall()), flush=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.pause()
+"#;
+
+const GUEST_SERVICE: &str = r"
+apiVersion: mse/v1
+kind: genservice
+environment: {global: [{name: NAMES}]}
+injection_files:
+- {path: /run/guest/mariadb, content: $$MSE::mariadb_password$$}
+secrets: {import: [mariadb_password]}
+build:
+  name: guest
+  kind: python
+  to: localhost:5000/data/guest:1
+  pwd: /guest
+  requirements: requirements.txt
+  copy: [guest.py]
+  command: python3 guest.py
+";
+
+fn guest_mesh(user: &str, names: &str) -> String {
+    format!(
+        r"
+apiVersion: mse/v1
+kind: mesh
+cas:
+- cas_url: localhost:18765
+  trust: {{simulated: this-machine}}
+policy: {{namespace: guests}}
+env:
+- {{service: base, env: [{{name: MARIADB_USER, value: {user}}}]}}
+- {{service: guest, env: [{{name: NAMES, value: {names}}}]}}
+services:
+- name: base
+  curated: mariadb
+  volumes: [{{name: data}}]
+  connections: []
+- name: guest
+  image: localhost:5000/data/guest:1
+  after: [base]
+  connections: [{{to: base, ports: [3306]}}]
+"
+    )
+}
+
+#[test]
+fn another_user_of_mariadb_takes_the_place_of_the_one_before() {
+    let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.write("guest/service.yaml", GUEST_SERVICE);
+    machine.write("guest/guest.py", GUEST);
+    machine.write("guest/requirements.txt", "pymysql==1.1.1\n");
+    machine.json_outside(&["apply", "-f", "guest/service.yaml", "--no-push"]);
+    machine.json_outside(&["image", "curated", "build", "mariadb"]);
+    let said = |what: &str| {
+        until(what, || machine.logs("guest").contains(what).then_some(()));
+    };
+    let up = |user: &str, names: &str| {
+        machine.write("mesh.yaml", &guest_mesh(user, names));
+        machine.done(&["apply", "-f", "mesh.yaml"]);
+        machine.json(&["mesh", "up", "--detach", "--wait", "300"]);
+    };
+    up("first", "first");
+    said("first finds first");
+    machine.done(&["mesh", "down"]);
+
+    up("second", "first second");
+    said("second finds first second");
+    // Access denied, with the same password.
+    said("first is refused: 1045");
+    assert!(machine.logs("base").contains("The account `first`"));
+    machine.done(&["mesh", "down"]);
+
+    // Nothing is dropped that is not of a start before.
+    up("second", "second");
+    said("second finds first second second");
+    assert_eq!(machine.logs("base").matches("was dropped").count(), 1);
+}
+
 #[test]
 fn clean_folders_build_the_same_curated_image() {
     let _alone = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ mod deploy;
 mod exit;
 mod failure;
 mod findings;
+mod following;
 mod interrupt;
 mod localapp;
 mod mesh;

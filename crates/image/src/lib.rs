@@ -46,5 +46,5 @@ pub use progress::{Cancel, Event, Progress, Step};
 pub use reference::Reference;
 pub use registry::{Credentials, PlainHttp, Registry, RegistryOptions};
 pub use service::{NotOurs, ServiceImage};
-pub use spec::{Base, Epoch, ImageSpec, Kind, Programs, StepNetwork};
+pub use spec::{Base, Epoch, ImageSpec, Kind, Own, PlatformPart, Programs, StepNetwork};
 pub use unpack::{Part, file_system, unpack};

@@ -1,7 +1,6 @@
 //! How an image was made, as an in-toto statement with a SLSA v1 predicate.
 
 use mse_crypto::Digest;
-use mse_workload::image::ImageFacts;
 use serde_json::{Value, json};
 
 use crate::lock::ImageLock;
@@ -13,7 +12,8 @@ use crate::spec::{Base, ImageSpec, StepNetwork};
 pub(crate) fn provenance(
     spec: &ImageSpec,
     image: &Blob,
-    facts: &ImageFacts,
+    own: &[(String, Digest)],
+    unmeasured: &[String],
     lock: &ImageLock,
     layers: &[(String, Blob)],
 ) -> Vec<u8> {
@@ -40,8 +40,7 @@ pub(crate) fn provenance(
         );
         inputs.push(input(&name, &package.sha256));
     }
-    inputs.push(input("mse-enclave", &facts.enclave.0));
-    inputs.push(input("service.json", &Digest::of(&spec.template)));
+    inputs.extend(own.iter().map(|(name, digest)| input(name, digest)));
     let steps: Vec<Value> = layers
         .iter()
         .map(|(step, blob)| json!({"step": step, "layer": blob.digest}))
@@ -57,10 +56,11 @@ pub(crate) fn provenance(
                     "base": base,
                     "copy": spec.copy,
                     "requirements": spec.requirements,
+                    "environment": spec.environment,
                     "run": spec.run,
                     "pwd": spec.pwd,
                     "dirs": spec.dirs,
-                    "unmeasured": facts.unmeasured,
+                    "unmeasured": unmeasured,
                     "network": spec.network == StepNetwork::On,
                     "epoch": spec.epoch.0,
                 },

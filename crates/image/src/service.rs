@@ -82,7 +82,7 @@ pub(crate) fn last_layer(manifest: &Manifest) -> Result<&Blob, NotOurs> {
 #[derive(Debug, thiserror::Error)]
 pub enum NotOurs {
     /// A file is missing.
-    #[error("it was not built by mse: its last layer has no `{0}`")]
+    #[error("it is no service that mse built: its last layer has no `{0}`")]
     Missing(&'static str),
     /// The last layer cannot be read.
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! What an image shall be: the plain facts, whatever language they were written in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mse_crypto::CodeKey;
@@ -22,6 +23,9 @@ pub struct ImageSpec {
     pub copy: Vec<String>,
     /// The pip requirements file, below the context.
     pub requirements: Option<String>,
+    /// The absolute folder of a virtual environment that is made for the requirements; without it
+    /// they are installed among the system's packages.
+    pub environment: Option<String>,
     /// Commands for `sh -c`, each one step and one layer.
     pub run: Vec<String>,
     /// The working folder, absolute.
@@ -34,10 +38,8 @@ pub struct ImageSpec {
     pub plain_files: Vec<String>,
     /// Absolute paths that the host provides.
     pub host_paths: Vec<String>,
-    /// Our own programs.
-    pub programs: Programs,
-    /// The bytes of `/mse/service.json`.
-    pub template: Vec<u8>,
+    /// What is in `/mse`, and what the container starts.
+    pub own: Own,
     /// The key for `dirs`; needed if there are any.
     pub image_key: Option<CodeKey>,
     /// Whether `run` steps have the network. The step of `requirements` always has it.
@@ -75,7 +77,34 @@ pub enum Kind {
     Java,
 }
 
-/// The static programs that go into `/mse/bin`.
+/// Our own part of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// That of a service, whose root file system is measured. The container starts its launcher.
+    Service {
+        /// Launcher and enclave.
+        programs: Programs,
+        /// The bytes of `/mse/service.json`.
+        template: Vec<u8>,
+    },
+    /// That of a part of the platform. The image says nothing about itself: nobody measures it.
+    Platform(PlatformPart),
+}
+
+/// What makes an image a part of the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformPart {
+    /// Static programs; each is in `/mse/bin` under its own name.
+    pub programs: Vec<PathBuf>,
+    /// Files by their names in `/mse`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What the container starts.
+    pub entry_point: String,
+    /// As whom, if whoever runs it does not say: user and group.
+    pub user: u32,
+}
+
+/// The static programs of a service that go into `/mse/bin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
     /// `mse-launch`.
@@ -98,22 +127,41 @@ pub enum StepNetwork {
 pub struct Epoch(pub u32);
 
 impl ImageSpec {
-    /// A spec with nothing in it but a name, a base and our programs.
+    /// A service with nothing in it but a name, a base and our programs.
     pub fn new(name: &str, base: Base, context: &Path, programs: Programs) -> Self {
+        let template = b"{}".to_vec();
+        Self::with(name, base, context, Own::Service { programs, template })
+    }
+
+    /// With this `/mse/service.json`, if it is a service.
+    #[must_use]
+    pub fn with_template(mut self, json: Vec<u8>) -> Self {
+        if let Own::Service { template, .. } = &mut self.own {
+            *template = json;
+        }
+        self
+    }
+
+    /// A part of the platform, with nothing else in it.
+    pub fn of_platform(name: &str, base: Base, context: &Path, part: PlatformPart) -> Self {
+        Self::with(name, base, context, Own::Platform(part))
+    }
+
+    fn with(name: &str, base: Base, context: &Path, own: Own) -> Self {
         Self {
             name: name.to_owned(),
             base,
             context: context.to_owned(),
             copy: Vec::new(),
             requirements: None,
+            environment: None,
             run: Vec::new(),
             pwd: "/".into(),
             dirs: Vec::new(),
             plains: Vec::new(),
             plain_files: Vec::new(),
             host_paths: Vec::new(),
-            programs,
-            template: b"{}".to_vec(),
+            own,
             image_key: None,
             network: StepNetwork::Off,
             epoch: Epoch::default(),

@@ -59,7 +59,7 @@ impl DataDir {
         &self.root
     }
 
-    /// The database file.
+    /// The database file, unless there is a database elsewhere.
     pub fn database(&self) -> PathBuf {
         self.root.join("store/mse.db")
     }

@@ -11,8 +11,8 @@ use mse_runtime::kubernetes::PodTee;
 use mse_runtime::process::guard;
 use mse_server::config::{Command, CommandLine, Config, LogFormat};
 use mse_server::data_dir::{DataDir, write_file};
-use mse_server::server::Server;
-use mse_server::store::{Account, Store};
+use mse_server::server::{Server, StartError};
+use mse_server::store::{Account, Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -31,8 +31,21 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit_of(&error)
         }
+    }
+}
+
+/// The numbers are part of the interface (docs/deploy.md): what starts this program may act on them.
+fn exit_of(error: &anyhow::Error) -> ExitCode {
+    let store = match error.downcast_ref() {
+        Some(StartError::Store(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    match store {
+        Some(StoreError::InUse { .. } | StoreError::TakenOver { .. }) => ExitCode::from(4),
+        Some(_) => ExitCode::from(3),
+        None => ExitCode::FAILURE,
     }
 }
 
@@ -56,17 +69,18 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     if let Some(path) = &config.ready_file {
         write_file(path, ready(&server).as_bytes(), 0o600)?;
     }
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-    }
+    let taken_over = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        error = server.taken_over() => Some(error),
+    };
     tracing::info!("stopping");
     server.shut_down().await;
     if let Some(path) = &config.ready_file {
         // It would tell of a server that is gone.
         let _ = std::fs::remove_file(path);
     }
-    Ok(())
+    taken_over.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn print_banner(server: &Server, config: &Config) -> io::Result<()> {
@@ -126,8 +140,8 @@ async fn print_token(config: &Config, email: &str) -> anyhow::Result<()> {
     store.close().await;
     println!("{}", *token);
     eprintln!(
-        "Works once, within 24 hours:  mse login --server http://{} --token …",
-        config.listen
+        "Works once, within 24 hours:  mse login --server {} --token …",
+        config.api_url()
     );
     Ok(())
 }
@@ -147,13 +161,7 @@ async fn set_password(config: &Config, email: &str) -> anyhow::Result<()> {
 
 async fn open_account(config: &Config, email: &str) -> anyhow::Result<(Store, Account)> {
     let data = DataDir::prepare(&config.data_dir)?;
-    if !data.database().exists() {
-        let folder = data.root().display();
-        bail!(
-            "there is no platform in `{folder}`; start `mse-server` once, or name its folder with `--data-dir`"
-        );
-    }
-    let store = Store::open(&data.database()).await?;
+    let store = Store::beside_the_server(&config.store(&data)).await?;
     let account = store.account_by_email(email).await?;
     let account = account.with_context(|| format!("there is no account `{email}`"))?;
     Ok((store, account))

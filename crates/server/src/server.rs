@@ -64,14 +64,14 @@ impl Server {
         let data = DataDir::prepare(&config.data_dir)?;
         let lock = data.lock()?;
         let simulated = open_platform(&data).await?;
-        let store = Store::open(&data.database()).await?;
+        let store = Store::open(&config.store(&data)).await?;
         let token = seed(&store, &config.hardware).await?;
         let blobs = BlobStore::open(data.blobs()).map_err(StartError::Blobs)?;
         let launcher = open_launcher(&data, config, &simulated, environments).await?;
         // The API's port is taken first: who starts a second server learns it before anything moves.
         let listener = ApiListener::bind(config.listen, config.api_tls.as_ref()).await?;
         let bundles = match &config.kubernetes {
-            Some(cluster) => Some(ApiListener::bind(cluster.bundles, None).await?),
+            Some(cluster) => Some(bundles::listen(cluster.bundles).await?),
             None => None,
         };
         let operator =
@@ -96,6 +96,7 @@ impl Server {
 
         let stopping = CancellationToken::new();
         tokio::spawn(forget_old_logs(fleet.clone(), stopping.clone()));
+        tokio::spawn(deploy::mend_after_outages(fleet.clone(), stopping.clone()));
         let collateral = open_collateral(config, &data)?;
         let api = Api::new(
             fleet.clone(),
@@ -151,6 +152,12 @@ impl Server {
     /// The apps.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// That another server has taken over the database of this one, which has to end now. Never, with
+    /// a file.
+    pub async fn taken_over(&self) -> StoreError {
+        self.fleet.platform().store.taken_over().await
     }
 
     /// Lets nobody in any more, ends every enclave, and closes the store.

@@ -7,7 +7,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::buffers::Ahead;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::engine::{CONNECTING, Ending, HANDSHAKE, MAX_CONNECTIONS, accept, patiently, tune};
+use crate::engine::{Ending, HANDSHAKE, MAX_CONNECTIONS, REACHING, accept, patiently, tune};
 use crate::material::ClientMaterial;
 use crate::policy::{ClientRule, Guard, Host, RuleName};
 use crate::relay::relay;
@@ -64,7 +64,8 @@ impl Client {
 
     /// Serves until the end. `listener` is inside.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, ending: Ending) {
-        while let Some((stream, _, slot)) = accept(&listener, &self.connections, &ending).await {
+        let (places, end) = (&self.connections, &ending.closed);
+        while let Some((stream, _, slot)) = accept(&listener, places, end).await {
             let client = Arc::clone(&self);
             ending.spawn(async move { client.receive(stream, slot).await });
         }
@@ -90,7 +91,7 @@ impl Client {
     }
 
     async fn carry(&self, program: &mut TcpStream) -> Result<(), ClientError> {
-        let reached = timeout(CONNECTING, patiently(|| self.reach())).await;
+        let reached = timeout(REACHING, patiently(|| self.reach())).await;
         let stream = in_time(reached).map_err(ClientError::Unreachable)?;
         tune(&stream);
         let Some((tls, name)) = &self.tls else {
@@ -115,7 +116,13 @@ impl Client {
         match (self.rule.address, &self.rule.destination.host) {
             (Some(address), _) => TcpStream::connect((address, port)).await,
             (None, Host::Address(address)) => TcpStream::connect((*address, port)).await,
-            (None, Host::Name(name)) => TcpStream::connect((name.as_str(), port)).await,
+            (None, Host::Name(name)) => {
+                let found = lookup_host((name.as_str(), port)).await;
+                // The resolver's errors have no kind of their own.
+                let found =
+                    found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+                TcpStream::connect(found.collect::<Vec<_>>().as_slice()).await
+            }
         }
     }
 

@@ -28,8 +28,10 @@ pub(crate) const MAX_HANDSHAKES: usize = 256;
 const BACKLOG: u32 = 1024;
 /// A handshake that takes longer is dropped.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long reaching a server, or the program, may take.
+/// How long reaching the program may take.
 pub(crate) const CONNECTING: Duration = Duration::from_secs(10);
+/// How long reaching a server may take: one that is started again listens when it is well.
+pub(crate) const REACHING: Duration = Duration::from_secs(20);
 /// The pauses between attempts: this, twice as much, and so on.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -46,40 +48,35 @@ pub trait Inside: Send + Sync + 'static {
 
 /// The listeners of a policy.
 pub struct Listeners {
-    /// On the network: one for each server rule that refuses nothing, in the policy's order.
-    pub outside: Vec<TcpListener>,
+    /// On the network: one for each server rule that refuses nothing, in the policy's order. They
+    /// are bound, and listen from [`Shield::open`] on.
+    pub outside: Vec<TcpSocket>,
     /// In the program's network: one for each client rule that refuses nothing, in the policy's
     /// order, where [`crate::Layout`] says.
     pub inside: Vec<TcpListener>,
 }
 
 impl Listeners {
-    /// Listens on the network for `policy`, and takes the listeners of the program's network.
+    /// Takes the ports of `policy` on the network, and the listeners of the program's network.
     pub fn bind(policy: &Policy, inside: Vec<TcpListener>) -> Result<Self, StartError> {
         let outside = open_servers(policy)
-            .map(|rule| {
-                bind(rule.port).map_err(|source| StartError::Port {
-                    port: rule.port,
-                    rule: rule.name.to_string(),
-                    source,
-                })
-            })
+            .map(|rule| bind(rule.port).map_err(|source| StartError::port(rule, source)))
             .collect::<Result<_, _>>()?;
         Ok(Self { outside, inside })
     }
 }
 
 /// On every address of this machine.
-fn bind(port: u16) -> io::Result<TcpListener> {
-    let listen = |socket: TcpSocket, any: IpAddr| {
+fn bind(port: u16) -> io::Result<TcpSocket> {
+    let bound = |socket: TcpSocket, any: IpAddr| {
         socket.set_reuseaddr(true)?;
         socket.bind((any, port).into())?;
-        socket.listen(BACKLOG)
+        Ok(socket)
     };
     match TcpSocket::new_v6() {
         // IPv4 as well, unless the machine says otherwise.
-        Ok(socket) => listen(socket, Ipv6Addr::UNSPECIFIED.into()),
-        Err(_) => listen(TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+        Ok(socket) => bound(socket, Ipv6Addr::UNSPECIFIED.into()),
+        Err(_) => bound(TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
     }
 }
 
@@ -90,11 +87,17 @@ pub struct Shield {
     /// In the policy's order, also those that refuse everything.
     servers: Vec<Arc<Server>>,
     clients: Vec<Arc<Client>>,
+    /// What is to be served once the shield is open.
+    shut: Mutex<Vec<(ServerRule, TcpSocket, Serve)>>,
     ending: Ending,
 }
 
+/// Serves what comes to a listener on the network.
+type Serve = Box<dyn FnOnce(TcpListener) + Send>;
+
 impl Shield {
-    /// Puts `policy` into force. Call it within a tokio runtime.
+    /// Puts `policy` into force for the program's connections; from the network it takes none until
+    /// it is [open](Self::open). Call it within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -121,6 +124,7 @@ impl Shield {
             material: Mutex::new(material),
             servers,
             clients,
+            shut: Mutex::default(),
             ending: Ending::new(),
         };
         shield.announce();
@@ -128,14 +132,34 @@ impl Shield {
         Ok(shield)
     }
 
+    /// Takes connections from the network from now on.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else listens at a port meanwhile.
+    pub fn open(&self) -> Result<(), StartError> {
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        for (rule, socket, serve) in shut.drain(..) {
+            let listener = socket.listen(BACKLOG);
+            serve(listener.map_err(|source| StartError::port(&rule, source))?);
+        }
+        Ok(())
+    }
+
     fn serve<I: Inside>(&self, listeners: Listeners, inside: &Arc<I>) {
         let servers = std::iter::zip(&self.policy.servers, &self.servers)
             .filter(|(rule, _)| rule.guard != Guard::Refused);
-        for ((_, server), listener) in servers.zip(listeners.outside) {
-            let serving =
-                Arc::clone(server).serve(listener, Arc::clone(inside), self.ending.clone());
-            self.ending.spawn(serving);
-        }
+        let shut = servers
+            .zip(listeners.outside)
+            .map(|((rule, server), socket)| {
+                let (server, inside) = (Arc::clone(server), Arc::clone(inside));
+                let ending = self.ending.clone();
+                let serve = move |listener| {
+                    ending.spawn(server.serve(listener, inside, ending.clone()));
+                };
+                (rule.clone(), socket, Box::new(serve) as Serve)
+            });
+        *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = shut.collect();
         let clients = std::iter::zip(&self.policy.clients, &self.clients)
             .filter(|(rule, _)| rule.guard != Guard::Refused);
         for ((_, client), listener) in clients.zip(listeners.inside) {
@@ -197,6 +221,12 @@ impl Shield {
         }
         *in_force = material;
         Ok(renewed)
+    }
+
+    /// Accepts nothing more from the network: who would connect is refused, and can go elsewhere or
+    /// try again. Open connections go on, and the program may open more.
+    pub fn close(&self) {
+        self.ending.outside_closed.cancel();
     }
 
     /// Accepts nothing more, lets what is on its way arrive, for a few seconds at most, and says
@@ -335,6 +365,16 @@ pub enum StartError {
     Listeners,
 }
 
+impl StartError {
+    fn port(rule: &ServerRule, source: io::Error) -> Self {
+        Self::Port {
+            port: rule.port,
+            rule: rule.name.to_string(),
+            source,
+        }
+    }
+}
+
 /// Why new keys are not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
@@ -354,16 +394,20 @@ pub enum RenewError {
 pub(crate) struct Ending {
     tasks: TaskTracker,
     /// Nothing is accepted any more.
-    closed: CancellationToken,
+    pub(crate) closed: CancellationToken,
+    /// Nothing is accepted from the network any more: before `closed`, or with it.
+    pub(crate) outside_closed: CancellationToken,
     /// Nothing goes on any more.
     over: CancellationToken,
 }
 
 impl Ending {
     fn new() -> Self {
+        let closed = CancellationToken::new();
         Self {
             tasks: TaskTracker::new(),
-            closed: CancellationToken::new(),
+            outside_closed: closed.child_token(),
+            closed,
             over: CancellationToken::new(),
         }
     }
@@ -395,11 +439,11 @@ impl Drop for Shield {
     }
 }
 
-/// The next connection, once there is a place for it; `None` at the end.
+/// The next connection, once there is a place for it; `None` at the `end`.
 pub(crate) async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-    ending: &Ending,
+    end: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let next = async {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
@@ -416,12 +460,12 @@ pub(crate) async fn accept(
     };
     tokio::select! {
         next = next => next,
-        () = ending.closed.cancelled() => None,
+        () = end.cancelled() => None,
     }
 }
 
-/// Connects again as long as nobody listens: a service that is started again is back soon. The
-/// caller says how long.
+/// Connects again as long as nobody listens, or nobody has the name or the address: a service that
+/// is started again is back soon, and may have another address. The caller says how long.
 pub(crate) async fn patiently<F>(mut connect: impl FnMut() -> F) -> io::Result<TcpStream>
 where
     F: Future<Output = io::Result<TcpStream>>,
@@ -429,13 +473,18 @@ where
     let mut pause = FIRST_PAUSE;
     loop {
         match connect().await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(error) if is_absence(error.kind()) => {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             done => return done,
         }
     }
+}
+
+fn is_absence(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NotFound};
+    matches!(kind, ConnectionRefused | HostUnreachable | NotFound)
 }
 
 /// What every connection on the network has.

@@ -61,14 +61,15 @@ impl Server {
         }
     }
 
-    /// Serves until the end.
+    /// Serves until nothing is accepted from the network any more.
     pub(crate) async fn serve<I: Inside>(
         self: Arc<Self>,
         listener: TcpListener,
         inside: Arc<I>,
         ending: Ending,
     ) {
-        while let Some((stream, peer, slot)) = accept(&listener, &self.handshakes, &ending).await {
+        let (places, end) = (&self.handshakes, &ending.outside_closed);
+        while let Some((stream, peer, slot)) = accept(&listener, places, end).await {
             let (server, inside) = (Arc::clone(&self), Arc::clone(&inside));
             ending.spawn(async move { server.receive(stream, peer, slot, &*inside).await });
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{
     Authority, Loopback, Side, client_policy, free_port, server_policy, server_policy_for, shield,
+    try_shield,
 };
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -404,6 +405,32 @@ async fn a_shield_ends_with_what_is_on_its_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_before_it_opens_or_after_it_closes_is_refused_and_who_is_there_finishes() {
+    let ca = Authority::new();
+    let inside = free_port();
+    let program = TcpListener::bind(("127.0.0.1", inside)).await.unwrap();
+    tokio::spawn(echo(program));
+    let policy = server_policy(&ca.server("db.example"), &ca.pem());
+    let side = try_shield(&policy, Loopback(inside)).await.unwrap();
+    let port = side.port;
+    let early = TcpStream::connect(("127.0.0.1", port)).await;
+    assert_eq!(early.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    side.open();
+    // When who came later has an answer, who came earlier is in.
+    let early = ca.connect(port, Some(ca.client())).await.unwrap();
+    let later = ca.connect(port, Some(ca.client())).await.unwrap();
+    assert_eq!(ask(later, b"hello").await.unwrap(), b"olleh");
+    side.close();
+    let refused = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("nobody listens");
+    assert_eq!(ask(early, b"bye").await.unwrap(), b"eyb");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_and_certificates_are_checked_at_the_start() {
     let (ca, other) = (Authority::new(), Authority::new());
     let good = ca.server("db.example");
@@ -433,7 +460,7 @@ async fn keys_and_certificates_are_checked_at_the_start() {
             "injects no file `/tls/a.pem`",
         ),
     ] {
-        let error = common::try_shield(&server_policy(identity, authorities), Loopback(0))
+        let error = try_shield(&server_policy(identity, authorities), Loopback(0))
             .await
             .err()
             .unwrap();

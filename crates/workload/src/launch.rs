@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_FRAME: usize = 1024 * 1024;
 
 /// The variable by which a session says how its program shows that it is well: `http:PORT/PATH` or
-/// `tcp:PORT`. The enclave takes it, and the program does not get it.
+/// `tcp:PORT`, and after it `period=10s`, `timeout=5s`, `failures=3`, if they are not the enclave's
+/// own. The enclave takes it, and the program does not get it.
 pub const HEALTH: &str = "MSE_HEALTH";
 
 /// From the launcher to the enclave.

@@ -3,8 +3,8 @@
 import hmac
 import os
 import signal
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 PASSWORD = os.environ["COUNTER_PASSWORD"]
 visits = 0
@@ -27,6 +27,9 @@ class Counter(BaseHTTPRequestHandler):
         pass
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+server = ThreadingHTTPServer(("127.0.0.1", 8000), Counter)
+server.daemon_threads = False  # what was asked before the end is answered
+signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
 print("the counter listens", flush=True)
-ThreadingHTTPServer(("127.0.0.1", 8000), Counter).serve_forever()
+server.serve_forever()
+server.server_close()

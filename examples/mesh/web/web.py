@@ -2,8 +2,8 @@
 
 import os
 import signal
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from urllib.request import Request, urlopen
 
 GREETING = os.environ["GREETING"]
@@ -28,6 +28,9 @@ class Web(BaseHTTPRequestHandler):
         pass
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+server = ThreadingHTTPServer(("127.0.0.1", 8080), Web)
+server.daemon_threads = False  # what was asked before the end is answered
+signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
 print("the web service listens", flush=True)
-ThreadingHTTPServer(("127.0.0.1", 8080), Web).serve_forever()
+server.serve_forever()
+server.server_close()

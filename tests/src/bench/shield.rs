@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::net::{Ipv4Addr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use zeroize::Zeroizing;
 
 use super::process::Running;
@@ -442,14 +442,17 @@ pub async fn serve_side(variables: &Path, listen: u16, to: u16) -> anyhow::Resul
         .map(|(name, value)| (name, Zeroizing::new(value)))
         .collect();
     let policy = Policy::take(&mut environment)?.context("there is no policy")?;
-    let listener = TcpListener::bind(("127.0.0.1", listen)).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, listen).into())?;
     let (outside, inside) = if policy.servers.is_empty() {
-        (Vec::new(), vec![listener])
+        (Vec::new(), vec![socket.listen(1024)?])
     } else {
-        (vec![listener], Vec::new())
+        (vec![socket], Vec::new())
     };
     let listeners = Listeners { outside, inside };
     let shield = Shield::start(policy, &|_| None, listeners, Loopback(to))?;
+    shield.open()?;
     tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await??;
     shield.finish().await;
     Ok(())

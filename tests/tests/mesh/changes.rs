@@ -1,6 +1,7 @@
 //! What applying a Meshfile would change, and what it must not.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -105,6 +106,41 @@ fn a_diff_says_what_applying_would_change_and_changes_nothing() {
 }
 
 #[test]
+fn an_old_curated_image_is_called_old_until_it_is_built_again() {
+    let owner = Owner::with_cas();
+    owner.json(&["image", "curated", "build", "memcached"]);
+    let mesh = mesh("hello", "", "a");
+    let (mesh, _) = mesh.split_once("services:").unwrap();
+    let service = "services: [{name: cache, curated: memcached, connections: []}]\n";
+    write(&owner, &format!("{mesh}{service}"));
+    let looked = |more: &[&str]| {
+        let words = [
+            &["apply", "-f", "mesh.yaml", "--cas", "here", "--dry-run"],
+            more,
+        ]
+        .concat();
+        let output = owner.ran(&words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let is_old = |said: &str| said.contains("`curated: memcached` was built 31 days ago");
+    assert!(!is_old(&looked(&[])));
+    // The store knows by the file of the name when that got its meaning.
+    let then = SystemTime::now() - Duration::from_secs(31 * 24 * 3600);
+    for name in fs::read_dir(owner.path("cache/images/names")).unwrap() {
+        let file = fs::File::options().write(true).open(name.unwrap().path());
+        file.unwrap().set_modified(then).unwrap();
+    }
+    let said = looked(&[]);
+    assert!(is_old(&said), "{said}");
+    for command in ["`mse apply --pull`", "`mse image curated build memcached`"] {
+        assert!(said.contains(command), "{said}");
+    }
+    assert!(!is_old(&looked(&["--pull"])));
+    assert!(!is_old(&looked(&[])), "it was built again");
+}
+
+#[test]
 fn a_mesh_does_not_take_the_sessions_of_another() {
     let owner = Owner::with_cas();
     owner.built();
@@ -196,6 +232,7 @@ fn a_signed_mesh_is_brought_by_anybody_and_changed_by_nobody() {
     let owner = Owner::with_cas();
     owner.built();
     let public = owner.done(&["session", "keygen", "--output", "board.pem"]);
+    owner.write("board.pub", &public);
     let public = public
         .lines()
         .fold(String::new(), |text, line| text + "      " + line + "\n");
@@ -267,8 +304,18 @@ fn a_signed_mesh_is_brought_by_anybody_and_changed_by_nobody() {
         &["session", "read", "team/hello/pythonapp", "--cas", "here"],
     );
     assert_eq!(read.status.code(), Some(13), "{}", text(&read.stderr));
-    let none = diff(&owner, &["--session-key", "board.pem"]);
-    assert_eq!(none["changed"], false, "{none}");
+    // Who only looks needs no private key.
+    for key in ["board.pem", "board.pub"] {
+        let none = diff(&owner, &["--session-key", key]);
+        assert_eq!(none["changed"], false, "{none}");
+    }
+    let signs = ["apply", "--session-key", "board.pub"];
+    let refused = text(&owner.ran(&[&signs[..], &FILE].concat()).stderr);
+    assert!(
+        refused.contains("`board.pub` is no signing key"),
+        "{refused}"
+    );
+    owner.done(&[&signs[..], &["--dry-run"], &FILE].concat());
     owner.json(&["mesh", "up", "--detach", "--wait", "120"]);
     owner.done(&["mesh", "down"]);
 

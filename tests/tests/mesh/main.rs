@@ -36,6 +36,23 @@ fn old_manifests_become_a_running_attested_service() {
     for part in ["NO PROTECTION", "any-enclave", "--allow-insecure-cas"] {
         assert!(text(&refused.stderr).contains(part), "{part}");
     }
+    for tolerance in [
+        "any-enclave",
+        "debug-mode",
+        "any-signer",
+        "configuration-needed",
+        "outdated-tcb",
+        "software-hardening-needed",
+    ] {
+        let error = text(&refused.stderr);
+        let called_out = error.matches(&format!("`{tolerance}`: ")).count();
+        assert_eq!(called_out, 1, "{tolerance}: {error}");
+        let named = error
+            .lines()
+            .filter(|line| line.contains(tolerance))
+            .count();
+        assert_eq!(named, 1, "{tolerance}: {error}");
+    }
     assert!(!owner.path("target").exists());
 
     assert_eq!(

@@ -88,7 +88,9 @@ mod tests {
 
     use super::*;
     use crate::identity::Identity;
-    use crate::listen::{Channel, Crowd, Service, serve, server_config};
+    use mse_tee::crowd::Crowd;
+
+    use crate::listen::{Channel, Service, serve, server_config};
 
     /// Says whose certificate it saw.
     struct Echo;

@@ -1,7 +1,6 @@
 //! Listening: TLS connections that are bounded in number and time, whoever opens them.
 
 mod client;
-mod crowd;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mse_ratls::ChannelBinding;
+use mse_tee::crowd::{Connection, Crowd, Seat};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use serde::Serialize;
@@ -27,7 +27,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 pub use client::AnyClient;
-pub use crowd::{Connection, Crowd, Seat};
 
 /// A handshake that takes longer is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -17,6 +17,7 @@ use mse_ratls::ChannelBinding;
 use mse_ratls::cas::recovery::{GivenShare, Recovering, RecoveryProgress, SHARE};
 use mse_ratls::cas::{ATTEST, DESCRIBE};
 use mse_tee::attester::Attester;
+use mse_tee::crowd::Crowd;
 use mse_tee::host::HostLink;
 use mse_workload::CasWorkload;
 use mse_workload::launch::{CasLaunch, Phase};
@@ -33,7 +34,7 @@ use crate::audit_log;
 use crate::identity::Identity;
 use crate::keys::shares::{CombineError, Share, combine};
 use crate::keys::{KeyId, RootKey};
-use crate::listen::{self, Channel, Crowd, Service, json};
+use crate::listen::{self, Channel, Service, json};
 
 /// A request of a custodian is much shorter.
 const MAX_REQUEST: usize = 16 * 1024;

@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::path::Path;
 
+use mse_database::Location;
+
 use super::cell::Seals;
 use super::chain::Position;
 use super::database::{Database, Start, Transaction, connect};
 use super::error::StoreError;
-use super::location::Location;
 use super::{Freshness, Store, check_seen, verify};
 use crate::keys::RootKey;
 

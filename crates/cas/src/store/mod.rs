@@ -26,7 +26,6 @@ mod codec;
 mod database;
 mod error;
 mod ids;
-mod location;
 mod memory;
 mod open;
 mod read;
@@ -49,8 +48,8 @@ pub use audit::{Appended, AuditError, AuditLog, LeavesOnly, LogNode, Tail};
 pub use cell::Kind;
 pub use chain::{Position, StoreId};
 pub use error::StoreError;
-pub use location::{InvalidLocation, Location};
 pub use memory::Mark;
+pub use mse_database::{InvalidLocation, Location};
 pub use open::Freshness;
 pub use records::{
     Approval, MAX_VALUE, NewVersion, Proposal, SecretId, SessionHead, SessionState, SessionVersion,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use mse_crypto::random;
+use mse_database::Location;
 use tokio::sync::mpsc;
 
 use super::audit::AuditLog;
@@ -11,7 +12,6 @@ use super::cell::Seals;
 use super::chain::{ChainRow, Position, StoreId, Sum};
 use super::database::{Database, Start, connect};
 use super::error::StoreError;
-use super::location::Location;
 use super::memory::Memory;
 use super::witness::Witness;
 use super::{Looked, Shared, Store, check_seen, verify, writer};

@@ -1,10 +1,12 @@
 //! Images are built into the store, and pushed from it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mse_image::{
     Built, Cancel, Event, ImageSpec, Progress, Reference, Registry, Site, build, sign,
 };
+use mse_workload::image::ImageFacts;
 
 use super::keys::SigningKeyFile;
 use super::store::{ImageStore, Origin};
@@ -20,30 +22,47 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Builds the image, which `reference` means on this machine from now on.
+    /// Builds the image of a service, which `reference` means on this machine from now on; gives
+    /// what it says about itself, too.
     pub(crate) async fn build(
         &self,
         scene: &Scene<'_>,
         spec: ImageSpec,
         reference: &Reference,
+    ) -> Result<(Built, ImageFacts), Failure> {
+        let making = self.store.new_layout()?;
+        let place = making.path().join("layout");
+        let built = self
+            .build_at(scene, spec, &reference.to_string(), &place)
+            .await?;
+        self.store
+            .keep(reference, built.digest, &place, Origin::Built)?;
+        let facts = built.facts.clone();
+        let facts = facts.ok_or_else(|| Failure::other(format!("`{reference}` is no service")))?;
+        Ok((built, facts))
+    }
+
+    /// Builds the image that is called `name` into the layout `place`.
+    pub(crate) async fn build_at(
+        &self,
+        scene: &Scene<'_>,
+        spec: ImageSpec,
+        name: &str,
+        place: &Path,
     ) -> Result<Built, Failure> {
         let site = Site {
             cache: self.store.build_cache(),
             sources: None,
             registry: Some(self.registry.clone()),
         };
-        let making = self.store.new_layout()?;
-        let place = making.path().join("layout");
-        let step = scene.ui.step(format!("Building `{reference}`"));
+        let step = scene.ui.step(format!("Building `{name}`"));
         let progress = Progress::new(told(step.teller()));
-        let building = build(spec, site, &place, Cancel::default(), progress);
+        let building = build(spec, site, place, Cancel::default(), progress);
         let built = tokio::select! {
             built = building => built.map_err(|error| failed(&error))?,
             interrupted = interrupted() => return Err(interrupted),
         };
-        self.store
-            .keep(reference, built.digest, &place, Origin::Built)?;
-        step.done(&format!("Built `{reference}`"));
+        step.done(&format!("Built `{name}`"));
         Ok(built)
     }
 

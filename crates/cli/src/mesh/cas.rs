@@ -19,7 +19,6 @@ use crate::failure::Failure;
 use crate::private_file;
 use crate::server_url::ServerUrl;
 use crate::trust::TrustStore;
-use crate::ui::bad;
 use crate::verification::{CollateralChoice, Collaterals};
 
 /// How the CAS of a Meshfile is found and attested.
@@ -77,13 +76,6 @@ impl CasTolerances {
         self.0.iter().map(|one| one.what).collect()
     }
 
-    /// One line each, in red.
-    fn lines(&self) -> Vec<String> {
-        let all = self.0.iter();
-        all.map(|one| bad(format!("{}: {}", one.what, one.harm)))
-            .collect()
-    }
-
     fn relax(&self, policy: Policy) -> Policy {
         self.0
             .iter()
@@ -123,7 +115,7 @@ impl CasArgs {
     ) -> Result<MeshCas, Failure> {
         let cas = one_cas(mesh)?;
         let tolerances = CasTolerances::of(cas);
-        self.permit(scene, &tolerances)?;
+        self.permit(&tolerances)?;
         let (name, pin) = self.find(scene, cas)?;
         let expected = expected(scene, cas, &pin, &tolerances)?;
         let step = scene.ui.step(format!("Attesting the CAS `{name}`"));
@@ -142,15 +134,9 @@ impl CasArgs {
         Ok(MeshCas { known, tolerances })
     }
 
-    /// Tolerances are shown, whatever happens then.
-    fn permit(&self, scene: &Scene<'_>, tolerances: &CasTolerances) -> Result<(), Failure> {
-        if tolerances.is_empty() {
-            return Ok(());
-        }
-        for line in tolerances.lines() {
-            scene.ui.warn(format!("cas.tolerance: {line}"));
-        }
-        if self.allow_insecure_cas {
+    /// What each of them gives up was shown when the Meshfile was read.
+    fn permit(&self, tolerances: &CasTolerances) -> Result<(), Failure> {
+        if tolerances.is_empty() || self.allow_insecure_cas {
             return Ok(());
         }
         Err(Failure::new(
@@ -262,9 +248,14 @@ fn one_cas(mesh: &Meshfile) -> Result<&Cas, Failure> {
             Some(other) => {
                 return Err(Failure::new(
                     Exit::InvalidConfiguration,
-                    format!("`cas`: the role `{role}` is served by another CAS, `{}`", other.url),
+                    format!(
+                        "`cas[]` has two CASes: `{}` for the role `{}`, and `{}` for `{role}`; a mesh has one",
+                        cas.url,
+                        Role::Cas,
+                        other.url
+                    ),
                 )
-                .with_hint("sessions cannot import from another CAS yet: give one CAS all roles with `alias`"));
+                .with_hint("its sessions import from each other, and CASes do not give each other secrets: leave one in `cas`, with all roles (which it has without `alias`)"));
             }
         }
     }

@@ -6,14 +6,19 @@ use std::path::Path;
 
 use mse_crypto::Digest;
 use mse_crypto::digest::Hasher;
-use mse_image::{Programs, Reference};
+use mse_image::{Built, Programs, Reference};
 use mse_mesh::{Curated, ImageReference};
+use mse_workload::image::ImageFacts;
 
 use super::building::Workshop;
+use super::images::Pulling;
 use super::recipe::{Recipe, spec_of};
 use super::store::reference;
 use crate::cli::Scene;
 use crate::failure::Failure;
+
+/// Debian mends something of each image about so often, in days.
+const OLD: u64 = 30;
 
 /// What an image of a curated service is called in this machine's store. Its tag is a digest over
 /// everything of it that comes with MSE, so that another version of MSE builds another one; which
@@ -41,16 +46,22 @@ pub(crate) fn name_of(curated: Curated, programs: &Programs) -> Result<Reference
 }
 
 impl Workshop {
-    /// The image of a curated service, which is built if it is not there.
+    /// The image of a curated service. It is built if it is not there, and from the packages of today
+    /// if everything is to be asked for anew; else an old one is warned of.
     pub(crate) async fn curated(
         &self,
         scene: &Scene<'_>,
         curated: Curated,
         programs: &Programs,
+        pulling: Pulling,
     ) -> Result<ImageReference, Failure> {
         let name = name_of(curated, programs)?;
-        if self.store.get(&name)?.is_none() {
+        if pulling == Pulling::Always || self.store.get(&name)?.is_none() {
             self.build_curated(scene, curated, programs, &name).await?;
+        } else if let Some(days) = self.store.age_in_days(&name).filter(|days| *days >= OLD) {
+            scene.ui.warn(format!(
+                "the image of `curated: {curated}` was built {days} days ago, and lacks what Debian has mended since: `mse apply --pull` builds all of a mesh again, `mse image curated build {curated}` this one"
+            ));
         }
         name.to_string()
             .parse()
@@ -64,7 +75,7 @@ impl Workshop {
         curated: Curated,
         programs: &Programs,
         name: &Reference,
-    ) -> Result<mse_image::Built, Failure> {
+    ) -> Result<(Built, ImageFacts), Failure> {
         let context = tempfile::tempdir()
             .map_err(|error| Failure::other(format!("no folder for a build: {error}")))?;
         write_files(curated, context.path())?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mse_mesh::{Document, FileContent, MeshText, Meshfile, Outcome, check_text};
-use mse_session::MAX_BYTES;
+use mse_session::{Code, MAX_BYTES};
 
 use crate::cli::Scene;
 use crate::exit::Exit;
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::findings::Findings;
 use crate::private_file;
 use crate::text_input::{VariableArgs, text_of};
+use crate::ui::bad;
 
 /// Reads documents; faults are the failure, warnings are shown.
 pub(crate) struct Documents<'a> {
@@ -34,7 +35,12 @@ impl Documents<'_> {
             return Err(findings.into_failure(file, "manifest"));
         };
         for warning in &findings.warnings {
-            scene.ui.warn(warning.line());
+            let line = warning.line();
+            if warning.code == Code::WeakAttestation.as_str() {
+                scene.ui.warn(bad(line));
+            } else {
+                scene.ui.warn(line);
+            }
         }
         Ok(document)
     }

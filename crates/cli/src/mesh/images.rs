@@ -6,7 +6,7 @@ use mse_crypto::ecdsa::P256VerifyingKey;
 use mse_image::sign::SignError;
 use mse_image::{Reference, ServiceImage, sign};
 use mse_mesh::compile::{MeshImage, StableImage};
-use mse_mesh::{ImageReference, ImageSource, Meshfile, ServiceName, ServiceTemplate};
+use mse_mesh::{Curated, ImageReference, ImageSource, Meshfile, ServiceName, ServiceTemplate};
 
 use super::building::Workshop;
 use super::keys::ImageKeys;
@@ -46,12 +46,17 @@ impl MeshImages<'_> {
     ) -> Result<BTreeMap<ServiceName, MeshImage>, Failure> {
         let keys = ImageKeys::of(&scene.conf);
         let mut images = BTreeMap::new();
+        // Two services may run the same one.
+        let mut curated_images = BTreeMap::new();
         for service in &mesh.services {
             let (image, pulling) = match &service.image {
                 ImageSource::Reference(image) => (image.clone(), self.pulling),
                 ImageSource::Curated(curated) => {
-                    let programs = self.programs.find()?;
-                    let image = self.workshop.curated(scene, *curated, &programs).await?;
+                    let image = match curated_images.get(curated) {
+                        Some(image) => ImageReference::clone(image),
+                        None => self.curated(scene, *curated).await?,
+                    };
+                    curated_images.insert(*curated, image.clone());
                     // It is this machine's own, and no registry has it.
                     (image, Pulling::Never)
                 }
@@ -60,6 +65,18 @@ impl MeshImages<'_> {
             images.insert(service.name.clone(), image);
         }
         Ok(images)
+    }
+
+    async fn curated(
+        &self,
+        scene: &Scene<'_>,
+        curated: Curated,
+    ) -> Result<ImageReference, Failure> {
+        let programs = self.programs.find()?;
+        let workshop = &self.workshop;
+        workshop
+            .curated(scene, curated, &programs, self.pulling)
+            .await
     }
 
     async fn one(

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Where the programs are that images carry.
 #[derive(Args)]
 pub(crate) struct ImagePrograms {
-    /// The folder with the static `mse-launch` and `mse-enclave` that the image carries [default:
+    /// The folder with the static programs that the image carries, such as `mse-launch` [default:
     /// `image-programs` beside `mse`, or what `./x programs` made]
     #[arg(
         long,
@@ -24,37 +24,38 @@ pub(crate) struct ImagePrograms {
 
 impl ImagePrograms {
     pub(crate) fn find(&self) -> Result<Programs, Failure> {
-        if let Some(folder) = &self.programs {
-            return programs_in(folder).ok_or_else(|| {
-                Failure::new(
-                    Exit::NotFound,
-                    format!(
-                        "`{}` does not hold both `mse-launch` and `mse-enclave`",
-                        folder.display()
-                    ),
-                )
-            });
-        }
-        let places = default_places()?;
-        places
-            .iter()
-            .find_map(|place| programs_in(place))
-            .ok_or_else(|| {
-                Failure::new(
-                    Exit::NotFound,
-                    "the static programs that images carry are not here",
-                )
-                .with_hint("in a checkout, `./x programs` builds them; else name their folder with `--programs DIR`")
-            })
+        let folder = self.folder_with(&["mse-launch", "mse-enclave"])?;
+        Ok(Programs {
+            launcher: folder.join("mse-launch"),
+            enclave: folder.join("mse-enclave"),
+        })
     }
-}
 
-fn programs_in(folder: &Path) -> Option<Programs> {
-    let programs = Programs {
-        launcher: folder.join("mse-launch"),
-        enclave: folder.join("mse-enclave"),
-    };
-    (programs.launcher.is_file() && programs.enclave.is_file()).then_some(programs)
+    /// The folder that holds all programs of these names.
+    pub(crate) fn folder_with(&self, names: &[&str]) -> Result<PathBuf, Failure> {
+        let lacks = |folder: &Path| {
+            let mut names = names.iter();
+            names.find(|name| !folder.join(name).is_file()).copied()
+        };
+        if let Some(folder) = &self.programs {
+            return match lacks(folder) {
+                None => Ok(folder.clone()),
+                Some(name) => Err(Failure::new(
+                    Exit::NotFound,
+                    format!("`{}` does not hold `{name}`", folder.display()),
+                )
+                .with_hint(format!("it must hold: {}", names.join(", ")))),
+            };
+        }
+        let mut places = default_places()?.into_iter();
+        places.find(|place| lacks(place).is_none()).ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                "the static programs that images carry are not here",
+            )
+            .with_hint("in a checkout, `./x programs` builds them; else name their folder with `--programs DIR`")
+        })
+    }
 }
 
 /// Beside this program, and where cargo puts what is built for a named target.

@@ -23,12 +23,17 @@ pub(crate) fn spec_of(
 ) -> Result<ImageSpec, Failure> {
     let build = &manifest.build;
     refuse_what_is_not_built(build)?;
+    let template = manifest
+        .template()
+        .canonical()
+        .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
     let mut spec = ImageSpec::new(
         build.name.as_str(),
         base(build)?,
         recipe.context,
         recipe.programs,
-    );
+    )
+    .with_template(template);
     if let Some(pwd) = &build.pwd {
         spec.pwd.clone_from(pwd);
     }
@@ -44,10 +49,6 @@ pub(crate) fn spec_of(
     } else {
         StepNetwork::Off
     };
-    spec.template = manifest
-        .template()
-        .canonical()
-        .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
     Ok(spec)
 }
 

@@ -77,6 +77,17 @@ impl ImageStore {
         self.built(digest).is_file()
     }
 
+    /// How many days ago a name got its meaning: by a build or a pull. None: it has none.
+    pub(crate) fn age_in_days(&self, reference: &Reference) -> Option<u64> {
+        let written = self
+            .name(reference)
+            .metadata()
+            .and_then(|file| file.modified());
+        // One from the future is not old.
+        let age = written.ok()?.elapsed().unwrap_or_default();
+        Some(age.as_secs() / (24 * 3600))
+    }
+
     /// The image that is called so, if it is here.
     pub(crate) fn get(&self, reference: &Reference) -> Result<Option<(Layout, Image)>, Failure> {
         let Some(digest) = self.digest_of(reference)? else {

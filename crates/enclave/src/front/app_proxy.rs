@@ -10,6 +10,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mse_ratls::forwarding::strip_hop_by_hop;
+use mse_tee::crowd::Seat;
 
 use super::service::AnswerBody;
 use crate::app_socket::AppSocket;
@@ -32,11 +33,14 @@ impl AppProxy {
         }
     }
 
-    /// Sends `request` to the app and gives its answer, whose body is streamed.
+    /// Sends `request` to the app and gives its answer, whose body is streamed. The connection with
+    /// this `seat` does not have to go before it has ended.
     pub(crate) async fn forward(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
+        seat: &Arc<Seat>,
     ) -> Response<AnswerBody> {
+        let answering = seat.answering();
         let upgrade = wants_upgrade(request.headers());
         let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade);
@@ -57,7 +61,10 @@ impl AppProxy {
                     "the app switched protocols unasked\n",
                 );
             };
-            tokio::spawn(tunnel(client_side, app_side));
+            tokio::spawn(async move {
+                tunnel(client_side, app_side).await;
+                drop(answering);
+            });
             return answer.map(|body| body.map_err(Into::into).boxed_unsync());
         }
         strip_hop_by_hop(&mut parts.headers);
@@ -68,6 +75,10 @@ impl AppProxy {
             if sender.ready().await.is_ok() {
                 proxy.keep(sender);
             }
+        });
+        let body = body.map_frame(move |frame| {
+            let _until_its_end = &answering;
+            frame
         });
         Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
     }

@@ -16,10 +16,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mse_ratls::ChannelBinding;
+use mse_tee::crowd::{self, Crowd, Seat};
+use mse_tee::program::raise_open_files;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -27,8 +29,10 @@ pub(crate) use app_proxy::AppProxy;
 pub(crate) use certificates::{Certificates, owner_certificate};
 pub(crate) use service::{Connection, Enclave};
 
-/// Connections at once; more wait to be accepted.
+/// Connections at once; for one more, who has been silent longest has to go.
 const MAX_CONNECTIONS: usize = 4096;
+/// Open files that are for something else than connections, each of which may take one of the app's.
+const OTHER_FILES: u64 = 256;
 /// A handshake that takes longer is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A request's headers that take longer, or a pause between requests, end the connection.
@@ -41,11 +45,8 @@ const MAX_STREAMS: u32 = 128;
 /// Accepts connections on `listener` until the process ends.
 pub(crate) async fn serve(listener: TcpListener, enclave: Arc<Enclave>) {
     let acceptor = TlsAcceptor::from(Arc::new(server_config(&enclave)));
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let crowd = Crowd::new(seats(raise_open_files()));
     loop {
-        let Ok(slot) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -56,14 +57,35 @@ pub(crate) async fn serve(listener: TcpListener, enclave: Arc<Enclave>) {
             }
         };
         let (acceptor, enclave) = (acceptor.clone(), Arc::clone(&enclave));
-        tokio::spawn(async move {
-            let _slot = slot;
-            serve_connection(stream, &acceptor, enclave).await;
+        let (give_seat, seat) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            if let Ok(seat) = seat.await {
+                serve_connection(stream, &acceptor, enclave, Arc::new(seat)).await;
+            }
         });
+        let connection = crowd::Connection {
+            task: task.abort_handle(),
+            socket: None,
+        };
+        // A task that gets no seat ends.
+        if let Some(seat) = crowd.enter(connection) {
+            let _ = give_seat.send(seat);
+        }
     }
 }
 
-async fn serve_connection(stream: TcpStream, acceptor: &TlsAcceptor, enclave: Arc<Enclave>) {
+/// How many connections fit into so many open files.
+fn seats(open_files: u64) -> usize {
+    let fit = open_files.saturating_sub(OTHER_FILES) / 2;
+    usize::try_from(fit).map_or(MAX_CONNECTIONS, |fit| fit.min(MAX_CONNECTIONS))
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    enclave: Arc<Enclave>,
+    seat: Arc<Seat>,
+) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
         tracing::debug!("a handshake failed or took too long");
@@ -76,7 +98,7 @@ async fn serve_connection(stream: TcpStream, acceptor: &TlsAcceptor, enclave: Ar
     let owns_certificate = enclave.certificates().is_own(session.server_name());
     // By ALPN and not by the first bytes, for which a silent client could make us wait for ever.
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let connection = Connection::new(enclave, binding, owns_certificate);
+    let connection = Connection::new(enclave, binding, owns_certificate, seat);
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }

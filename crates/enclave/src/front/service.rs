@@ -27,6 +27,7 @@ use super::app_proxy::AppProxy;
 use super::certificates::Certificates;
 use crate::provisioning::Provisioning;
 use mse_tee::attester::Attester;
+use mse_tee::crowd::Seat;
 
 /// Challenges that are answered at once.
 const MAX_CHALLENGES: usize = 16;
@@ -99,6 +100,7 @@ pub(crate) struct Connection {
     binding: ChannelBinding,
     /// Whether it was given the enclave's own certificate.
     owns_certificate: bool,
+    seat: Arc<Seat>,
 }
 
 impl Connection {
@@ -106,15 +108,20 @@ impl Connection {
         enclave: Arc<Enclave>,
         binding: ChannelBinding,
         owns_certificate: bool,
+        seat: Arc<Seat>,
     ) -> Self {
         Self {
             enclave,
             binding,
             owns_certificate,
+            seat,
         }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        // What the enclave answers itself keeps no seat for as long as it takes: anybody may ask, and
+        // as slowly as they like.
+        self.seat.spoke();
         if request.uri().path().starts_with(PREFIX) {
             return self
                 .answer_itself(request)
@@ -122,7 +129,7 @@ impl Connection {
                 .unwrap_or_else(|problem| refusal(&problem));
         }
         match self.enclave.app.get() {
-            Some(app) => app.forward(request).await,
+            Some(app) => app.forward(request, &self.seat).await,
             None => self.not_yet(request.method()),
         }
     }

@@ -1,5 +1,6 @@
 //! Whether the program is well, by the check that the session names: `MSE_HEALTH` is
-//! `http:PORT/PATH` or `tcp:PORT`.
+//! `http:PORT/PATH` or `tcp:PORT`, and after it, with blanks between, any of `period=10s`,
+//! `timeout=5s` and `failures=3`.
 //!
 //! The check is made here, inside of the program's own network, and is none of the host's choice:
 //! who may choose it may ask the program, behind its network shield, for whatever it likes. The host
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +21,47 @@ use tokio::time::{sleep, timeout};
 
 use crate::health::status;
 use crate::sandbox::InsideSockets;
-use mse_tee::host::HostLink;
 use mse_workload::launch::HEALTH;
 
 /// A path is at most this long.
 const MAX_PATH: usize = 1024;
 /// How often it is asked until it is well for the first time.
 const WAITING: Duration = Duration::from_millis(100);
-/// And from then on.
-const WATCHING: Duration = Duration::from_secs(2);
-/// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// At most this many seconds between two questions, and until an answer: a day.
+const LONGEST: u32 = 24 * 3600;
 
-/// How a program shows that it is well.
+/// How a program shows that it is well, and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Check {
+    sign: Sign,
+    pace: Pace,
+}
+
+/// A sign of health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sign {
     port: NonZeroU16,
     /// A GET is answered by a success or a redirection; without a path, a connection is accepted.
     path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    /// How often it is asked when it was well once.
+    period: Duration,
+    /// An answer that takes longer is none.
+    timeout: Duration,
+    /// How many bad answers in a row make it ill.
+    failures: NonZeroU32,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Course {
+    is_well: bool,
+    was_ever_well: bool,
+    /// Bad answers since the last good one.
+    bad: u32,
 }
 
 /// How the enclave gets to the program's loopback.
@@ -57,25 +81,30 @@ impl Check {
         given.map(|text| text.parse()).transpose()
     }
 
-    /// Asks again and again, and tells when the answer is another one.
-    pub(super) async fn watch(&self, host: &HostLink, way: &Way) -> Infallible {
-        let (mut was_well, mut pause) = (false, WAITING);
+    /// Asks again and again, and tells when the program gets well or ill.
+    ///
+    /// # Errors
+    ///
+    /// Whoever is told has one.
+    pub(super) async fn watch<E>(
+        &self,
+        way: &Way,
+        mut tell: impl FnMut(bool) -> Result<(), E>,
+    ) -> Result<Infallible, E> {
+        let mut course = Course::default();
         loop {
-            let is_well = self.is_well(way).await;
-            if is_well != was_well {
+            if let Some(is_well) = course.go_on(self.is_well(way).await, self.pace) {
                 tracing::info!(is_well, "the health of the program");
-                host.health(is_well);
-                was_well = is_well;
-                pause = WATCHING;
+                tell(is_well)?;
             }
-            sleep(pause).await;
+            sleep(course.pause(self.pace)).await;
         }
     }
 
     async fn is_well(&self, way: &Way) -> bool {
         let asked = async {
-            let stream = way.connect(self.port.get()).await.ok()?;
-            match &self.path {
+            let stream = way.connect(self.sign.port.get()).await.ok()?;
+            match &self.sign.path {
                 None => Some(true),
                 Some(path) => {
                     let status = status(stream, path).await?;
@@ -83,7 +112,40 @@ impl Check {
                 }
             }
         };
-        matches!(timeout(PATIENCE, asked).await, Ok(Some(true)))
+        matches!(timeout(self.pace.timeout, asked).await, Ok(Some(true)))
+    }
+}
+
+impl Course {
+    /// After one more answer; `Some` if the program is now what it was not before.
+    fn go_on(&mut self, is_good: bool, pace: Pace) -> Option<bool> {
+        self.bad = if is_good {
+            0
+        } else {
+            self.bad.saturating_add(1)
+        };
+        let is_well = is_good || (self.is_well && self.bad < pace.failures.get());
+        self.was_ever_well |= is_well;
+        let was_well = std::mem::replace(&mut self.is_well, is_well);
+        (is_well != was_well).then_some(is_well)
+    }
+
+    fn pause(&self, pace: Pace) -> Duration {
+        if self.was_ever_well {
+            pace.period
+        } else {
+            WAITING
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(2),
+            timeout: Duration::from_secs(5),
+            failures: NonZeroU32::MIN,
+        }
     }
 }
 
@@ -97,6 +159,35 @@ impl Way {
 }
 
 impl FromStr for Check {
+    type Err = InvalidCheck;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCheck> {
+        let mut words = text.split(' ');
+        let sign = words.next().unwrap_or_default().parse()?;
+        let (mut period, mut timeout, mut failures) = (None, None, None);
+        for word in words {
+            let (name, value) = word.split_once('=').ok_or(InvalidCheck)?;
+            match name {
+                "period" => once(&mut period, seconds(value)?)?,
+                "timeout" => once(&mut timeout, seconds(value)?)?,
+                "failures" => {
+                    let failed = number(value).and_then(NonZeroU32::new);
+                    once(&mut failures, failed.ok_or(InvalidCheck)?)?;
+                }
+                _ => return Err(InvalidCheck),
+            }
+        }
+        let usual = Pace::default();
+        let pace = Pace {
+            period: period.unwrap_or(usual.period),
+            timeout: timeout.unwrap_or(usual.timeout),
+            failures: failures.unwrap_or(usual.failures),
+        };
+        Ok(Self { sign, pace })
+    }
+}
+
+impl FromStr for Sign {
     type Err = InvalidCheck;
 
     fn from_str(text: &str) -> Result<Self, InvalidCheck> {
@@ -119,10 +210,32 @@ impl FromStr for Check {
     }
 }
 
+fn once<T>(place: &mut Option<T>, value: T) -> Result<(), InvalidCheck> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(InvalidCheck),
+    }
+}
+
+/// `10s`: from one second to a day.
+fn seconds(text: &str) -> Result<Duration, InvalidCheck> {
+    text.strip_suffix('s')
+        .and_then(number)
+        .filter(|seconds| (1..=LONGEST).contains(seconds))
+        .map(|seconds| Duration::from_secs(seconds.into()))
+        .ok_or(InvalidCheck)
+}
+
+/// Digits and nothing else.
+fn number(text: &str) -> Option<u32> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
 /// Another text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the session's variable `{HEALTH}` names no health check: write `http:8080/health` or `tcp:8080`"
+    "the session's variable `{HEALTH}` names no health check: write `http:8080/health` or `tcp:8080`, and after it `period=10s`, `timeout=5s` or `failures=3`, each once and with one blank before it"
 )]
 pub(crate) struct InvalidCheck;
 
@@ -136,9 +249,17 @@ mod tests {
     #[test]
     fn checks_are_read_and_other_texts_refused() {
         let check: Check = "http:8080/health?deep=1".parse().unwrap();
-        assert_eq!(check.port.get(), 8080);
-        assert_eq!(check.path.as_deref(), Some("/health?deep=1"));
-        assert_eq!("tcp:1".parse::<Check>().unwrap().path, None);
+        assert_eq!(check.sign.port.get(), 8080);
+        assert_eq!(check.sign.path.as_deref(), Some("/health?deep=1"));
+        assert_eq!(check.pace, Pace::default());
+        assert_eq!("tcp:1".parse::<Check>().unwrap().sign.path, None);
+        let check: Check = "tcp:1 failures=3 period=86400s timeout=1s".parse().unwrap();
+        let pace = Pace {
+            period: Duration::from_secs(86400),
+            timeout: Duration::from_secs(1),
+            failures: 3.try_into().unwrap(),
+        };
+        assert_eq!(check.pace, pace);
         let long = format!("http:1/{}", "x".repeat(MAX_PATH));
         for bad in [
             "",
@@ -155,9 +276,66 @@ mod tests {
             "http:1/\r\n",
             "https:1/",
             "udp:1",
+            "tcp:1 ",
+            "tcp:1  period=1s",
+            "tcp:1\tperiod=1s",
+            "tcp:1 period=1",
+            "tcp:1 period=0s",
+            "tcp:1 period=s",
+            "tcp:1 period=+1s",
+            "tcp:1 timeout=86401s",
+            "tcp:1 failures=0",
+            "tcp:1 failures=",
+            "tcp:1 failures=4294967296",
+            "tcp:1 failures=1 failures=1",
+            "tcp:1 delay=1s",
+            "period=1s tcp:1",
             long.as_str(),
         ] {
             assert_eq!(bad.parse::<Check>(), Err(InvalidCheck), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_so_many_bad_answers_in_a_row_make_it_ill() {
+        let pace = Pace {
+            failures: 2.try_into().unwrap(),
+            ..Pace::default()
+        };
+        let mut course = Course::default();
+        let mut told = |good| course.go_on(good, pace);
+        let answers = [
+            false, false, true, true, false, true, false, false, false, true,
+        ];
+        assert_eq!(
+            answers.map(&mut told),
+            [
+                None,
+                None,
+                Some(true),
+                None,
+                None,
+                None,
+                None,
+                Some(false),
+                None,
+                Some(true)
+            ]
+        );
+    }
+
+    #[test]
+    fn it_is_asked_often_until_it_is_well_for_the_first_time() {
+        let pace = Pace {
+            period: Duration::from_secs(30),
+            ..Pace::default()
+        };
+        let mut course = Course::default();
+        course.go_on(false, pace);
+        assert_eq!(course.pause(pace), WAITING);
+        for good in [true, false] {
+            course.go_on(good, pace);
+            assert_eq!(course.pause(pace), pace.period);
         }
     }
 
@@ -182,10 +360,7 @@ mod tests {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        Check {
-            port: port.try_into().unwrap(),
-            path: Some("/health".into()),
-        }
+        format!("http:{port}/health").parse().unwrap()
     }
 
     #[tokio::test]
@@ -204,10 +379,10 @@ mod tests {
     #[tokio::test]
     async fn an_open_port_is_enough_without_a_path() {
         let mut check = answering("").await;
-        check.path = None;
+        check.sign.path = None;
         assert!(check.is_well(&Way::Shared).await);
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        check.port = closed.local_addr().unwrap().port().try_into().unwrap();
+        check.sign.port = closed.local_addr().unwrap().port().try_into().unwrap();
         drop(closed);
         assert!(!check.is_well(&Way::Shared).await);
     }

@@ -240,9 +240,16 @@ impl<'a> Prepared<'a> {
         }
         host.phase(Phase::Running);
         let way = shielding.way();
+        let tell = |is_well| {
+            if is_well {
+                shielding.open()?;
+            }
+            host.health(is_well);
+            Ok::<_, ServiceError>(())
+        };
         let watching = async {
             match &check {
-                Some(check) => check.watch(host, &way).await,
+                Some(check) => check.watch(&way, tell).await,
                 None => std::future::pending().await,
             }
         };
@@ -260,6 +267,7 @@ impl<'a> Prepared<'a> {
         let ended = tokio::select! {
             exit = handle.wait() => exit.map(Ended::Program).map_err(ServiceError::from),
             end = ordered_end(&mut orders) => {
+                shielding.close().await;
                 let mut grace = grace(*orders.borrow());
                 if keeping.is_needed() {
                     // The other half is for the last commit.
@@ -276,7 +284,10 @@ impl<'a> Prepared<'a> {
                 stop(&handle, END_OF_LEASE_GRACE).await;
                 Err(end.into())
             }
-            never = watching => match never {},
+            Err(error) = watching => {
+                stop(&handle, END_OF_LEASE_GRACE).await;
+                Err(error)
+            }
             () = keeping.failed() => {
                 stop(&handle, END_OF_LEASE_GRACE).await;
                 Ok(Ended::Ordered(End::Asked))

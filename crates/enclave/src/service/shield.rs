@@ -3,16 +3,21 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mse_shield::policy::Mode;
 use mse_shield::{Inside, Layout, Listeners, Policy, Shield};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use super::ServiceError;
 use super::configuration::Program;
 use super::health::Way;
 use crate::sandbox::{InsideSockets, Network, OwnNetwork, SandboxHandle};
+
+/// How long who was let in last may take to get to the program.
+const DOORWAY: Duration = Duration::from_millis(100);
 
 /// The network that the program gets.
 pub(super) fn network(program: &Program) -> Network {
@@ -41,7 +46,8 @@ pub(super) struct Shielding {
 }
 
 impl Shielding {
-    /// Listens for the program and its peers. Call it before the program starts.
+    /// Listens for the program, and for its peers unless there is a health check: then they are let
+    /// in when the program is [well](Self::open). Call it before the program starts.
     pub(super) async fn start(
         program: &Program,
         handle: &SandboxHandle,
@@ -74,6 +80,9 @@ impl Shielding {
             listeners,
             OwnLoopback(Arc::clone(&inside)),
         )?;
+        if program.health.is_none() {
+            shield.open()?;
+        }
         Ok(Self {
             shield: Some(shield),
             inside: Some(inside),
@@ -114,6 +123,22 @@ impl Shielding {
             (Some(_), None) | (None, _) => tracing::warn!(
                 "the session changed whether there is a network shield: it takes effect at the next start"
             ),
+        }
+    }
+
+    /// Lets peers in, if it does not yet.
+    pub(super) fn open(&self) -> Result<(), ServiceError> {
+        match &self.shield {
+            Some(shield) => Ok(shield.open()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets nobody in any more, before the program is asked to end: it takes no requests from then on.
+    pub(super) async fn close(&self) {
+        if let Some(shield) = &self.shield {
+            shield.close();
+            sleep(DOORWAY).await;
         }
     }
 

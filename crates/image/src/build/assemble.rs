@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use mse_crypto::Digest;
+use mse_workload::image::LAUNCHER;
 use oci_spec::image as oci;
 use tempfile::TempDir;
 
@@ -14,7 +16,7 @@ use crate::layout::{Layout, Named};
 use crate::manifest::{Blob, Manifest, architecture, canonical, media};
 use crate::provenance::provenance;
 use crate::sbom::sbom;
-use crate::spec::Epoch;
+use crate::spec::{Epoch, Own};
 
 /// Search path of the launcher, which needs none.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,7 +48,6 @@ impl Build {
             annotations: HashMap::new(),
         };
         let image = layout.add_manifest(&manifest)?;
-        let facts = self.facts.clone().expect("our own layers come before");
         let mut entries = vec![Named {
             manifest: image.clone(),
             name: Some(self.spec.name.clone()),
@@ -56,7 +57,8 @@ impl Build {
             Attached::provenance(provenance(
                 &self.spec,
                 &image,
-                &facts,
+                &self.own_inputs(),
+                &self.plan.unmeasured,
                 &self.lock,
                 &self.layers_made(),
             )),
@@ -72,10 +74,21 @@ impl Build {
         Ok(Built {
             layout: output.to_owned(),
             digest: image.digest,
-            facts,
+            facts: self.facts,
             lock: self.lock,
             size: size(&image, &manifest),
         })
+    }
+
+    /// What of our own is in the image.
+    fn own_inputs(&self) -> Vec<(String, Digest)> {
+        match (&self.spec.own, &self.facts) {
+            (Own::Service { template, .. }, Some(facts)) => vec![
+                ("mse-enclave".to_owned(), facts.enclave.0),
+                ("service.json".to_owned(), Digest::of(template)),
+            ],
+            _ => self.inputs.clone().into_iter().collect(),
+        }
     }
 
     fn layers_made(&self) -> Vec<(String, Blob)> {
@@ -119,10 +132,15 @@ impl Build {
             ),
         ]
         .into();
+        let (user, entry_point) = match &self.spec.own {
+            Own::Service { .. } => ("0".to_owned(), LAUNCHER),
+            Own::Platform(part) if part.user == 0 => ("0".to_owned(), part.entry_point.as_str()),
+            Own::Platform(part) => (format!("{0}:{0}", part.user), part.entry_point.as_str()),
+        };
         let config = oci::ConfigBuilder::default()
-            .user("0")
+            .user(user)
             .env(vec![PATH.to_owned()])
-            .entrypoint(vec![mse_workload::image::LAUNCHER.to_owned()])
+            .entrypoint(vec![entry_point.to_owned()])
             .labels(labels)
             .build()
             .expect("nothing is required");

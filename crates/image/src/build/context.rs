@@ -210,6 +210,7 @@ mod tests {
         Plan {
             pwd: "/python".into(),
             dirs: Vec::new(),
+            environment: None,
             unmeasured: Vec::new(),
         }
     }

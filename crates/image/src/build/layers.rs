@@ -33,6 +33,8 @@ pub(super) struct Build {
     pub(super) system: FileSystem,
     pub(super) layers: Vec<Stacked>,
     pub(super) facts: Option<ImageFacts>,
+    /// What of our own a part of the platform is made of, by path.
+    pub(super) inputs: BTreeMap<String, Digest>,
     pub(super) progress: Progress,
     pub(super) cancel: Cancel,
     pub(super) confidential: Option<Confidential>,
@@ -78,6 +80,7 @@ impl Build {
             system: FileSystem::default(),
             layers: Vec::new(),
             facts: None,
+            inputs: BTreeMap::new(),
             spec,
             plan,
             progress,

@@ -51,8 +51,8 @@ pub struct Built {
     pub layout: PathBuf,
     /// The digest of the image's manifest.
     pub digest: BlobDigest,
-    /// What the image says about itself.
-    pub facts: ImageFacts,
+    /// What the image says about itself; a part of the platform says nothing.
+    pub facts: Option<ImageFacts>,
     /// What the spec left open.
     pub lock: ImageLock,
     /// Bytes of all blobs.

@@ -1,8 +1,12 @@
 //! A spec that was checked: paths are clean, and nothing contradicts anything.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use mse_workload::image::{OWN, is_measured};
 
-use crate::spec::ImageSpec;
+use crate::spec::{ImageSpec, Own};
 
 /// What a spec's paths mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) pwd: String,
     /// Folders with encrypted files, in order, none inside another.
     pub(crate) dirs: Vec<String>,
+    /// The folder of the virtual environment, clean.
+    pub(crate) environment: Option<String>,
     /// Unprotected paths as [`mse_workload::image::ImageFacts`] has them.
     pub(crate) unmeasured: Vec<String>,
 }
@@ -30,6 +36,12 @@ impl Plan {
         if !dirs.is_empty() && spec.image_key.is_none() {
             return Err(InvalidSpec::NoKey);
         }
+        let environment = spec
+            .environment
+            .as_deref()
+            .map(|folder| environment(folder, spec.requirements.is_some()))
+            .transpose()?;
+        own(spec)?;
         let mut unmeasured = all_clean("plains", &spec.plains)?;
         unmeasured.extend(all_clean("plain_files", &spec.plain_files)?);
         unmeasured.extend(all_clean("host_paths", &spec.host_paths)?);
@@ -53,6 +65,7 @@ impl Plan {
         Ok(Self {
             pwd,
             dirs,
+            environment,
             unmeasured,
         })
     }
@@ -80,6 +93,43 @@ pub(crate) fn lies_in(path: &str, folder: &str) -> bool {
         || path
             .strip_prefix(folder)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Where a virtual environment is made.
+fn environment(folder: &str, has_requirements: bool) -> Result<String, InvalidSpec> {
+    let folder = clean("environment", folder)?;
+    if folder == "/" || lies_in(&folder, OWN) || !is_measured(&folder, &[]) {
+        return Err(InvalidSpec::Reserved("environment", folder));
+    }
+    if !has_requirements {
+        return Err(InvalidSpec::EmptyEnvironment(folder));
+    }
+    Ok(folder)
+}
+
+/// Whether our own part of a part of the platform has a place for everything.
+fn own(spec: &ImageSpec) -> Result<(), InvalidSpec> {
+    let Own::Platform(part) = &spec.own else {
+        return Ok(());
+    };
+    if !spec.dirs.is_empty() {
+        return Err(InvalidSpec::NothingDecrypts);
+    }
+    let mut names = BTreeSet::new();
+    for program in &part.programs {
+        let name = program
+            .file_name()
+            .and_then(OsStr::to_str)
+            .filter(|name| is_name(name));
+        if !name.is_some_and(|name| names.insert(name)) {
+            return Err(InvalidSpec::Program(program.clone()));
+        }
+    }
+    let strange = |name: &&String| !is_name(name) || *name == "bin";
+    match part.files.keys().find(strange) {
+        Some(name) => Err(InvalidSpec::File(name.escape_debug().to_string())),
+        None => Ok(()),
+    }
 }
 
 fn all_clean(field: &'static str, paths: &[String]) -> Result<Vec<String>, InvalidSpec> {
@@ -144,6 +194,18 @@ pub enum InvalidSpec {
     /// Both protected and not.
     #[error("`{0}` is to be left unprotected, but `dirs` has `{1}`: name different folders")]
     Contradiction(String, String),
+    /// A virtual environment of nothing.
+    #[error("`environment`: `{0}` is made for `requirements`, and there are none")]
+    EmptyEnvironment(String),
+    /// Encrypted files for nobody.
+    #[error("`dirs`: nothing in a part of the platform decrypts files: leave it empty")]
+    NothingDecrypts,
+    /// A program without a name of its own.
+    #[error("`{at}` has no name, or one that another program has: give each another", at = .0.display())]
+    Program(PathBuf),
+    /// A file of ours in a strange place.
+    #[error("`{0}` cannot be the name of a file in `/mse`")]
+    File(String),
     /// A command with a zero byte.
     #[error("`run` has a command with a zero byte in it")]
     Command,
@@ -156,7 +218,7 @@ mod tests {
     use mse_crypto::CodeKey;
 
     use super::*;
-    use crate::spec::{Base, Kind, Programs};
+    use crate::spec::{Base, Kind, PlatformPart, Programs};
 
     fn spec() -> ImageSpec {
         let programs = Programs {
@@ -229,5 +291,44 @@ mod tests {
             refused(|s| s.plains = vec!["//".into()]),
             InvalidSpec::Everything
         );
+        assert_eq!(
+            refused(|s| s.environment = Some("/opt/x".into())),
+            InvalidSpec::EmptyEnvironment("/opt/x".into())
+        );
+        let reserved = refused(|s| {
+            s.requirements = Some("requirements.txt".into());
+            s.environment = Some("/mse/x".into());
+        });
+        assert!(matches!(reserved, InvalidSpec::Reserved("environment", _)));
+    }
+
+    #[test]
+    fn a_part_of_the_platform_has_a_place_for_everything() {
+        let part = PlatformPart {
+            programs: vec!["/a/mse".into(), "/a/mse-cas".into()],
+            files: [("runtime.json".to_owned(), Vec::new())].into(),
+            entry_point: "/mse/bin/mse".into(),
+            user: 65532,
+        };
+        let base = || Base::Kind(Kind::Python);
+        let plan = |part: PlatformPart, dirs: &[&str]| {
+            let mut spec = ImageSpec::of_platform("mse-cas", base(), Path::new("."), part);
+            spec.dirs = dirs.iter().map(ToString::to_string).collect();
+            spec.image_key = Some(CodeKey::generate());
+            Plan::of(&spec)
+        };
+        plan(part.clone(), &[]).unwrap();
+        assert_eq!(
+            plan(part.clone(), &["/a"]),
+            Err(InvalidSpec::NothingDecrypts)
+        );
+        let mut twice = part.clone();
+        twice.programs.push("/b/mse".into());
+        assert_eq!(plan(twice, &[]), Err(InvalidSpec::Program("/b/mse".into())));
+        for name in ["bin", "../x", "a/b"] {
+            let mut strange = part.clone();
+            strange.files.insert(name.into(), Vec::new());
+            assert_eq!(plan(strange, &[]), Err(InvalidSpec::File(name.into())));
+        }
     }
 }

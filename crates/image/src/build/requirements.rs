@@ -8,7 +8,7 @@ use super::layers::{Build, layer_error};
 use crate::debian::open_single;
 use crate::layer::LayerWriter;
 use crate::progress::Step;
-use crate::step::python::{Requirements, install};
+use crate::step::python::{Pip, Requirements, install};
 
 /// The package of Debian that has pip as a wheel, which runs without being installed.
 const PIP: &str = "python3-pip-whl";
@@ -30,7 +30,11 @@ impl Build {
             None => (self.choose(&[PIP.into()], &[], |name| name == PIP)?, None),
         };
         let text = fs::read(&file).map_err(|source| layer_error(&Step::Requirements, source))?;
+        let environment = self.plan.environment.clone();
         let mut key = self.key("requirements-2").field(&text);
+        if let Some(folder) = &environment {
+            key = key.field(b"environment").field(folder.as_bytes());
+        }
         for tool in &tools {
             key = key.field(&tool.sha256.0);
         }
@@ -61,7 +65,10 @@ impl Build {
                 };
                 *python = install(
                     tree.path(),
-                    &pip,
+                    &Pip {
+                        wheel: &pip,
+                        environment: environment.as_deref(),
+                    },
                     &requirements,
                     &work,
                     &build.progress,

@@ -40,20 +40,46 @@ pub(crate) enum Requirements<'a> {
     Locked(&'a [PythonPackage]),
 }
 
-/// Installs into the image at `root`, and says what. `pip` is pip as a wheel; `scratch` an empty
-/// folder.
+/// What installs, and where.
+pub(crate) struct Pip<'a> {
+    /// pip as a wheel.
+    pub(crate) wheel: &'a Path,
+    /// The folder of a virtual environment to make; else it is the system's packages.
+    pub(crate) environment: Option<&'a str>,
+}
+
+/// Installs into the image at `root`, and says what. `scratch` is an empty folder.
 ///
 /// What a requirements file means is first only asked for, and then installed by its digests: so a
 /// first build and one by its lock do the same.
 pub(crate) fn install(
     root: &Path,
-    pip: &Path,
+    pip: &Pip<'_>,
     requirements: &Requirements<'_>,
     scratch: &Path,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Vec<PythonPackage>, PythonError> {
-    let (sandbox, file) = (sandbox(root, pip, scratch), scratch.join(REQUIREMENTS));
+    let (sandbox, file) = (
+        sandbox(root, pip.wheel, scratch),
+        scratch.join(REQUIREMENTS),
+    );
+    let python = match pip.environment {
+        None => "python3".to_owned(),
+        Some(folder) => {
+            let make = [
+                "python3",
+                "-I",
+                "-m",
+                "venv",
+                "--without-pip",
+                "--symlinks",
+                folder,
+            ];
+            sandbox.run(&make, progress, cancel)?;
+            format!("{folder}/bin/python")
+        }
+    };
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| PythonError::Read(path, source)
@@ -62,21 +88,24 @@ pub(crate) fn install(
         Requirements::Locked(packages) => packages.to_vec(),
         Requirements::File(path) => {
             fs::copy(path, &file).map_err(failed(path))?;
-            let command = command(&["--dry-run", "--report=/tmp/.mse/work/report.json"]);
+            let command = command(
+                &python,
+                &["--dry-run", "--report=/tmp/.mse/work/report.json"],
+            );
             sandbox.run(&command, progress, cancel)?;
             let report = scratch.join("report.json");
             installed(&fs::read(&report).map_err(failed(&report))?)?
         }
     };
     fs::write(&file, locked(&packages)).map_err(failed(&file))?;
-    let command = command(&["--no-deps", "--require-hashes"]);
+    let command = command(&python, &["--no-deps", "--require-hashes"]);
     sandbox.run(&command, progress, cancel)?;
     Ok(packages)
 }
 
-fn command<'a>(more: &[&'a str]) -> Vec<&'a str> {
+fn command<'a>(python: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut command = vec![
-        "python3",
+        python,
         "/tmp/.mse/pip.whl/pip",
         "install",
         "--break-system-packages",

@@ -11,6 +11,8 @@ use std::time::Duration;
 use crate::progress::{Cancel, Event, Progress};
 use crate::spec::StepNetwork;
 
+/// What makes the sandbox.
+const BWRAP: &str = "bwrap";
 /// Search path of every step.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a running step is asked whether it shall end.
@@ -72,6 +74,7 @@ impl Sandbox<'_> {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<(), StepError> {
+        is_there(BWRAP).map_err(StepError::Start)?;
         let mut child = self.command(command).spawn().map_err(StepError::Start)?;
         let lines = output_of(&mut child);
         let mut last: Vec<String> = Vec::new();
@@ -107,7 +110,9 @@ impl Sandbox<'_> {
     }
 
     fn command(&self, program: &[&str]) -> Command {
-        let mut bwrap = Command::new("bwrap");
+        // The modes of files are the image's, whatever this user's are.
+        let mut bwrap = Command::new("/bin/sh");
+        bwrap.args(["-c", "umask 022; exec \"$@\"", "sh", BWRAP]);
         bwrap.args([
             "--unshare-all",
             "--unshare-user",
@@ -151,6 +156,17 @@ impl Sandbox<'_> {
             .stderr(Stdio::piped());
         bwrap
     }
+}
+
+/// Whether the program can be started at all: a shell would say it in words of its own.
+fn is_there(program: &str) -> io::Result<()> {
+    let mut asked = Command::new(program);
+    asked
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    asked.status().map(drop)
 }
 
 /// The lines that `child` prints; ends when it closed both of its outputs.

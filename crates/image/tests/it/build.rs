@@ -11,10 +11,11 @@ use mse_image::layout::Image;
 use mse_image::lock::ImageLock;
 use mse_image::tree::{root_digest, scan};
 use mse_image::{
-    Base, BuildError, Cancel, Event, ImageSpec, Kind, Layout, Part, Progress, StepNetwork, build,
-    file_system, unpack,
+    Base, BuildError, Built, Cancel, Event, ImageSpec, Kind, Layout, Part, Progress, StepNetwork,
+    build, file_system, unpack,
 };
 use mse_workload::bundle::{FileMode, FileSink, SourceSalt, unseal};
+use mse_workload::image::ImageFacts;
 
 use crate::fixture::Scene;
 use crate::tiny::tiny_base;
@@ -33,6 +34,10 @@ fn started(events: &Mutex<Vec<Event>>) -> Vec<String> {
         _ => None,
     };
     events.lock().unwrap().iter().filter_map(started).collect()
+}
+
+fn facts(built: &Built) -> &ImageFacts {
+    built.facts.as_ref().expect("it is a service")
 }
 
 fn load(folder: &Path) -> (Layout, Image) {
@@ -105,7 +110,7 @@ async fn a_python_service_is_built_runs_and_is_the_same_anywhere() {
     scene.file("code/api.py", format!("print({:?})\n", scene.path("")));
     let (progress, events) = recording();
     let changed = scene.build(spec, progress).await;
-    assert_ne!(changed.facts.root, built.facts.root);
+    assert_ne!(facts(&changed).root, facts(&built).root);
     assert_eq!(started(&events)[0], "copy");
 
     // With the lock, elsewhere, with an empty cache: the same bytes.
@@ -152,25 +157,28 @@ async fn the_root_digest_is_the_same_with_and_without_unpacking() {
     spec.plains = vec!["/data".into()];
     spec.host_paths = vec!["/etc/hosts".into()];
     let built = scene.build(spec, Progress::silent()).await;
-    assert_eq!(built.facts.unmeasured, ["/data"]);
+    assert_eq!(facts(&built).unmeasured, ["/data"]);
     let (layout, image) = load(&built.layout);
     let system = file_system(&layout, &image).unwrap();
-    let unmeasured = &built.facts.unmeasured;
-    assert_eq!(root_digest(&system, unmeasured).unwrap(), built.facts.root);
+    let unmeasured = &facts(&built).unmeasured;
+    assert_eq!(
+        root_digest(&system, unmeasured).unwrap(),
+        facts(&built).root
+    );
 
     let root = scene.path("root");
     unpack(&layout, &image, Part::Whole, &root).unwrap();
     let digest = || root_digest(&scan(&root).unwrap(), unmeasured).unwrap();
-    assert_eq!(digest(), built.facts.root);
+    assert_eq!(digest(), facts(&built).root);
     let mode = fs::metadata(root.join("srv/app/run"))
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o755);
     fs::write(root.join("data/a"), "the host may").unwrap();
-    assert_eq!(digest(), built.facts.root);
+    assert_eq!(digest(), facts(&built).root);
     fs::write(root.join("opt/b"), "the host may not").unwrap();
-    assert_ne!(digest(), built.facts.root);
+    assert_ne!(digest(), facts(&built).root);
 }
 
 #[tokio::test]
@@ -214,8 +222,8 @@ async fn other_tools_read_the_image() {
     assert!(status.unwrap().success());
     let theirs = scan(&unpacked.join("rootfs")).unwrap();
     assert_eq!(
-        root_digest(&theirs, &built.facts.unmeasured).unwrap(),
-        built.facts.root
+        root_digest(&theirs, &facts(&built).unmeasured).unwrap(),
+        facts(&built).root
     );
     let bundle = fs::read_to_string(unpacked.join("config.json")).unwrap();
     let bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
@@ -270,7 +278,7 @@ async fn encrypted_folders_leave_no_plaintext_anywhere() {
         .await;
     assert_eq!(again.digest, built.digest);
 
-    let sealed = built.facts.sealed.clone().unwrap();
+    let sealed = facts(&built).sealed.clone().unwrap();
     assert_eq!(sealed.key_check, key.check_value());
     let (layout, image) = load(&built.layout);
     let root = scene.path("root");
@@ -305,8 +313,8 @@ async fn encrypted_folders_leave_no_plaintext_anywhere() {
     let other = scene
         .build_at(scene.fresh_site(), spec, Progress::silent())
         .await;
-    assert_ne!(other.facts.sealed, built.facts.sealed);
-    assert_eq!(other.facts.root, built.facts.root);
+    assert_ne!(facts(&other).sealed, facts(&built).sealed);
+    assert_eq!(facts(&other).root, facts(&built).root);
 }
 
 async fn refused(scene: &Scene, spec: ImageSpec) -> BuildError {

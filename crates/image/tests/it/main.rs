@@ -2,6 +2,7 @@
 
 mod build;
 mod fixture;
+mod platform;
 mod registry;
 mod server;
 mod tiny;

@@ -20,7 +20,7 @@ async fn image(scene: &Scene) -> (Layout, mse_image::Image) {
     scene.file("app.txt", "hello");
     let mut spec = scene.spec(Base::Layout(scene.path("base")));
     spec.copy = vec!["app.txt".into()];
-    spec.template = br#"{"a":1}"#.to_vec();
+    let spec = spec.with_template(br#"{"a":1}"#.to_vec());
     let built = scene.build(spec, Progress::silent()).await;
     let layout = Layout::open(&built.layout).unwrap();
     let image = layout.image(None).unwrap();

@@ -1,7 +1,5 @@
 //! Why there is no chart of a mesh.
 
-use mse_session::VolumeName;
-
 use crate::model::ServiceName;
 
 /// Why there is no chart of a mesh.
@@ -29,19 +27,6 @@ pub enum ChartError {
     /// A service of the plan that the Meshfile does not have, or the other way round.
     #[error("the plan is not one of this Meshfile: `{0}` is in one of them only")]
     OtherPlan(ServiceName),
-    /// The Meshfile says where a volume is kept that is none.
-    #[error(
-        "`services[].volumes[].name` of `{service}` is `{volume}`, and the manifest of its image has no such volume; {}",
-        listed(.known)
-    )]
-    NoVolume {
-        /// The service.
-        service: ServiceName,
-        /// The volume.
-        volume: VolumeName,
-        /// The volumes that there are.
-        known: Vec<VolumeName>,
-    },
     /// Objects are for one TEE, and the mesh was compiled for any.
     #[error(
         "`helm_extra_values.global.tee` is not set, and manifests are for one TEE: set it to `sgx`, `tdx` or `snp`"
@@ -50,13 +35,4 @@ pub enum ChartError {
     /// Values that YAML does not have.
     #[error("the values of the chart cannot be written: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
-}
-
-fn listed(volumes: &[VolumeName]) -> String {
-    let names: Vec<_> = volumes.iter().map(|one| format!("`{one}`")).collect();
-    if names.is_empty() {
-        "it has none".to_owned()
-    } else {
-        format!("it has {}", names.join(", "))
-    }
 }

@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::ports::Ports;
-use crate::model::{Connection, Destination, HostName, MeshService, Meshfile, ServiceName};
+use crate::model::{
+    Connection, Destination, HostName, MeshService, Meshfile, OutsideHost, ServiceName,
+};
 
 /// The connections of a mesh.
 pub(super) struct Connections<'a> {
@@ -45,6 +47,25 @@ impl<'a> Connections<'a> {
             "ingress": self.ingress(&service.name),
             "egress": self.egress(service),
         })
+    }
+
+    /// What a service's network policy cannot keep.
+    pub(super) fn warn(service: &MeshService, warnings: &mut Vec<String>) {
+        for connection in service.connections.iter().flatten() {
+            let Destination::Host(OutsideHost {
+                host: HostName::Dns(host),
+                ..
+            }) = &connection.to
+            else {
+                continue;
+            };
+            let ports: Vec<_> = connection.ports.iter().map(ToString::to_string).collect();
+            warnings.push(format!(
+                "{}: Kubernetes' network policies know no names: its pods may reach port {} of every address, and the network shield alone keeps to `{host}`. If it has an address that stays, name that as `host`",
+                service.name,
+                ports.join(" or "),
+            ));
+        }
     }
 
     fn ingress(&self, name: &ServiceName) -> Value {

@@ -10,10 +10,8 @@ const START: (u32, u32) = (2, 150);
 
 /// The probes of a service.
 pub(super) struct Probes<'a> {
-    /// As the Meshfile says.
+    /// How it shows that it is well, by the Meshfile or its manifest.
     pub(super) probe: Option<&'a Probe>,
-    /// As the manifest says.
-    pub(super) health: Option<&'a Health>,
     /// Whether its ports want certificates.
     pub(super) shielded: bool,
 }
@@ -29,12 +27,11 @@ impl Probes<'_> {
 
     /// Whether it is well: by its own sign, if it has one.
     pub(super) fn readiness(&self) -> Value {
-        let check = self.probe.map(|probe| &probe.check).or(self.health);
-        match check {
+        match self.probe.map(|probe| &probe.check) {
             None => launcher(self.pace()),
             // The shield answers nobody without a certificate; the enclave asks behind it.
             Some(_) if self.shielded => with(
-                self.pace(),
+                self.pace_of_what_was_found(),
                 "exec",
                 json!({"command": [LAUNCHER, "healthz", "--well"]}),
             ),
@@ -59,6 +56,15 @@ impl Probes<'_> {
             "timeoutSeconds": given(|one| one.timeout.map(Seconds::get)).unwrap_or(5),
             "failureThreshold": given(|one| one.failures).unwrap_or(3),
         })
+    }
+
+    /// The enclave asks the program, and has counted its bad answers if the Meshfile says how many.
+    fn pace_of_what_was_found(&self) -> Value {
+        let mut pace = self.pace();
+        if self.probe.is_some_and(|probe| probe.failures.is_some()) {
+            pace["failureThreshold"] = 1.into();
+        }
+        pace
     }
 }
 

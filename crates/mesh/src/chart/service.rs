@@ -1,7 +1,5 @@
 //! The values of a service's chart.
 
-use std::collections::BTreeSet;
-
 use mse_workload::ServiceWorkload;
 use serde_json::{Map, Value, json};
 
@@ -9,7 +7,7 @@ use super::network::Connections;
 use super::ports::Ports;
 use super::probes::Probes;
 use super::{ChartError, Installation, extra, is_label};
-use crate::compile::{MeshImage, PlannedService};
+use crate::compile::PlannedService;
 use crate::model::MeshService;
 
 /// What launcher and enclave take besides the service, in MiB: as in `mse_runtime::container`.
@@ -43,15 +41,7 @@ impl ServiceChart {
         let connections = Connections::of(installation.mesh, &ports);
         let mut charts = Vec::new();
         for ((service, planned), ports) in services.into_iter().zip(&ports) {
-            let image = installation.images.get(&service.name);
-            charts.push(Self::of(
-                service,
-                planned,
-                image,
-                ports,
-                &connections,
-                warnings,
-            )?);
+            charts.push(Self::of(service, planned, ports, &connections, warnings)?);
         }
         Ok(charts)
     }
@@ -59,7 +49,6 @@ impl ServiceChart {
     fn of(
         service: &MeshService,
         planned: &PlannedService,
-        image: Option<&MeshImage>,
         ports: &Ports,
         connections: &Connections<'_>,
         warnings: &mut Vec<String>,
@@ -75,13 +64,13 @@ impl ServiceChart {
             return Err(ChartError::NoDigest(service.name.clone()));
         }
         let probes = Probes {
-            probe: service.health.as_ref(),
-            health: image.and_then(|image| image.template.health.as_ref()),
+            probe: planned.health.as_ref(),
             shielded: connections.are_shielded(),
         };
         let replicas = service.replicas.unwrap_or(1);
-        let volumes = volumes(service, planned)?;
+        let volumes = volumes(service, planned);
         warn(service, planned, replicas, warnings);
+        Connections::warn(service, warnings);
         let workload = workload(&planned.workload);
         let secrets = planned.values.get("imagePullSecrets");
         let secrets: Vec<_> = secrets
@@ -155,19 +144,7 @@ fn epc(planned: &PlannedService) -> u32 {
     given.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn volumes(service: &MeshService, planned: &PlannedService) -> Result<Vec<Value>, ChartError> {
-    let known: BTreeSet<_> = planned.volumes.iter().collect();
-    if let Some(unknown) = service
-        .volumes
-        .iter()
-        .find(|one| !known.contains(&one.name))
-    {
-        return Err(ChartError::NoVolume {
-            service: service.name.clone(),
-            volume: unknown.name.clone(),
-            known: planned.volumes.clone(),
-        });
-    }
+fn volumes(service: &MeshService, planned: &PlannedService) -> Vec<Value> {
     let volumes = planned.volumes.iter().map(|name| {
         let kept = service.volumes.iter().find(|one| one.name == *name);
         let size = kept.and_then(|one| one.size);
@@ -182,7 +159,7 @@ fn volumes(service: &MeshService, planned: &PlannedService) -> Result<Vec<Value>
         }
         Value::Object(volume)
     });
-    Ok(volumes.collect())
+    volumes.collect()
 }
 
 /// What the Meshfile says and a Deployment does not do.

@@ -86,6 +86,24 @@ fn image(manifest: &str) -> MeshImage {
 
 /// Charts of `mesh`, whose services run the images in its order.
 fn chart(mesh: &str, images: &[&str], simulated: bool) -> Result<Chart, ChartError> {
+    installed(mesh, images, simulated, Chart::of)
+}
+
+/// The values of the first service, and the warnings.
+fn first(mesh: &str) -> (Value, Vec<String>) {
+    let mut warnings = Vec::new();
+    let charts = installed(mesh, &[WEB, DB], true, |installation| {
+        ServiceChart::all(installation, &mut warnings)
+    });
+    (charts.unwrap().swap_remove(0).values, warnings)
+}
+
+fn installed<T>(
+    mesh: &str,
+    images: &[&str],
+    simulated: bool,
+    make: impl FnOnce(&Installation<'_>) -> T,
+) -> T {
     let (mesh, _) = Meshfile::read(mesh, &Variables::new()).unwrap();
     let names = mesh.services.iter().map(|one| one.name.clone());
     let images: BTreeMap<_, _> = names.zip(images.iter().map(|one| image(one))).collect();
@@ -98,7 +116,7 @@ fn chart(mesh: &str, images: &[&str], simulated: bool) -> Result<Chart, ChartErr
         authorities: &BTreeMap::new(),
     };
     let plan = compile(&mesh, &target).unwrap();
-    Chart::of(&Installation {
+    make(&Installation {
         mesh: &mesh,
         services: &plan.services,
         images: &images,
@@ -180,6 +198,69 @@ fn without_connections_what_is_listened_on_is_open_and_nothing_else() {
     assert!(values.contains("from: []"), "{values}");
     // Without the shield, a GET is answered.
     assert!(file(&chart, "charts/web-1/values.yaml").contains("path: /health"));
+}
+
+#[test]
+fn a_host_with_an_address_is_open_there_and_a_name_is_warned_of() {
+    let chart = |hosts: &str| {
+        let mesh = MESH.replace("[{to: db, ports: [5432]}]", &format!("[{hosts}]"));
+        let (values, mut warnings) = first(&mesh);
+        warnings.retain(|one| one.contains("network policies"));
+        (
+            values["networkPolicy"]["egress"]["networks"].clone(),
+            warnings,
+        )
+    };
+    let (networks, warned) = chart(
+        "{host: 192.0.2.7, ports: [443], tls: program}, {host: '2001:db8::1', ports: [22], tls: program}",
+    );
+    assert_eq!(
+        networks,
+        json!([
+            {"cidr": "192.0.2.7/32", "ports": [443]},
+            {"cidr": "2001:db8::1/128", "ports": [22]},
+        ])
+    );
+    assert_eq!(warned, [""; 0]);
+    let (networks, warned) = chart("{host: api.example.com, ports: [443, 8443], tls: program}");
+    let everywhere = |cidr| json!({"cidr": cidr, "ports": [443, 8443]});
+    assert_eq!(
+        networks,
+        json!([everywhere("0.0.0.0/0"), everywhere("::/0")])
+    );
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    for part in [
+        "Web_1: ",
+        "port 443 or 8443 of every address",
+        "`api.example.com`",
+    ] {
+        assert!(warned[0].contains(part), "{warned:?}");
+    }
+}
+
+#[test]
+fn who_counts_bad_answers_counts_alone() {
+    let web = |mesh: &str| first(mesh).0["readinessProbe"].clone();
+    let health = "health: {tcp: 8080, period: 30, timeout: 4, failures: 7}";
+    let shielded = MESH.replace("replicas: 3", &format!("replicas: 3\n  {health}"));
+    let well = ["/mse/bin/mse-launch", "healthz", "--well"];
+    assert_eq!(
+        web(&shielded),
+        json!({
+            "exec": {"command": well},
+            "periodSeconds": 30, "timeoutSeconds": 4, "failureThreshold": 1,
+        })
+    );
+    let open = shielded
+        .replace("  connections: [{to: db, ports: [5432]}]\n", "")
+        .replace("  connections: []\n", "");
+    assert_eq!(
+        web(&open),
+        json!({
+            "tcpSocket": {"port": 8080},
+            "periodSeconds": 30, "timeoutSeconds": 4, "failureThreshold": 7,
+        })
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use mse_session::SecretName;
 
-use crate::model::ServiceName;
+use crate::model::{Network, ServiceName};
 use crate::text::UndefinedMeshVariable;
 
 /// Why a mesh cannot be compiled.
@@ -131,6 +131,16 @@ pub enum CompileError {
         field: &'static str,
         /// Why.
         why: &'static str,
+    },
+    /// A connection to a whole network.
+    #[error(
+        "`services[].connections[].network` of `{service}` is `{network}`, and whole networks are not served: the shield carries connections to hosts that it knows one by one, since each has an address of its own in the program's network; name each host, as `{{host: api.example.com, ports: [443], ca: ca.pem}}`"
+    )]
+    Network {
+        /// Who connects.
+        service: ServiceName,
+        /// To where.
+        network: Network,
     },
     /// A connection to a service without that port.
     #[error(

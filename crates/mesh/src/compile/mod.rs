@@ -31,7 +31,7 @@ use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkloa
 
 pub use self::error::CompileError;
 pub use self::sessions::{PlannedSession, SessionRole, made_by};
-use crate::model::{Health, ImageReference, Meshfile, ServiceName};
+use crate::model::{ImageReference, Meshfile, Probe, ServiceName};
 use crate::template::ServiceTemplate;
 use crate::values::MeshValues;
 
@@ -123,8 +123,8 @@ pub struct PlannedService {
     pub measurement: Measurement,
     /// The ports that it serves, in order.
     pub ports: Vec<NonZeroU16>,
-    /// How it shows that it is well, by the Meshfile or its manifest.
-    pub health: Option<Health>,
+    /// How it shows that it is well and how it is asked, by the Meshfile or its manifest.
+    pub health: Option<Probe>,
     /// Its encrypted volumes.
     pub volumes: Vec<VolumeName>,
     /// The values of mesh variables that it has: the chart's defaults among them.

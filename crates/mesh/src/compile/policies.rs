@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use mse_session::{SecretName, SessionName};
+use mse_session::{SecretName, SessionName, Terms};
 use serde_json::{Map, Value, json};
 
 use super::sessions::{PlannedSession, SessionRole};
 use super::{CompileError, Ownership};
 use crate::model::{Advisories, Meshfile, Policy};
-use crate::write::with_terms;
 
 /// The secret in the session of the access policy.
 pub(super) const ACCESS_POLICY: &str = "access_policy";
@@ -211,7 +210,7 @@ fn security(policy: &Policy, warnings: &mut Vec<String>) -> Result<Value, Compil
             }
             warnings.push(format!("policy.tolerate: `{what}` is dangerous"));
         }
-        tolerated.push(with_terms("what", what, one.terms.as_ref()));
+        tolerated.push(Terms::written("what", what, one.terms.as_ref()));
     }
     if !tolerated.is_empty() {
         attestation.insert("tolerate".into(), Value::Array(tolerated));
@@ -227,11 +226,11 @@ fn security(policy: &Policy, warnings: &mut Vec<String>) -> Result<Value, Compil
             warnings.push(
                 "policy.ignore_advisories: every known hole of the hardware is accepted".into(),
             );
-            vec![with_terms("id", "*", terms.as_ref())]
+            vec![Terms::written("id", "*", terms.as_ref())]
         }
         Advisories::Listed(all) => all
             .iter()
-            .map(|one| with_terms("id", &one.id, one.terms.as_ref()))
+            .map(|one| Terms::written("id", &one.id, one.terms.as_ref()))
             .collect(),
     };
     if !advisories.is_empty() {

@@ -1,6 +1,6 @@
 //! A service: what is measured of it, and its session.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use mse_crypto::Zeroizing;
@@ -20,7 +20,8 @@ use super::sessions::{PlannedSession, SessionRole};
 use super::shield::Shield;
 use super::{CompileError, DEFAULT_RESOURCES, MeshImage, PlannedService, Target, evidence};
 use crate::model::{
-    FileContent, Health, MeshService, Meshfile, Millicores, ServiceName, Volume, VolumeSource,
+    FileContent, Health, MeshService, Meshfile, Millicores, Probe, Seconds, ServiceName, Volume,
+    VolumeSource,
 };
 use crate::template::ServiceTemplate;
 use crate::text::{MeshText, UndefinedMeshVariable};
@@ -35,6 +36,8 @@ const ROOT: &str = "/";
 pub(super) struct Compiled<'a> {
     pub(super) image: &'a MeshImage,
     pub(super) planned: PlannedService,
+    /// What it listens on.
+    pub(super) ports: BTreeMap<NonZeroU16, Speech>,
     /// The version before, if the image names one.
     pub(super) stable: Option<ServiceWorkload>,
     command: CommandLine,
@@ -126,6 +129,7 @@ impl<'a> Compiled<'a> {
             resources: resources(service),
         };
         let of_image = workload(&image.facts);
+        let ports = ports(service, template);
         Ok(Self {
             stable: image.stable.as_ref().map(|stable| workload(&stable.facts)),
             planned: PlannedService {
@@ -136,11 +140,12 @@ impl<'a> Compiled<'a> {
                 workload: of_image,
                 session,
                 service: program,
-                ports: ports(service, image),
+                ports: ports.keys().copied().collect(),
                 health: health(service, image),
                 volumes: volumes.iter().map(|one| one.name.clone()).collect(),
                 values,
             },
+            ports,
             image,
             command,
             environment,
@@ -218,8 +223,8 @@ impl<'a> Compiled<'a> {
             ),
         ];
         // The enclave makes the check: what is behind the network shield answers nobody else.
-        if let Some(check) = &self.planned.health {
-            environment.insert(HEALTH.to_owned(), json!(check_text(check)));
+        if let Some(probe) = &self.planned.health {
+            environment.insert(HEALTH.to_owned(), json!(check_text(probe)));
         }
         let rules = shield.of_service(self.name());
         for (variable, value) in rules.environment {
@@ -379,39 +384,62 @@ fn volumes<'t>(
     Ok(own.filter(|own| !own.optional || is_named(own)).collect())
 }
 
-/// What a service listens on, by its manifest and by the Meshfile, with the names of the ports.
-pub(super) fn listened<'a>(
-    service: &'a MeshService,
-    template: &'a ServiceTemplate,
-) -> impl Iterator<Item = (NonZeroU16, Option<&'a str>)> {
+/// What a program speaks at a port, by the port's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// It is not said to be TLS.
+    Plain,
+    /// TLS: the port is called `https` or `tls…`.
+    Tls,
+}
+
+/// What a service listens on, by its manifest and by the Meshfile.
+fn ports(service: &MeshService, template: &ServiceTemplate) -> BTreeMap<NonZeroU16, Speech> {
     let listens = template.listen.iter();
     let listens = listens.map(|one| (one.port, one.name.as_deref()));
     let opened = service
         .ports
         .iter()
         .map(|one| (one.target.unwrap_or(one.port), one.name.as_deref()));
-    listens.chain(opened)
+    let mut ports = BTreeMap::new();
+    for (port, name) in listens.chain(opened) {
+        // One name is enough.
+        if name.is_some_and(|name| name == "https" || name.starts_with("tls")) {
+            ports.insert(port, Speech::Tls);
+        } else {
+            ports.entry(port).or_insert(Speech::Plain);
+        }
+    }
+    ports
 }
 
-/// The same ports, each once and in order.
-fn ports(service: &MeshService, image: &MeshImage) -> Vec<NonZeroU16> {
-    let ports: BTreeSet<_> = listened(service, &image.template)
-        .map(|(port, _)| port)
-        .collect();
-    ports.into_iter().collect()
-}
-
-fn health(service: &MeshService, image: &MeshImage) -> Option<Health> {
-    let wanted = service.health.as_ref().map(|probe| &probe.check);
-    wanted.or(image.template.health.as_ref()).cloned()
+fn health(service: &MeshService, image: &MeshImage) -> Option<Probe> {
+    let of_image = || image.template.health.clone().map(Probe::from);
+    service.health.clone().or_else(of_image)
 }
 
 /// As the enclave reads it.
-fn check_text(check: &Health) -> String {
-    match check {
+fn check_text(probe: &Probe) -> String {
+    let sign = match &probe.check {
         Health::Http { path, port } => format!("http:{port}{path}"),
         Health::Tcp { port } => format!("tcp:{port}"),
-    }
+    };
+    let seconds = |name: &str, time: Option<Seconds>| {
+        let seconds = time.map(Seconds::get);
+        seconds.map(|seconds| format!("{name}={seconds}s"))
+    };
+    let pace = [
+        seconds("period", probe.period),
+        seconds("timeout", probe.timeout),
+        probe
+            .failures
+            .map(|failures| format!("failures={failures}")),
+    ];
+    let words: Vec<_> = [sign]
+        .into_iter()
+        .chain(pace.into_iter().flatten())
+        .collect();
+    words.join(" ")
 }
 
 /// An encrypted image has its key, and no other has one.

@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 
 use super::CompileError;
 use super::secrets::exports;
-use super::service::{Compiled, listened};
+use super::service::{Compiled, Speech};
 use crate::model::{
-    Connection, Destination, HostName, HostTls, ImageSource, MeshService, Meshfile, OutsideHost,
-    ServiceName,
+    Connection, Destination, HostName, HostTls, ImageSource, Meshfile, OutsideHost, ServiceName,
 };
 
 /// How the secrets of the shield begin.
@@ -109,7 +108,7 @@ impl Shield {
                 Shielded {
                     session: compiled.session_name().clone(),
                     label: service.name.dns_label(),
-                    ports: ports(service, compiled),
+                    ports: ports(compiled),
                     destinations: BTreeSet::new(),
                     outside: BTreeMap::new(),
                 },
@@ -126,10 +125,10 @@ impl Shield {
                     Destination::Host(host) => {
                         shield.leave(&service.name, host, connection, authorities)?;
                     }
-                    Destination::Network(_) => {
-                        return Err(CompileError::NotServed {
-                            field: "services[].connections[].network",
-                            why: "the shield carries connections to hosts that it can tell apart; name them, as `{host: api.example.com, ports: [443], ca: ca.pem}`",
+                    Destination::Network(network) => {
+                        return Err(CompileError::Network {
+                            service: service.name.clone(),
+                            network: *network,
                         });
                     }
                 }
@@ -343,16 +342,14 @@ fn identity(endpoint: &str) -> String {
     format!("file:/run/mesh/{endpoint}.key,file:/run/mesh/{endpoint}.pem")
 }
 
-/// What a service listens on, and how each port is guarded as long as nobody connects to it.
-fn ports(service: &MeshService, compiled: &Compiled<'_>) -> BTreeMap<u16, Guard> {
-    let mut ports = BTreeMap::new();
-    for (port, name) in listened(service, &compiled.image.template) {
-        let speaks_tls = name.is_some_and(|name| name == "https" || name.starts_with("tls"));
-        if speaks_tls {
-            ports.insert(port.get(), Guard::Own);
-        } else {
-            ports.entry(port.get()).or_insert(Guard::Public);
-        }
-    }
+/// How each port of a service is guarded as long as nobody connects to it.
+fn ports(compiled: &Compiled<'_>) -> BTreeMap<u16, Guard> {
+    let guard = |speech: &Speech| match speech {
+        Speech::Plain => Guard::Public,
+        Speech::Tls => Guard::Own,
+    };
+    let ports = compiled.ports.iter();
     ports
+        .map(|(port, speech)| (port.get(), guard(speech)))
+        .collect()
 }

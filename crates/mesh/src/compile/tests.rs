@@ -1,6 +1,7 @@
 use mse_crypto::Digest;
 use mse_session::{EnvironmentValue, Secret, SecretSource, Session};
 use mse_workload::image::{FACTS_FORMAT, SealedPart};
+use mse_workload::launch::HEALTH;
 use mse_workload::{EnclaveDigest, Measured};
 
 use super::*;
@@ -418,4 +419,31 @@ fn a_shield_is_the_mesh_s_alone_and_names_are_unique() {
     let web = same.get_mut(&"web".parse().unwrap()).unwrap();
     web.reference = "r.example/we_b".parse().unwrap();
     assert!(refused(MESH, &same).contains("would be two sessions"));
+}
+
+#[test]
+fn the_enclave_is_told_how_to_ask_as_the_meshfile_says() {
+    let told = |web: &str, manifest: &str| {
+        let mesh = MESH.replace(
+            "image: r.example/web}",
+            &format!("image: r.example/web{web}}}"),
+        );
+        let mut images = images();
+        images.insert("web".parse().unwrap(), image(manifest));
+        let plan = compiled(&mesh, &images).unwrap();
+        let session = session(&plan, "team/shop/web");
+        let environment = &session.services[0].environment;
+        let told = environment.iter().find(|(name, _)| name.as_str() == HEALTH);
+        told.map(|(_, value)| literal(value).expect("a text").to_owned())
+    };
+    let with_sign = WEB.replace("build: {", "build: {health: {tcp: 8443}, ");
+    assert_eq!(told("", WEB), None);
+    assert_eq!(told("", &with_sign).as_deref(), Some("tcp:8443"));
+    let probe = ", health: {http: {path: /health, port: 8080}, period: 30s, failures: 3}";
+    assert_eq!(
+        told(probe, &with_sign).as_deref(),
+        Some("http:8080/health period=30s failures=3")
+    );
+    let probe = ", health: {tcp: 8080, timeout: 1}";
+    assert_eq!(told(probe, WEB).as_deref(), Some("tcp:8080 timeout=1s"));
 }

@@ -39,12 +39,23 @@ pub enum Health {
 pub struct Probe {
     /// By what sign.
     pub check: Health,
-    /// How often; None: as the platform does.
+    /// How often; None: as whoever looks does.
     pub period: Option<Seconds>,
     /// How long an answer may take.
     pub timeout: Option<Seconds>,
     /// How many bad answers in a row make it ill.
     pub failures: Option<u32>,
+}
+
+impl From<Health> for Probe {
+    fn from(check: Health) -> Self {
+        Self {
+            check,
+            period: None,
+            timeout: None,
+            failures: None,
+        }
+    }
 }
 
 /// A path of a URL: `/health`.

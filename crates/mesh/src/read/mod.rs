@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use mse_session::{Reference, Terms};
+use mse_session::Reference;
 use mse_yaml::{Code, Field, Report, Reporting, Spot, did_you_mean, optional, shown};
 
 pub(crate) use self::header::kind;
@@ -124,26 +124,6 @@ where
 #[allow(clippy::option_option)]
 fn line(r: &mut Reader, field: Option<Field<'_>>) -> Option<Option<String>> {
     optional(field, |field| field.line(r, 4096))
-}
-
-/// A word, or `{key: word, reason: …, until: …}`.
-fn with_terms<'n>(
-    r: &mut Reader,
-    field: &Field<'n>,
-    key: &'static str,
-) -> Option<(Field<'n>, Option<Terms>)> {
-    if !field.is_map() {
-        return Some((field.clone(), None));
-    }
-    let mut fields = field.map(r)?;
-    let word = fields.require(r, key);
-    let terms = if fields.has("reason") || fields.has("until") {
-        Terms::read(r, &mut fields).map(Some)
-    } else {
-        Some(None)
-    };
-    fields.finish(r);
-    Some((word?, terms?))
 }
 
 /// One word of a closed list, by a function that knows it.

@@ -3,7 +3,7 @@
 use mse_session::{Terms, Tolerated};
 use mse_yaml::{Code, Field, Spot, optional, or_default, shown};
 
-use super::{Reader, machine, parsed, with_terms, word_of, words};
+use super::{Reader, machine, parsed, word_of, words};
 use crate::model::{Advisories, Advisory, Policy, Tolerance};
 
 pub(super) fn policy(r: &mut Reader, field: &Field<'_>) -> Option<Policy> {
@@ -55,7 +55,7 @@ fn tolerances(r: &mut Reader, field: &Field<'_>) -> Option<Vec<Tolerance>> {
         let (text, terms) = if let Some(word) = word {
             (word, None)
         } else {
-            let (word, terms) = with_terms(r, item, "what")?;
+            let (word, terms) = Terms::beside(r, item, "what")?;
             (word.text(r)?.trim(), terms)
         };
         let known: Vec<&str> = Tolerated::ALL.iter().map(|one| one.as_str()).collect();
@@ -132,7 +132,7 @@ fn advisory(r: &mut Reader, item: &Field<'_>, word: Option<&str>) -> Option<Advi
     let (text, terms) = if let Some(word) = word {
         (word, None)
     } else {
-        let (word, terms) = with_terms(r, item, "id")?;
+        let (word, terms) = Terms::beside(r, item, "id")?;
         (word.text(r)?.trim(), terms)
     };
     if text == "*" {

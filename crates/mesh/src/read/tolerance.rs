@@ -6,7 +6,7 @@ use std::str::FromStr;
 use mse_session::{Hex, KeyHash, Terms};
 use mse_yaml::{Code, Field, Spot, did_you_mean, optional, shown};
 
-use super::{Reader, list, parsed, with_terms, word_of};
+use super::{Reader, list, parsed, word_of};
 use crate::model::{CasTolerance, CasTrust, Effect, Pins, SimulatedTrust, TrustTolerance};
 
 /// Reads `trust`.
@@ -18,7 +18,7 @@ pub(super) fn trust(r: &mut Reader, field: &Field<'_>) -> Option<CasTrust> {
     };
     let tolerate_field = fields.get("tolerate");
     let tolerate = list(r, tolerate_field.clone(), |r, field| {
-        let (word, terms) = with_terms(r, field, "what")?;
+        let (word, terms) = Terms::beside(r, field, "what")?;
         let text = word.text(r)?;
         let known = CasTolerance::ALL.map(CasTolerance::as_str);
         let what = word_of(r, &word.spot, text, "tolerance", &known, |text| {

@@ -100,7 +100,7 @@ fn trust(trust: &CasTrust) -> Writing {
     let tolerances = tolerate.iter();
     map.put_list(
         "tolerate",
-        tolerances.map(|one| with_terms("what", one.what.as_str(), one.terms.as_ref())),
+        tolerances.map(|one| Terms::written("what", one.what.as_str(), one.terms.as_ref())),
     );
     map.put_some(
         "simulated",
@@ -110,18 +110,6 @@ fn trust(trust: &CasTrust) -> Writing {
         }),
     );
     map
-}
-
-/// A word, or a map with why it stands there and until when.
-pub(crate) fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
-    let Some(Terms { reason, until }) = terms else {
-        return word.into();
-    };
-    let mut map = Writing::default();
-    map.put(key, word);
-    map.put("reason", reason.as_str());
-    map.put("until", until.to_string());
-    map.into()
 }
 
 fn policy(policy: &Policy) -> Writing {
@@ -143,17 +131,20 @@ fn policy(policy: &Policy) -> Writing {
     let tolerances = tolerate.iter();
     map.put_list(
         "tolerate",
-        tolerances.map(|one| with_terms("what", one.what.as_str(), one.terms.as_ref())),
+        tolerances.map(|one| Terms::written("what", one.what.as_str(), one.terms.as_ref())),
     );
     match ignore_advisories {
         Advisories::All(terms) => {
-            map.put("ignore_advisories", with_terms("id", "*", terms.as_ref()));
+            map.put(
+                "ignore_advisories",
+                Terms::written("id", "*", terms.as_ref()),
+            );
         }
         Advisories::Listed(listed) => map.put_list(
             "ignore_advisories",
             listed
                 .iter()
-                .map(|one| with_terms("id", &one.id, one.terms.as_ref())),
+                .map(|one| Terms::written("id", &one.id, one.terms.as_ref())),
         ),
     }
     map.put_shown("maa", maa.as_ref());

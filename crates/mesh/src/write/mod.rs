@@ -7,7 +7,6 @@ mod yaml;
 use serde_json::{Map, Value};
 
 pub(crate) use self::manifest::template;
-pub(crate) use self::meshfile::with_terms;
 use crate::check::Document;
 use crate::model::{Meshfile, ServiceManifest};
 use crate::text::MeshText;

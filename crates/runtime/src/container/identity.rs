@@ -31,9 +31,14 @@ impl MeshId {
         }
     }
 
-    /// The name of the container of a service.
-    pub fn container_name(&self, service: &str) -> String {
-        format!("{}-{service}-{}", self.word(), self.folder)
+    /// The name of the container of a service. An update has one beside that of before: `turn` is
+    /// the number of updates so far.
+    pub fn container_name(&self, service: &str, turn: u32) -> String {
+        let first = format!("{}-{service}-{}", self.word(), self.folder);
+        match turn {
+            0 => first,
+            turn => format!("{first}-{turn}"),
+        }
     }
 
     pub(super) fn network_name(&self) -> String {
@@ -67,9 +72,10 @@ mod tests {
         let [one, other] = ["/home/me/shop/target/run", "/home/me/copy/target/run"]
             .map(|folder| MeshId::new("team/shop", Path::new(folder)));
         assert_ne!(one.folder_label(), other.folder_label());
-        assert_ne!(one.container_name("web"), other.container_name("web"));
+        assert_ne!(one.container_name("web", 0), other.container_name("web", 0));
+        assert_ne!(one.container_name("web", 0), one.container_name("web", 1));
         assert_ne!(one.network_name(), other.network_name());
         assert_eq!(one.labels()[MESH], other.labels()[MESH]);
-        assert!(one.container_name("web").starts_with("team-shop-web-"));
+        assert!(one.container_name("web", 0).starts_with("team-shop-web-"));
     }
 }

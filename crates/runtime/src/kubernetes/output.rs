@@ -1,5 +1,6 @@
 //! A pod's output, line by line, across broken connections.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{AsyncBufReadExt, AsyncReadExt};
@@ -7,8 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::LogParams;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::objects::CONTAINER;
 use crate::process::EnclaveEvent;
@@ -16,14 +18,25 @@ use crate::report::{Report, SharedLine};
 
 /// Between two attempts to read.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Between two attempts to connect.
+const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+/// How long one of them may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// After so long it is told what is waited for.
+const TELL: Duration = Duration::from_secs(10);
 /// A longer line is cut.
 const MAX_LINE: u64 = 64 * 1024;
 
-/// Sends what the pod prints until nobody listens.
-pub(super) async fn follow(pods: Api<Pod>, pod: String, events: mpsc::Sender<EnclaveEvent>) {
+/// Sends what the pod prints until nobody listens. `address` is where its app is connected to.
+pub(super) async fn follow(
+    pods: Api<Pod>,
+    pod: String,
+    address: SocketAddr,
+    events: mpsc::Sender<EnclaveEvent>,
+) {
     let mut seen = None;
     while !events.is_closed() {
-        if let Err(error) = read(&pods, &pod, &events, &mut seen).await {
+        if let Err(error) = read(&pods, &pod, address, &events, &mut seen).await {
             tracing::debug!(pod, %error, "the output of a pod cannot be read");
         }
         // Whether the pod has ended others see: until then there may be more.
@@ -35,6 +48,7 @@ pub(super) async fn follow(pods: Api<Pod>, pod: String, events: mpsc::Sender<Enc
 async fn read(
     pods: &Api<Pod>,
     pod: &str,
+    address: SocketAddr,
     events: &mpsc::Sender<EnclaveEvent>,
     seen: &mut Option<Timestamp>,
 ) -> Result<(), ReadError> {
@@ -66,9 +80,31 @@ async fn read(
             continue;
         }
         *seen = Some(time);
-        if events.send(event(text.to_owned())).await.is_err() {
+        let event = event(text.to_owned());
+        if let EnclaveEvent::Listening { .. } = event {
+            until_accepting(address, events).await;
+        }
+        if events.send(event).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+/// The pod listens before its Service leads there: first the kubelet must find it ready, and every
+/// node hear of that. Who was told too early would connect in vain.
+async fn until_accepting(address: SocketAddr, events: &mpsc::Sender<EnclaveEvent>) {
+    let began = Instant::now();
+    let mut is_told = false;
+    while !events.is_closed() {
+        if let Ok(Ok(_)) = timeout(CONNECT, TcpStream::connect(address)).await {
+            return;
+        }
+        if began.elapsed() > TELL && !is_told {
+            is_told = true;
+            let reason = format!("its Service takes no connection at {address}");
+            let _ = events.send(EnclaveEvent::Waiting { reason }).await;
+        }
+        sleep(CONNECT_AGAIN).await;
     }
 }
 
@@ -99,6 +135,21 @@ enum ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_app_listens_when_its_service_leads_there() {
+        // Nobody listens there any more.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let (events, mut received) = mpsc::channel(1);
+        let waiting = tokio::spawn(async move { until_accepting(address, &events).await });
+        sleep(3 * CONNECT_AGAIN).await;
+        assert!(!waiting.is_finished());
+        let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        waiting.await.unwrap();
+        assert!(received.recv().await.is_none());
+    }
 
     #[test]
     fn lines_have_times() {

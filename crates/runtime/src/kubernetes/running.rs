@@ -51,7 +51,7 @@ impl RunningPod {
     ) -> Self {
         let (events, received) = mpsc::channel(256);
         let (stops, asked) = mpsc::unbounded_channel();
-        tokio::spawn(watch(runtime, app, events, asked));
+        tokio::spawn(watch(runtime, app, address, events, asked));
         Self {
             address,
             measurement,
@@ -76,11 +76,13 @@ impl Running for RunningPod {
 async fn watch(
     runtime: KubernetesRuntime,
     app: AppId,
+    address: IpAddr,
     events: mpsc::Sender<EnclaveEvent>,
     mut stops: mpsc::UnboundedReceiver<Duration>,
 ) {
     let mut follower = Follower {
         runtime: &runtime,
+        address: (address, APP_PORT).into(),
         events: events.clone(),
         waits_for: None,
         followed: None,
@@ -131,6 +133,8 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 /// Sees an app through its pod.
 struct Follower<'a> {
     runtime: &'a KubernetesRuntime,
+    /// Where its Service is.
+    address: SocketAddr,
     events: mpsc::Sender<EnclaveEvent>,
     /// What was told last, so that it is told once.
     waits_for: Option<String>,
@@ -213,7 +217,12 @@ impl Follower<'_> {
     }
 
     fn follow(&mut self, pod: &Pod) {
-        let output = output::follow(self.runtime.api(), pod.name_any(), self.events.clone());
+        let output = output::follow(
+            self.runtime.api(),
+            pod.name_any(),
+            self.address,
+            self.events.clone(),
+        );
         self.followed = Some(Followed {
             uid: pod.uid(),
             output: tokio::spawn(output),

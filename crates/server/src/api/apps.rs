@@ -166,15 +166,17 @@ impl Api {
 }
 
 impl AppRecord {
-    /// A URL that any program on this machine can open. The owner's certificate is for the
-    /// owner's domain, so such an app is reached through the gateway.
-    pub(super) fn url(&self, gateway_port: u16) -> String {
+    /// A URL that any program on this machine can open; with a gateway for others, one for them. The
+    /// owner's certificate is for the owner's domain, so such an app is reached through the gateway.
+    pub(super) fn url(&self, gateway_port: u16, public_port: Option<u16>) -> String {
         let domain = &self.app.domain_name;
         let owners = self.app.workload.tls.origin == TlsOrigin::Owner;
-        match self.port {
-            Some(port) if !owners => format!("https://localhost:{port}"),
-            _ if gateway_port == 443 => format!("https://{domain}"),
-            _ => format!("https://{domain}:{gateway_port}"),
+        match (self.port, public_port.unwrap_or(gateway_port)) {
+            (Some(port), _) if !owners && public_port.is_none() => {
+                format!("https://localhost:{port}")
+            }
+            (_, 443) => format!("https://{domain}"),
+            (_, port) => format!("https://{domain}:{port}"),
         }
     }
 }

@@ -183,6 +183,7 @@ async fn register(
 ) -> Result<AppRecord, Refusal> {
     let id = app.workload.app_id;
     let platform = fleet.platform();
+    let _registering = fleet.registering(id);
     let blobs = platform.blobs.clone();
     tokio::task::spawn_blocking(move || blobs.keep(bundle, id))
         .await

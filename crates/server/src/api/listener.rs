@@ -1,5 +1,8 @@
 //! The API's socket: plain on loopback, TLS elsewhere.
 
+mod seats;
+mod unread;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,7 +21,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +28,16 @@ use tower::ServiceExt;
 
 use crate::config::KeyFiles;
 
+pub use seats::Room;
+use seats::Seats;
+use unread::Unread;
+
 /// Where the API listens.
 pub struct ApiListener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    room: Room,
 }
 
 impl ApiListener {
@@ -42,7 +49,13 @@ impl ApiListener {
             address: listener.local_addr().map_err(failed)?,
             listener,
             tls: files.map(acceptor).transpose()?,
+            room: ROOM,
         })
+    }
+
+    /// With another room than that of the API.
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// The address and port that it has.
@@ -60,20 +73,25 @@ impl ApiListener {
     pub async fn serve(self, router: Router, stopping: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let handshakes = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let seats = Seats::of(self.room);
         loop {
             let accepted = async {
-                let room = Arc::clone(&room).acquire_owned().await;
-                (self.listener.accept().await, room)
+                let free = seats.free().await;
+                (self.listener.accept().await, free)
             };
-            let (accepted, room) = tokio::select! {
+            let (accepted, free) = tokio::select! {
                 () = stopping.cancelled() => break,
                 accepted = accepted => accepted,
             };
             match accepted {
                 Ok((stream, from)) => {
+                    let Some(seat) = seats.give(free, from.ip()) else {
+                        tracing::debug!(peer = %from.ip(), "a peer has as many connections as it may have");
+                        continue;
+                    };
+                    let _ = stream.set_nodelay(true);
                     let serve = connection(
-                        stream,
+                        Unread::new(stream, self.room.unread),
                         Peer(from.ip()),
                         self.tls.clone(),
                         router.clone(),
@@ -81,7 +99,7 @@ impl ApiListener {
                     );
                     handshakes.spawn(async move {
                         serve.await;
-                        drop(room);
+                        drop(seat);
                     });
                 }
                 Err(error) => {
@@ -131,13 +149,12 @@ pub enum ListenError {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Unread<TcpStream>,
     peer: Peer,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let _ = stream.set_nodelay(true);
     match tls {
         None => http(stream, peer, router, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
@@ -194,7 +211,12 @@ fn acceptor(files: &KeyFiles) -> Result<TlsAcceptor, ListenError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-const MAX_CONNECTIONS: usize = 4096;
+/// One crowd: behind a proxy, all clients have one address.
+const ROOM: Room = Room {
+    connections: 4096,
+    of_one_peer: 4096,
+    unread: Duration::from_mins(2),
+};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
 const FINISHING: Duration = Duration::from_secs(5);

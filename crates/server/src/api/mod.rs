@@ -38,7 +38,7 @@ use crate::store::AppRecord;
 use login::LoginGuard;
 use refusal::Refusal;
 
-pub use listener::{ApiListener, ListenError};
+pub use listener::{ApiListener, ListenError, Room};
 pub use openapi::document;
 
 /// What the handlers work with.
@@ -103,7 +103,7 @@ impl Api {
     /// An app as clients see it.
     fn shown(&self, record: AppRecord) -> App {
         let gateway = &self.fleet.platform().gateway;
-        let url = record.url(gateway.address().port());
+        let url = record.url(gateway.address().port(), gateway.public_port());
         let app = record.app;
         let workload = app.workload;
         App {

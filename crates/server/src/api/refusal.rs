@@ -50,7 +50,12 @@ impl From<ApiError> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        if !error.is_passing() {
+            return Self::internal(error);
+        }
+        tracing::warn!(%error, "a request is refused");
+        let message = "the platform's database is out of reach";
+        Self(ApiError::new(ErrorCode::Unavailable, message).with_hint("try again in a minute"))
     }
 }
 

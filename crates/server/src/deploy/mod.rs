@@ -9,11 +9,12 @@ mod environments;
 mod expiry;
 mod launcher;
 mod names;
+mod outage;
 mod recovery;
 mod steps;
 pub(crate) mod workload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::store::{AppRecord, Store, StoreError};
 
 pub use environments::{CuratedEnvironments, Environments};
 pub use launcher::Launcher;
+pub use outage::mend_after_outages;
 pub use recovery::RecoveryError;
 
 /// All live apps of this platform. Cloning it is cheap.
@@ -94,6 +96,15 @@ impl Fleet {
     /// The parts that it runs on.
     pub fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// To be held while the row of an app is written and the app is started.
+    pub(crate) fn registering(&self, id: AppId) -> Registering {
+        self.platform.live().registering.insert(id);
+        Registering {
+            platform: Arc::clone(&self.platform),
+            id,
+        }
     }
 
     /// Gives an accepted app its port and starts it. While the platform is stopping the app is
@@ -186,6 +197,13 @@ impl Fleet {
         }
     }
 
+    /// Whether somebody writes down how the app goes on; also while the platform stops, which
+    /// leaves apps to the next start.
+    fn is_looked_after(&self, id: AppId) -> bool {
+        let live = self.platform.live();
+        live.closing || live.apps.contains_key(&id) || live.registering.contains(&id)
+    }
+
     /// The live app's handle.
     pub(crate) fn supervised(&self, id: AppId) -> Option<Supervised> {
         self.platform.live().apps.get(&id).cloned()
@@ -195,7 +213,22 @@ impl Fleet {
 #[derive(Default)]
 struct Live {
     apps: HashMap<AppId, Supervised>,
+    /// Whose row is being written, and who are not started yet.
+    registering: HashSet<AppId>,
     closing: bool,
+}
+
+/// An app from before its row is written until it was started: it has no supervisor, and is not
+/// forgotten.
+pub(crate) struct Registering {
+    platform: Arc<Platform>,
+    id: AppId,
+}
+
+impl Drop for Registering {
+    fn drop(&mut self) {
+        self.platform.live().registering.remove(&self.id);
+    }
 }
 
 /// What is known of a live app besides its row.

@@ -87,12 +87,8 @@ enum Verdict {
 
 impl Verdict {
     fn of(app: &AppRecord, has_bundle: bool, now: Timestamp) -> Self {
-        if let Some(reason) = &app.stop_reason {
-            return Self::End(AppStatus::Stopped, reason.clone());
-        }
-        let expires_at = app.app.expires_at;
-        if expires_at <= now {
-            return Self::End(AppStatus::Stopped, format!("expired at {expires_at}"));
+        if let Some(reason) = why_it_ends(app, now) {
+            return Self::End(AppStatus::Stopped, reason);
         }
         if app.status == AppStatus::Running {
             // Its keys were in the enclave only.
@@ -107,6 +103,13 @@ impl Verdict {
         }
         Self::LaunchAgain
     }
+}
+
+/// Why an app is to end in any case: somebody asked for it, or its time is over.
+pub(super) fn why_it_ends(app: &AppRecord, now: Timestamp) -> Option<String> {
+    let expires_at = app.app.expires_at;
+    let expired = (expires_at <= now).then(|| format!("expired at {expires_at}"));
+    app.stop_reason.clone().or(expired)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) async fn supervise(
         .unwrap_or_else(|_| Ending::failed("the platform failed; its log says how"));
     supervised.pid.store(0, Ordering::Relaxed);
     if let Err(error) = finish(platform, &app, ending).await {
-        tracing::error!(app = %app.id(), %error, "the end of an app is not written down; the next start will");
+        tracing::error!(app = %app.id(), %error, "the end of an app is not written down yet");
     }
 }
 
@@ -243,10 +243,8 @@ impl Life<'_> {
                 }
                 EnclaveEvent::Phase(phase) => return Ok(Milestone::Phase(phase)),
                 EnclaveEvent::Confinement(all) => {
-                    self.platform
-                        .store
-                        .set_confinement(self.app.id(), &all)
-                        .await?;
+                    let (store, id) = (&self.platform.store, self.app.id());
+                    persistently(|| store.set_confinement(id, &all)).await?;
                 }
                 EnclaveEvent::Log { stream, text } => self.log(stream, text),
                 // An app is no service.
@@ -279,7 +277,7 @@ impl Life<'_> {
             .await
             .map_err(|error| Ending::failed(error.to_string()))?;
         if self.app.port != Some(route.port()) {
-            self.platform.note_port(self.app, route.port()).await?;
+            persistently(|| self.platform.note_port(self.app, route.port())).await?;
         }
         self.route = Some(route);
         Ok(())
@@ -295,12 +293,8 @@ impl Life<'_> {
             reason: Some(reason.to_owned()),
         };
         let now = Timestamp::now();
-        if !self
-            .platform
-            .store
-            .transition(self.app.id(), &transition, now)
-            .await?
-        {
+        let (store, id) = (&self.platform.store, self.app.id());
+        if !persistently(|| store.transition(id, &transition, now)).await? {
             return Err(Ending::failed("the platform lost track of this app"));
         }
         self.say(format!("{to}: {reason}"));
@@ -309,11 +303,8 @@ impl Life<'_> {
 
     async fn doing(&self, what: &str) -> Result<(), Ending> {
         self.say(what.to_owned());
-        Ok(self
-            .platform
-            .store
-            .set_status_reason(self.app.id(), what)
-            .await?)
+        let (store, id) = (&self.platform.store, self.app.id());
+        Ok(persistently(|| store.set_status_reason(id, what)).await?)
     }
 
     /// Takes the route away and ends the enclave, in that order, however far both came.
@@ -375,11 +366,14 @@ pub(super) async fn finish(
             reason: Some("the platform was stopped; deploy again".into()),
         },
     };
-    if !platform
-        .store
-        .transition(id, &transition, Timestamp::now())
-        .await?
-    {
+    let now = Timestamp::now();
+    let write = || platform.store.transition(id, &transition, now);
+    // What is not written down by then is mended when the database is back, or by the next start.
+    let written = match timeout(END_WRITTEN, persistently(write)).await {
+        Ok(written) => written,
+        Err(_) => write().await,
+    };
+    if !written? {
         return Ok(());
     }
     let reason = transition.reason.unwrap_or_default();
@@ -391,6 +385,23 @@ pub(super) async fn finish(
     );
     platform.blobs.remove(id);
     Ok(())
+}
+
+/// Asks again for as long as the database is out of reach: nothing goes on meanwhile, and whoever
+/// waits may be stopped.
+async fn persistently<T, F>(ask: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match Box::pin(ask()).await {
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "a step of an app waits for the database");
+                sleep(ASKING_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 async fn within<T>(
@@ -428,6 +439,10 @@ async fn until(time: Timestamp) {
 
 /// How long an app may take to end in order.
 const GRACE: Duration = Duration::from_secs(10);
+/// Between two attempts to write something down.
+pub(super) const ASKING_AGAIN: Duration = Duration::from_secs(1);
+/// So long the end of an app waits for the database. A platform that stops has not much longer.
+const END_WRITTEN: Duration = Duration::from_secs(20);
 /// The enclave watches the time itself; this is for one that does not.
 const PROVISIONING_SLACK: Duration = Duration::from_secs(30);
 /// Installing what an app requires may be slow.

@@ -47,6 +47,7 @@ pub struct Gateway {
 struct Shared {
     address: SocketAddr,
     public_address: String,
+    public_port: Option<u16>,
     ports: PortRange,
     operator: OperatorTls,
     platform: Arc<Platform>,
@@ -54,6 +55,11 @@ struct Shared {
     /// Over this no more connections are accepted: the machine's memory is finite.
     room: Arc<Semaphore>,
     closed: CancellationToken,
+}
+
+/// Of `host:port`.
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 /// What the gateway needs to know to let users reach an app.
@@ -93,6 +99,7 @@ impl Gateway {
         let gateway = Self {
             shared: Arc::new(Shared {
                 address,
+                public_port: public_address.as_deref().and_then(port_of),
                 public_address: public_address.unwrap_or_else(|| address.to_string()),
                 ports,
                 operator,
@@ -116,6 +123,11 @@ impl Gateway {
     /// What clients are told to connect to: `host:port`.
     pub fn public_address(&self) -> &str {
         &self.shared.public_address
+    }
+
+    /// The port of that, if clients are somewhere else and loopback ports lead nowhere for them.
+    pub fn public_port(&self) -> Option<u16> {
+        self.shared.public_port
     }
 
     /// A loopback port for an app: the `last` it had if it is free, else one that is not `kept`

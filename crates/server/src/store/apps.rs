@@ -5,10 +5,11 @@ use mse_api::AppStatus;
 use mse_crypto::Digest;
 use mse_workload::launch::Confinement;
 use mse_workload::{AppId, Measured, Workload};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
 
-use super::{AccountId, ProjectId, Store, StoreError, millis, number, optional_time, time, uuid};
+use super::{
+    AccountId, ProjectId, Query, Row, Store, StoreError, Transaction, millis, number,
+    optional_time, query, time, uuid,
+};
 
 /// An app as the platform knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +158,10 @@ impl Store {
         idempotency: &Idempotency,
     ) -> Result<Created, CreateRefused> {
         let mut transaction = self.begin_write().await?;
-        if let Some(before) = same_request(&mut transaction, app.owner_id, idempotency).await? {
+        if let Some((key, query)) = of_request(app.owner_id, idempotency)
+            && let Some(row) = query.fetch_optional_in(&mut transaction).await?
+        {
+            let before = same_request(&row, key, idempotency)?;
             return Ok(Created::Before(Box::new(before)));
         }
         refuse_taken(&mut transaction, app).await?;
@@ -171,7 +175,11 @@ impl Store {
             app.created_at,
         )
         .await?;
-        transaction.commit().await?;
+        if let Err(error) = transaction.commit().await
+            && !self.was_stored(app.workload.app_id).await
+        {
+            return Err(error.into());
+        }
         Ok(Created::New(Box::new(AppRecord {
             app: app.clone(),
             port: None,
@@ -184,21 +192,39 @@ impl Store {
         })))
     }
 
+    /// Whether an app is there though its commit failed: the answer may have been lost on its way.
+    /// The write lock is free only when that transaction is over.
+    async fn was_stored(&self, id: AppId) -> bool {
+        let look = async {
+            let mut transaction = self.begin_write().await?;
+            let row = query("SELECT id FROM apps WHERE id = $1")
+                .bind(id.to_string())
+                .fetch_optional_in(&mut transaction)
+                .await?;
+            Ok::<_, StoreError>(row.is_some())
+        };
+        look.await.unwrap_or(false)
+    }
+
     /// What the request of this key made before. An error if the key came with another request.
     pub async fn app_of_request(
         &self,
         owner: AccountId,
         idempotency: &Idempotency,
     ) -> Result<Option<AppRecord>, CreateRefused> {
-        let mut transaction = self.pool.begin().await?;
-        same_request(&mut transaction, owner, idempotency).await
+        let Some((key, query)) = of_request(owner, idempotency) else {
+            return Ok(None);
+        };
+        let row = query.fetch_optional(&self.database).await?;
+        row.map(|row| same_request(&row, key, idempotency))
+            .transpose()
     }
 
     /// The app, whoever owns it.
     pub async fn app(&self, id: AppId) -> Result<Option<AppRecord>, StoreError> {
-        let row = sqlx::query("SELECT * FROM apps WHERE id = $1")
+        let row = query("SELECT * FROM apps WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.database)
             .await?;
         row.as_ref().map(app).transpose()
     }
@@ -220,11 +246,11 @@ impl Store {
         filter: &AppFilter,
     ) -> Result<Vec<AppRecord>, StoreError> {
         let statuses: Vec<_> = filter.statuses.iter().map(|one| one.as_str()).collect();
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM apps WHERE owner_id = $1
                 AND ($2 IS NULL OR name = $2)
                 AND ($3 IS NULL OR project_id = $3)
-                AND ($4 = '' OR instr(',' || $4 || ',', ',' || status || ',') > 0)
+                AND ($4 = '' OR ',' || $4 || ',' LIKE '%,' || status || ',%')
                 AND ($5 IS NULL OR idempotency_key = $5)
              ORDER BY created_at DESC, id LIMIT 1000",
         )
@@ -233,24 +259,27 @@ impl Store {
         .bind(filter.project.map(|project| project.to_string()))
         .bind(statuses.join(","))
         .bind(filter.idempotency_key.as_deref())
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(app).collect()
     }
 
     /// Every app that has not ended.
     pub async fn live_apps(&self) -> Result<Vec<AppRecord>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM apps WHERE status IN ('spawning', 'initializing', 'running')
              ORDER BY created_at",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(app).collect()
     }
 
     /// Moves an app to another state and records it. `false`: it was in none of the states that
     /// the transition starts from, and nothing changed.
+    ///
+    /// After a failure that passes, the same may be asked again: a transition that this app made at
+    /// this time is not refused because it was stored after all.
     pub async fn transition(
         &self,
         id: AppId,
@@ -258,19 +287,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin_write().await?;
-        let Some(row) = sqlx::query("SELECT status FROM apps WHERE id = $1")
+        let Some(row) = query("SELECT status FROM apps WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&mut *tx)
+            .fetch_optional_in(&mut tx)
             .await?
         else {
             return Ok(false);
         };
         let from = status(&row)?;
-        if !transition.from.contains(&from) {
-            return Ok(false);
-        }
         let to = transition.to;
-        sqlx::query(
+        if !transition.from.contains(&from) {
+            return Ok(from == to && was_recorded(&mut tx, id, to, now).await?);
+        }
+        query(
             "UPDATE apps SET status = $2, status_reason = $3,
                 ready_at = coalesce($4, ready_at), stopped_at = coalesce($5, stopped_at)
              WHERE id = $1",
@@ -280,7 +309,7 @@ impl Store {
         .bind(transition.reason.as_deref())
         .bind((to == AppStatus::Running).then(|| millis(now)))
         .bind(to.is_terminated().then(|| millis(now)))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         record(
             &mut tx,
@@ -297,13 +326,13 @@ impl Store {
 
     /// Says what a live app is doing, without a change of state.
     pub async fn set_status_reason(&self, id: AppId, reason: &str) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "UPDATE apps SET status_reason = $2
              WHERE id = $1 AND status IN ('spawning', 'initializing', 'running')",
         )
         .bind(id.to_string())
         .bind(reason)
-        .execute(&self.pool)
+        .change(self)
         .await?;
         Ok(())
     }
@@ -311,20 +340,20 @@ impl Store {
     /// Remembers that the app is to be stopped, so that even a crash stops it. The first reason
     /// stays.
     pub async fn ask_to_stop(&self, id: AppId, reason: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE apps SET stop_reason = coalesce(stop_reason, $2) WHERE id = $1")
+        query("UPDATE apps SET stop_reason = coalesce(stop_reason, $2) WHERE id = $1")
             .bind(id.to_string())
             .bind(reason)
-            .execute(&self.pool)
+            .change(self)
             .await?;
         Ok(())
     }
 
     /// Remembers the loopback port that the app has now.
     pub async fn set_port(&self, id: AppId, port: u16) -> Result<(), StoreError> {
-        sqlx::query("UPDATE apps SET port = $2 WHERE id = $1")
+        query("UPDATE apps SET port = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(i64::from(port))
-            .execute(&self.pool)
+            .change(self)
             .await?;
         Ok(())
     }
@@ -337,85 +366,78 @@ impl Store {
     ) -> Result<(), StoreError> {
         let json = serde_json::to_string(confinement)
             .map_err(|error| StoreError::corrupt("confinement", error.to_string()))?;
-        sqlx::query("UPDATE apps SET confinement = $2 WHERE id = $1")
+        query("UPDATE apps SET confinement = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(json)
-            .execute(&self.pool)
+            .change(self)
             .await?;
         Ok(())
     }
 
     /// Removes the row of an app that has ended. `false`: it has not, or there is none.
     pub async fn forget_app(&self, id: AppId) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query("DELETE FROM apps WHERE id = $1 AND status IN ('on_error', 'stopped')")
+        let forgotten =
+            query("DELETE FROM apps WHERE id = $1 AND status IN ('on_error', 'stopped')")
                 .bind(id.to_string())
-                .execute(&self.pool)
+                .change(self)
                 .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(forgotten > 0)
     }
 
     /// The apps that ended before `time`.
     pub async fn ended_before(&self, time: Timestamp) -> Result<Vec<AppId>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM apps WHERE stopped_at < $1")
+        let rows = query("SELECT id FROM apps WHERE stopped_at < $1")
             .bind(millis(time))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await?;
         rows.iter().map(|row| Ok(AppId(uuid(row, "id")?))).collect()
     }
 
     /// The states that an app went through, as they were recorded.
     pub async fn history(&self, id: AppId) -> Result<Vec<(AppStatus, Option<String>)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT to_status, reason FROM events WHERE app_id = $1 ORDER BY id")
-                .bind(id.to_string())
-                .fetch_all(&self.pool)
-                .await?;
+        let rows = query("SELECT to_status, reason FROM events WHERE app_id = $1 ORDER BY id")
+            .bind(id.to_string())
+            .fetch_all(&self.database)
+            .await?;
         rows.iter()
             .map(|row| {
-                let text: String = row.try_get("to_status")?;
+                let text: String = row.get("to_status")?;
                 let status = AppStatus::parse(&text)
                     .ok_or_else(|| StoreError::corrupt("to_status", text))?;
-                Ok((status, row.try_get("reason")?))
+                Ok((status, row.get("reason")?))
             })
             .collect()
     }
 }
 
-async fn same_request(
-    transaction: &mut Transaction<'_, Sqlite>,
-    owner: AccountId,
-    idempotency: &Idempotency,
-) -> Result<Option<AppRecord>, CreateRefused> {
-    let Some(key) = &idempotency.key else {
-        return Ok(None);
-    };
-    let row = sqlx::query("SELECT * FROM apps WHERE owner_id = $1 AND idempotency_key = $2")
-        .bind(owner.to_string())
-        .bind(key)
-        .fetch_optional(&mut **transaction)
-        .await?;
-    let Some(row) = row else {
-        return Ok(None);
-    };
-    let request: String = row.try_get("request_digest")?;
-    if request != idempotency.request.to_string() {
-        return Err(CreateRefused::KeyReused(key.clone()));
-    }
-    Ok(Some(app(&row)?))
+/// The key of a request that has one, and the statement that finds what it made.
+fn of_request(owner: AccountId, idempotency: &Idempotency) -> Option<(&str, Query)> {
+    let key = idempotency.key.as_deref()?;
+    let sql = "SELECT * FROM apps WHERE owner_id = $1 AND idempotency_key = $2";
+    Some((key, query(sql).bind(owner.to_string()).bind(key)))
 }
 
-async fn refuse_taken(
-    transaction: &mut Transaction<'_, Sqlite>,
-    app: &NewApp,
-) -> Result<(), CreateRefused> {
-    let same_name = sqlx::query(
+/// What a request made that had this key.
+fn same_request(
+    row: &Row,
+    key: &str,
+    idempotency: &Idempotency,
+) -> Result<AppRecord, CreateRefused> {
+    let request: String = row.get("request_digest")?;
+    if request != idempotency.request.to_string() {
+        return Err(CreateRefused::KeyReused(key.to_owned()));
+    }
+    Ok(app(row)?)
+}
+
+async fn refuse_taken(transaction: &mut Transaction, app: &NewApp) -> Result<(), CreateRefused> {
+    let same_name = query(
         "SELECT status FROM apps WHERE project_id = $1 AND name = $2
             AND status IN ('spawning', 'initializing', 'running')",
     )
     .bind(app.project_id.to_string())
-    .bind(&app.name)
-    .fetch_optional(&mut **transaction)
+    .bind(app.name.as_str())
+    .fetch_optional_in(transaction)
     .await?;
     if let Some(row) = same_name {
         return Err(CreateRefused::NameTaken {
@@ -423,27 +445,30 @@ async fn refuse_taken(
             status: status(&row)?,
         });
     }
-    let same_domain = sqlx::query(
+    let same_domain = query(
         "SELECT id FROM apps WHERE domain_name = $1
             AND status IN ('spawning', 'initializing', 'running')",
     )
-    .bind(&app.domain_name)
-    .fetch_optional(&mut **transaction)
+    .bind(app.domain_name.as_str())
+    .fetch_optional_in(transaction)
     .await?;
     if same_domain.is_some() {
         return Err(CreateRefused::DomainTaken(app.domain_name.clone()));
     }
-    let row = sqlx::query(
+    let taken = query(
         "SELECT coalesce((SELECT slots FROM hardware WHERE project_id = $1 AND name = $2), 0)
                     AS slots,
                 (SELECT count(*) FROM apps WHERE project_id = $1 AND hardware_name = $2
                     AND status IN ('spawning', 'initializing', 'running')) AS used",
     )
     .bind(app.project_id.to_string())
-    .bind(&app.hardware_name)
-    .fetch_one(&mut **transaction)
+    .bind(app.hardware_name.as_str())
+    .fetch_optional_in(transaction)
     .await?;
-    let (slots, used): (i64, i64) = (row.try_get("slots")?, row.try_get("used")?);
+    let (slots, used): (i64, i64) = match taken {
+        Some(row) => (row.get("slots")?, row.get("used")?),
+        None => (0, 0),
+    };
     if used >= slots {
         return Err(CreateRefused::NoSlot {
             name: app.hardware_name.clone(),
@@ -454,12 +479,12 @@ async fn refuse_taken(
 }
 
 async fn insert(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     app: &NewApp,
     idempotency: &Idempotency,
 ) -> Result<(), StoreError> {
     let workload = String::from_utf8_lossy(&app.workload.canonical()).into_owned();
-    sqlx::query(
+    query(
         "INSERT INTO apps (id, project_id, owner_id, name, hardware_name, domain_name,
             config_domain_name, workload, certificate_chain, created_at, expires_at, status,
             status_reason, idempotency_key, request_digest)
@@ -468,30 +493,30 @@ async fn insert(
     .bind(app.workload.app_id.to_string())
     .bind(app.project_id.to_string())
     .bind(app.owner_id.to_string())
-    .bind(&app.name)
-    .bind(&app.hardware_name)
-    .bind(&app.domain_name)
-    .bind(&app.config_domain_name)
+    .bind(app.name.as_str())
+    .bind(app.hardware_name.as_str())
+    .bind(app.domain_name.as_str())
+    .bind(app.config_domain_name.as_str())
     .bind(workload)
     .bind(app.certificate_chain.as_deref())
     .bind(millis(app.created_at))
     .bind(millis(app.expires_at))
     .bind(idempotency.key.as_deref())
     .bind(idempotency.request.to_string())
-    .execute(&mut **transaction)
+    .execute(transaction)
     .await?;
     Ok(())
 }
 
 async fn record(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     id: AppId,
     from: Option<AppStatus>,
     to: AppStatus,
     reason: Option<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO events (app_id, at, from_status, to_status, reason)
          VALUES ($1, $2, $3, $4, $5)",
     )
@@ -500,26 +525,42 @@ async fn record(
     .bind(from.map(AppStatus::as_str))
     .bind(to.as_str())
     .bind(reason)
-    .execute(&mut **transaction)
+    .execute(transaction)
     .await?;
     Ok(())
 }
 
-fn app(row: &SqliteRow) -> Result<AppRecord, StoreError> {
-    let workload: String = row.try_get("workload")?;
-    let confinement: String = row.try_get("confinement")?;
-    let port: Option<i64> = row.try_get("port")?;
+/// Whether an app came to a state at exactly this time.
+async fn was_recorded(
+    transaction: &mut Transaction,
+    id: AppId,
+    to: AppStatus,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let row = query("SELECT id FROM events WHERE app_id = $1 AND to_status = $2 AND at = $3")
+        .bind(id.to_string())
+        .bind(to.as_str())
+        .bind(millis(at))
+        .fetch_optional_in(transaction)
+        .await?;
+    Ok(row.is_some())
+}
+
+fn app(row: &Row) -> Result<AppRecord, StoreError> {
+    let workload: String = row.get("workload")?;
+    let confinement: String = row.get("confinement")?;
+    let port: Option<i64> = row.get("port")?;
     Ok(AppRecord {
         app: NewApp {
             project_id: ProjectId(uuid(row, "project_id")?),
             owner_id: AccountId(uuid(row, "owner_id")?),
-            name: row.try_get("name")?,
-            hardware_name: row.try_get("hardware_name")?,
-            domain_name: row.try_get("domain_name")?,
-            config_domain_name: row.try_get("config_domain_name")?,
+            name: row.get("name")?,
+            hardware_name: row.get("hardware_name")?,
+            domain_name: row.get("domain_name")?,
+            config_domain_name: row.get("config_domain_name")?,
             workload: Workload::from_json(workload.as_bytes())
                 .map_err(|error| StoreError::corrupt("workload", error.to_string()))?,
-            certificate_chain: row.try_get("certificate_chain")?,
+            certificate_chain: row.get("certificate_chain")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
         },
@@ -527,15 +568,15 @@ fn app(row: &SqliteRow) -> Result<AppRecord, StoreError> {
         ready_at: optional_time(row, "ready_at")?,
         stopped_at: optional_time(row, "stopped_at")?,
         status: status(row)?,
-        status_reason: row.try_get("status_reason")?,
-        stop_reason: row.try_get("stop_reason")?,
+        status_reason: row.get("status_reason")?,
+        stop_reason: row.get("stop_reason")?,
         confinement: serde_json::from_str(&confinement)
             .map_err(|error| StoreError::corrupt("confinement", error.to_string()))?,
     })
 }
 
-fn status(row: &SqliteRow) -> Result<AppStatus, StoreError> {
-    let text: String = row.try_get("status")?;
+fn status(row: &Row) -> Result<AppStatus, StoreError> {
+    let text: String = row.get("status")?;
     AppStatus::parse(&text).ok_or_else(|| StoreError::corrupt("status", text))
 }
 

@@ -2,7 +2,7 @@
 
 use mse_workload::TlsOrigin;
 
-use super::{ProjectId, Store, StoreError, number};
+use super::{ProjectId, Store, StoreError, number, query};
 
 impl Store {
     /// The port that the app of this name and origin had last.
@@ -12,14 +12,13 @@ impl Store {
         name: &str,
         origin: TlsOrigin,
     ) -> Result<Option<u16>, StoreError> {
-        let row = sqlx::query(
-            "SELECT port FROM ports WHERE project_id = $1 AND name = $2 AND origin = $3",
-        )
-        .bind(project.to_string())
-        .bind(name)
-        .bind(origin.to_string())
-        .fetch_optional(&self.pool)
-        .await?;
+        let row =
+            query("SELECT port FROM ports WHERE project_id = $1 AND name = $2 AND origin = $3")
+                .bind(project.to_string())
+                .bind(name)
+                .bind(origin.to_string())
+                .fetch_optional(&self.database)
+                .await?;
         row.as_ref().map(|row| number(row, "port")).transpose()
     }
 
@@ -31,7 +30,7 @@ impl Store {
         origin: TlsOrigin,
         port: u16,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO ports (project_id, name, origin, port) VALUES ($1, $2, $3, $4)
              ON CONFLICT (project_id, name, origin) DO UPDATE SET port = excluded.port",
         )
@@ -39,15 +38,15 @@ impl Store {
         .bind(name)
         .bind(origin.to_string())
         .bind(i64::from(port))
-        .execute(&self.pool)
+        .change(self)
         .await?;
         Ok(())
     }
 
     /// Every port that is kept for some app.
     pub async fn kept_ports(&self) -> Result<Vec<u16>, StoreError> {
-        let rows = sqlx::query("SELECT DISTINCT port FROM ports")
-            .fetch_all(&self.pool)
+        let rows = query("SELECT DISTINCT port FROM ports")
+            .fetch_all(&self.database)
             .await?;
         rows.iter().map(|row| number(row, "port")).collect()
     }

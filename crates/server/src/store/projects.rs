@@ -4,11 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::{AccountId, Store, StoreError, millis, number, time, uuid};
+use super::{AccountId, Row, Store, StoreError, millis, number, query, time, uuid};
 
 /// Which project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,7 +128,7 @@ impl Store {
         is_default: DefaultProject,
         now: Timestamp,
     ) -> Result<ProjectRecord, StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO projects (id, name, owner_id, is_default, created_at)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (owner_id, name) DO NOTHING",
         )
@@ -139,7 +137,7 @@ impl Store {
         .bind(owner.to_string())
         .bind(i64::from(is_default == DefaultProject::Yes))
         .bind(millis(now))
-        .execute(&self.pool)
+        .change(self)
         .await?;
         let projects = self.projects(owner, Some(name)).await?;
         projects
@@ -154,13 +152,13 @@ impl Store {
         owner: AccountId,
         name: Option<&str>,
     ) -> Result<Vec<ProjectRecord>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM projects WHERE owner_id = $1 AND ($2 IS NULL OR name = $2)
              ORDER BY created_at, id",
         )
         .bind(owner.to_string())
         .bind(name)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(project).collect()
     }
@@ -171,7 +169,7 @@ impl Store {
         project: ProjectId,
         hardware: &HardwareRecord,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO hardware (project_id, name, slots, memory_gib, millicores,
                                    enclave_size_mib, max_life_seconds)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -181,24 +179,27 @@ impl Store {
                 max_life_seconds = excluded.max_life_seconds",
         )
         .bind(project.to_string())
-        .bind(&hardware.name)
+        .bind(hardware.name.as_str())
         .bind(i64::from(hardware.slots))
         .bind(i64::from(hardware.memory_gib))
         .bind(i64::from(hardware.millicores))
         .bind(i64::from(hardware.enclave_size_mib))
         .bind(hardware.max_life.map(|life| life.as_secs()))
-        .execute(&self.pool)
+        .change(self)
         .await?;
         Ok(())
     }
 
     /// A project's hardware, by name.
     pub async fn hardware(&self, project: ProjectId) -> Result<Vec<HardwareRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM hardware WHERE project_id = $1 ORDER BY name")
+        let rows = query("SELECT * FROM hardware WHERE project_id = $1")
             .bind(project.to_string())
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await?;
-        rows.iter().map(hardware).collect()
+        let mut all: Vec<_> = rows.iter().map(hardware).collect::<Result<_, _>>()?;
+        // Not by the database, which may sort as its language does.
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
     }
 
     /// The hardware of this name in any project of the owner.
@@ -207,14 +208,14 @@ impl Store {
         owner: AccountId,
         name: &str,
     ) -> Result<Option<HardwareRecord>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT hardware.* FROM hardware JOIN projects ON projects.id = hardware.project_id
              WHERE projects.owner_id = $1 AND hardware.name = $2
              ORDER BY projects.is_default DESC, projects.created_at LIMIT 1",
         )
         .bind(owner.to_string())
         .bind(name)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         row.as_ref().map(hardware).transpose()
     }
@@ -229,21 +230,21 @@ pub enum DefaultProject {
     No,
 }
 
-fn project(row: &SqliteRow) -> Result<ProjectRecord, StoreError> {
+fn project(row: &Row) -> Result<ProjectRecord, StoreError> {
     Ok(ProjectRecord {
         id: ProjectId(uuid(row, "id")?),
-        name: row.try_get("name")?,
-        description: row.try_get("description")?,
+        name: row.get("name")?,
+        description: row.get("description")?,
         owner_id: AccountId(uuid(row, "owner_id")?),
         is_default: number::<i64>(row, "is_default")? != 0,
         created_at: time(row, "created_at")?,
     })
 }
 
-fn hardware(row: &SqliteRow) -> Result<HardwareRecord, StoreError> {
-    let max_life: Option<i64> = row.try_get("max_life_seconds")?;
+fn hardware(row: &Row) -> Result<HardwareRecord, StoreError> {
+    let max_life: Option<i64> = row.get("max_life_seconds")?;
     Ok(HardwareRecord {
-        name: row.try_get("name")?,
+        name: row.get("name")?,
         slots: number(row, "slots")?,
         memory_gib: number(row, "memory_gib")?,
         millicores: number(row, "millicores")?,

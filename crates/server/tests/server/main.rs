@@ -7,6 +7,7 @@ mod gateway;
 mod life;
 mod login;
 mod openapi;
+mod outage;
 mod pccs;
 mod program;
 mod recovery;

@@ -89,6 +89,15 @@ async fn it_says_what_it_is_and_stops_in_order() {
     let output = server(folder.path(), &["token"]).output().unwrap();
     let token = String::from_utf8(output.stdout).unwrap();
     assert_eq!(log_in(token.trim()).await, StatusCode::OK);
+    let url_of = |options: &[&str]| {
+        let arguments = [&["--listen", "127.0.0.1:7311"], options, &["token"]].concat();
+        let output = server(folder.path(), &arguments).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let plain = url_of(&[]);
+    assert!(plain.contains("--server http://127.0.0.1:7311 "), "{plain}");
+    let tls = url_of(&["--tls-certificate", "api.pem", "--tls-key", "api.key"]);
+    assert!(tls.contains("--server https://127.0.0.1:7311 "), "{tls}");
     // A second server stays out.
     refused(
         &server(folder.path(), &[]).output().unwrap(),

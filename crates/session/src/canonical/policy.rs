@@ -88,21 +88,21 @@ fn attestation_settings(settings: &AttestationSettings) -> Value {
         match mode {
             AttestationMode::Hardware => None,
             AttestationMode::Maa => Some("maa".into()),
-            AttestationMode::None(terms) => Some(with_terms("what", "none", terms.as_ref())),
+            AttestationMode::None(terms) => Some(Terms::written("what", "none", terms.as_ref())),
         },
     );
     map.put_list("tolerate", tolerate, |one| {
         or_reference(one, |one| {
-            with_terms("what", one.what.as_str(), one.terms.as_ref())
+            Terms::written("what", one.what.as_str(), one.terms.as_ref())
         })
     });
     match ignore_advisories {
         Advisories::All(terms) => map.put(
             "ignore_advisories",
-            Some(with_terms("id", "*", terms.as_ref())),
+            Some(Terms::written("id", "*", terms.as_ref())),
         ),
         Advisories::Listed(listed) => map.put_list("ignore_advisories", listed, |one| {
-            or_reference(one, |one| with_terms("id", &one.id, one.terms.as_ref()))
+            or_reference(one, |one| Terms::written("id", &one.id, one.terms.as_ref()))
         }),
     }
     map.put_if("must_be_sgx_local", *must_be_sgx_local);
@@ -113,11 +113,4 @@ fn attestation_settings(settings: &AttestationSettings) -> Value {
         one_time_password.as_ref().map(template),
     );
     Value::Object(map)
-}
-
-fn with_terms(key: &str, word: &str, terms: Option<&Terms>) -> Value {
-    let Some(Terms { reason, until }) = terms else {
-        return word.into();
-    };
-    json!({ key: word, "reason": reason, "until": until.to_string() })
 }

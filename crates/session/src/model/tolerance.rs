@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use mse_yaml::{Code, Fields, Reporting, shown};
+use mse_yaml::{Code, Field, Fields, Reporting, shown};
+use serde_json::{Value, json};
 
 /// Why a relaxation was made, and when it ends.
 ///
@@ -30,6 +31,30 @@ impl Terms {
             reason: reason?,
             until: until?,
         })
+    }
+
+    /// Reads a word, or `{key: word, reason: …, until: …}`; gives the word's field.
+    pub fn beside<'n>(
+        r: &mut impl Reporting,
+        field: &Field<'n>,
+        key: &'static str,
+    ) -> Option<(Field<'n>, Option<Self>)> {
+        if !field.is_map() {
+            return Some((field.clone(), None));
+        }
+        let mut fields = field.map(r)?;
+        let word = fields.require(r, key);
+        let terms = Self::read(r, &mut fields);
+        fields.finish(r);
+        Some((word?, Some(terms?)))
+    }
+
+    /// What [`beside`](Self::beside) reads.
+    pub fn written(key: &str, word: &str, terms: Option<&Self>) -> Value {
+        let Some(Self { reason, until }) = terms else {
+            return word.into();
+        };
+        json!({key: word, "reason": reason, "until": until.to_string()})
     }
 }
 

@@ -134,7 +134,7 @@ fn mode(
     has_url: bool,
     tolerate: Option<&[OrReference<Tolerance>]>,
 ) -> Option<AttestationMode> {
-    let (word, terms) = with_terms(r, field, "what")?;
+    let (word, terms) = Terms::beside(r, field, "what")?;
     let text = word.text(r)?;
     if terms.is_some() && text != "none" {
         let message = format!("`{}` needs no terms", shown(text));
@@ -195,7 +195,7 @@ fn tolerances(r: &mut Reader, field: &Field<'_>) -> Option<Vec<OrReference<Toler
 }
 
 fn tolerance(r: &mut Reader, item: &Field<'_>) -> Option<Tolerance> {
-    let (word, terms) = with_terms(r, item, "what")?;
+    let (word, terms) = Terms::beside(r, item, "what")?;
     let text = word.text(r)?;
     let what: Tolerated = match text.parse() {
         Ok(what) => what,
@@ -233,7 +233,7 @@ fn advisories(r: &mut Reader, field: &Field<'_>) -> Option<Advisories> {
     let mut listed = Vec::with_capacity(items.len());
     for item in &items {
         let one = item.or_reference(r, |item, r| {
-            let (id, terms) = with_terms(r, item, "id")?;
+            let (id, terms) = Terms::beside(r, item, "id")?;
             if is_all(id.scalar()) {
                 if items.len() > 1 {
                     let message = "`*` stands with other advisories";
@@ -296,22 +296,6 @@ fn as_set<T: PartialEq>(
         return None;
     }
     Some(all)
-}
-
-/// A word, or `{what: word, reason: …, until: …}`.
-fn with_terms<'n>(
-    r: &mut Reader,
-    field: &Field<'n>,
-    key: &'static str,
-) -> Option<(Field<'n>, Option<Terms>)> {
-    if !field.is_map() {
-        return Some((field.clone(), None));
-    }
-    let mut fields = field.map(r)?;
-    let word = fields.require(r, key);
-    let terms = Terms::read(r, &mut fields);
-    fields.finish(r);
-    Some((word?, Some(terms?)))
 }
 
 /// Something that needs terms; an imported session may go without, loudly.

@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
@@ -51,28 +51,40 @@ impl Side {
         self.last.lock().unwrap().clone()
     }
 
+    pub(crate) fn open(&self) {
+        self.shield.open().unwrap();
+    }
+
+    pub(crate) fn close(&self) {
+        self.shield.close();
+    }
+
     pub(crate) async fn finish(self) {
         self.shield.finish().await;
     }
 }
 
 pub(crate) async fn shield(variables: &Variables, inside: Loopback) -> Side {
-    try_shield(variables, inside).await.unwrap()
+    let side = try_shield(variables, inside).await.unwrap();
+    side.open();
+    side
 }
 
+/// It is not open yet.
 pub(crate) async fn try_shield(variables: &Variables, inside: Loopback) -> Result<Side, String> {
     let policy = variables.policy().map_err(|error| error.to_string())?;
-    // Listeners of any port: those in the policy could be taken meanwhile.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    // Sockets of any port: those in the policy could be taken meanwhile.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     let mut listeners = Listeners {
         outside: Vec::new(),
         inside: Vec::new(),
     };
     if policy.servers.is_empty() {
-        listeners.inside.push(listener);
+        listeners.inside.push(socket.listen(64).unwrap());
     } else {
-        listeners.outside.push(listener);
+        listeners.outside.push(socket);
     }
     let shield =
         Shield::start(policy, &|_| None, listeners, inside).map_err(|error| error.to_string())?;

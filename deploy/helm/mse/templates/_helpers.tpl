@@ -33,8 +33,25 @@ mse.dev/simulated: "true: no hardware protects apps or the CAS; whoever owns a n
 {{- end }}
 {{- end }}
 
+{{/* The namespace of apps. Who may make deployments in a namespace reaches every secret of it. */}}
 {{- define "mse.apps" -}}
-{{ .Values.apps.namespace | default .Release.Namespace }}
+{{- $apps := .Values.apps.namespace | default .Release.Namespace }}
+{{- if and (eq $apps .Release.Namespace) (not .Values.apps.shareNamespace) }}
+{{- fail (printf "`apps.namespace`: apps would share the release's namespace `%s`, where the server, which makes deployments for apps, reaches the platform's own secrets: make a namespace for apps and set `apps.namespace` to its name; or, if nothing in `%s` is secret from the server, set `apps.shareNamespace=true`" $apps $apps) }}
+{{- end }}
+{{- $apps }}
+{{- end }}
+
+{{/* What app pods have as `hostUsers`: `true`, `false`, or nothing. */}}
+{{- define "mse.hostUsers" -}}
+{{- $kubernetes := .Capabilities.KubeVersion.Version }}
+{{- if kindIs "bool" .Values.apps.hostUsers }}
+{{- .Values.apps.hostUsers }}
+{{- else if semverCompare ">=1.33-0" $kubernetes }}
+{{- false }}
+{{- else if semverCompare ">=1.30-0" $kubernetes }}
+{{- fail (printf "`apps.hostUsers`: Kubernetes %s gives pods user namespaces only by its feature gates `UserNamespacesSupport` and `ProcMountType`, and refuses the pods of apps without: set `apps.hostUsers=false` where both are on; or use Kubernetes 1.33 or later" $kubernetes) }}
+{{- end }}
 {{- end }}
 
 {{/* What every pod of the platform itself has: no right over its node, and nothing writable but its volumes. */}}

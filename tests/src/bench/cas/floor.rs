@@ -8,15 +8,12 @@ use anyhow::ensure;
 use mse_attest::{Evidence, Policy, ReferenceValues, Verifier};
 use mse_simtee::Platform;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::NoServerSessionStorage;
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use super::wire::{Server, server_name};
+use crate::stranger::Anybody;
 
 /// In microseconds, the server's part alone.
 pub(super) struct Floor {
@@ -66,6 +63,7 @@ fn quotes(platform: &Platform, rounds: usize) -> anyhow::Result<Vec<f64>> {
 fn handshakes(client: &Arc<ClientConfig>, rounds: usize) -> anyhow::Result<Vec<f64>> {
     let config = server_config()?;
     let mut trusting = ClientConfig::clone(client);
+    // The client's part is not measured.
     trusting
         .dangerous()
         .set_certificate_verifier(Arc::new(Anybody));
@@ -125,43 +123,4 @@ fn server_config() -> anyhow::Result<Arc<ServerConfig>> {
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// The client's part is not measured.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is spoken".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
 }

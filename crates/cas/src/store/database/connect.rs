@@ -5,14 +5,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use mse_database::Location;
+use mse_database::postgres::PostgresError;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlSafeStr};
 
 use super::Database;
 use crate::store::error::StoreError;
-use crate::store::location::Location;
 
 /// Whether there has to be a store already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,53 +96,25 @@ fn make_private(path: &Path, options: &mut OpenOptions) -> Result<(), sqlx::Erro
 }
 
 async fn postgres(location: &Location, options: &PgConnectOptions) -> Result<Database, StoreError> {
-    let pool = PgPoolOptions::new()
-        .max_connections(10)
-        .acquire_timeout(ACQUIRING)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                sqlx::raw_sql(LET_GO).execute(connection).await?;
-                Ok(())
-            })
-        })
-        .connect_with(options.clone())
+    let pool = mse_database::postgres::pool(options, 10)
         .await
-        .map_err(|source| StoreError::Connect {
-            location: location.to_string(),
-            source,
-        })?;
-    refuse_what_loses_writes(&pool).await?;
-    migrate(location, migrator().run(&pool).await)?;
-    Ok(Database::Postgres(pool))
-}
-
-/// So long may a connection take.
-const ACQUIRING: Duration = Duration::from_secs(10);
-
-/// A replica that is cut off in the middle of a transaction holds the chain's lock. The server must not
-/// wait for it for hours: no other replica can write meanwhile.
-const LET_GO: &str = "SET idle_in_transaction_session_timeout = '10s';
-    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
-    SET tcp_user_timeout = '10s'";
-
-/// `remote_apply`, `remote_write` and `local` of `synchronous_commit` are as good as `on` here: a
-/// fail-over to a standby that lags is found by the witness.
-async fn refuse_what_loses_writes(pool: &PgPool) -> Result<(), StoreError> {
-    for (setting, sql) in [
-        ("synchronous_commit", "SHOW synchronous_commit"),
-        ("fsync", "SHOW fsync"),
-        ("full_page_writes", "SHOW full_page_writes"),
-    ] {
-        let value: String = sqlx::query_scalar(sql).fetch_one(pool).await?;
-        if value == "off" {
-            return Err(StoreError::NotDurable {
+        .map_err(|error| match error {
+            PostgresError::Failed(source) => StoreError::Connect {
+                location: location.to_string(),
+                source,
+            },
+            PostgresError::NotDurable {
                 setting,
                 value,
-                wanted: "on",
-            });
-        }
-    }
-    Ok(())
+                wanted,
+            } => StoreError::NotDurable {
+                setting,
+                value,
+                wanted,
+            },
+        })?;
+    migrate(location, migrator().run(&pool).await)?;
+    Ok(Database::Postgres(pool))
 }
 
 fn migrate(

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mse_crypto::Digest;
 use mse_crypto::ecdsa::P256VerifyingKey;
-use mse_crypto::signing::SigningKey;
+use mse_crypto::signing::{SigningKey, VerifyingKey};
 use mse_mesh::chart::{Chart, ChartError, ChartFile, Installation, manifests};
 use mse_mesh::compile::{MeshImage, Ownership, Plan, Target, compile};
 use mse_mesh::{
@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::{Manifests, MeshArgs};
 use crate::cas::{ClientKey, KnownCas};
 use crate::cli::Scene;
-use crate::commands::session::sign::read_key_of;
+use crate::commands::session::sign::{read_key_of, read_public_key_of};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::{
@@ -43,6 +43,9 @@ pub(crate) struct Composing<'a> {
     pub(crate) programs: &'a ImagePrograms,
     /// The folder that paths in the Meshfile are below.
     pub(crate) context: &'a Path,
+    /// Whether sessions are going to be signed, where they are delivered so: that takes the private
+    /// key.
+    pub(crate) signs: bool,
 }
 
 /// All that applying a Meshfile would do.
@@ -52,7 +55,7 @@ pub(crate) struct Composed {
     pub(crate) tolerances: CasTolerances,
     pub(crate) simulated: bool,
     pub(crate) delivery: Delivery,
-    /// What signs the sessions, if they are delivered so.
+    /// What signs the sessions, if that is to be done.
     pub(crate) session_key: Option<SigningKey>,
     pub(crate) warnings: Vec<String>,
     /// Its sessions, compared with those of the CAS.
@@ -73,7 +76,7 @@ impl Composing<'_> {
         given.complete(&mut mesh);
         read_files(&mut mesh, self.context)?;
         let delivery = Delivery::of(&mesh)?;
-        let session_key = given.session_key(delivery)?;
+        let signer = given.session_signer(delivery, self.signs)?;
         let images = MeshImages {
             workshop: Workshop {
                 store: ImageStore::find()?,
@@ -94,11 +97,11 @@ impl Composing<'_> {
             prove_readable(&images)?;
         }
         let key = client_key(scene)?;
-        let ownership = match &session_key {
+        let ownership = match &signer {
             None if delivery == Delivery::Sealed => Ownership::Holder(key),
             None => Ownership::Sender,
-            Some(signing) => Ownership::Signer {
-                signer: signing.public(),
+            Some(signer) => Ownership::Signer {
+                signer: signer.public(),
                 reader: key,
             },
         };
@@ -156,7 +159,7 @@ impl Composing<'_> {
             tolerances,
             simulated,
             delivery,
-            session_key,
+            session_key: signer.and_then(SessionSigner::into_key),
             warnings,
             changes,
             plan,
@@ -225,17 +228,33 @@ impl MeshArgs {
         Ok((Chart::of(installation).map_err(failed)?, objects))
     }
 
-    /// The key that signs the sessions, where they are signed.
-    fn session_key(&self, delivery: Delivery) -> Result<Option<SigningKey>, Failure> {
+    /// Who signs the sessions, where they are delivered signed.
+    fn session_signer(
+        &self,
+        delivery: Delivery,
+        signs: bool,
+    ) -> Result<Option<SessionSigner>, Failure> {
+        const OPTION: &str = "--session-key";
         match (&self.session_key, delivery) {
-            (Some(file), Delivery::Signed) => read_key_of(file, "--session-key").map(Some),
-            (None, Delivery::Signed) => Err(Failure::new(
+            (Some(file), Delivery::Signed) if signs => {
+                Ok(Some(SessionSigner::Here(read_key_of(file, OPTION)?)))
+            }
+            (Some(file), Delivery::Signed) => {
+                let known = read_public_key_of(file, OPTION)?;
+                Ok(Some(SessionSigner::Known(known)))
+            }
+            (None, Delivery::Signed) if signs => Err(Failure::new(
                 Exit::Usage,
                 "`cas.mode` is `SignedManifest`, and there is no key to sign with",
             )
             .with_hint(
                 "name it with `--session-key FILE`; `mse session keygen --output FILE` makes one",
             )),
+            (None, Delivery::Signed) => Err(Failure::new(
+                Exit::Usage,
+                "`cas.mode` is `SignedManifest`, and it is not said who signs",
+            )
+            .with_hint("name the public key of the signer with `--session-key FILE`")),
             (Some(_), _) => Err(Failure::new(
                 Exit::Usage,
                 "`--session-key` signs nothing: `cas.mode` is not `SignedManifest`",
@@ -250,6 +269,30 @@ impl MeshArgs {
             (true, _) => Pulling::Never,
             (_, true) => Pulling::Always,
             _ => Pulling::WhenMissing,
+        }
+    }
+}
+
+/// Who signs the sessions.
+enum SessionSigner {
+    /// By this key.
+    Here(SigningKey),
+    /// Whoever has the private key of this one.
+    Known(VerifyingKey),
+}
+
+impl SessionSigner {
+    fn public(&self) -> VerifyingKey {
+        match self {
+            Self::Here(key) => key.public(),
+            Self::Known(key) => key.clone(),
+        }
+    }
+
+    fn into_key(self) -> Option<SigningKey> {
+        match self {
+            Self::Here(key) => Some(key),
+            Self::Known(_) => None,
         }
     }
 }

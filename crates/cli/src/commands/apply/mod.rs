@@ -91,7 +91,8 @@ pub(crate) struct MeshArgs {
     /// Use the images on this machine, and ask no registry
     #[arg(long, conflicts_with = "pull")]
     no_pull: bool,
-    /// Ask the registry also for images that are on this machine
+    /// Ask the registry also for images that are on this machine, and build those of curated services
+    /// again from the packages that Debian has now
     #[arg(long)]
     pull: bool,
     /// The public key (PEM) of whoever must have signed the images that come from a registry, now or
@@ -105,7 +106,8 @@ pub(crate) struct MeshArgs {
     /// The namespace of the sessions, instead of the Meshfile's
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<mse_session::SessionName>,
-    /// The key that signs the policies where `cas.mode` is `SignedManifest`
+    /// The key that signs the policies where `cas.mode` is `SignedManifest`; the public one is enough
+    /// where nothing is signed
     #[arg(long, value_name = "FILE")]
     session_key: Option<PathBuf>,
     /// Take over sessions that another mesh made, or that were written by hand

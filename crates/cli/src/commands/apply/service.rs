@@ -11,10 +11,11 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::{
-    ImageKeys, ImageStore, Recipe, SigningKeyFile, Workshop, image_key, reference_of, spec_of,
+    ImageKeys, ImageStore, ReadyImage, Recipe, SigningKeyFile, Workshop, image_key, reference_of,
+    spec_of,
 };
 use crate::private_file;
-use crate::ui::{Report, good, pairs};
+use crate::ui::Report;
 
 /// A lock file is much shorter.
 const MAX_LOCK: u64 = 16 * 1024 * 1024;
@@ -49,28 +50,17 @@ impl Apply {
             store: ImageStore::find()?,
             registry: self.registry.open()?,
         };
-        let built = workshop.build(scene, spec, &reference).await?;
+        let (built, facts) = workshop.build(scene, spec, &reference).await?;
         if let Some(file) = &given.lock {
             private_file::write(file, &built.lock.to_json())?;
         }
-        let mut done = Done {
-            image: reference.to_string(),
-            digest: built.digest.to_string(),
-            root: built.facts.root.to_string(),
-            enclave: built.facts.enclave.to_string(),
-            encrypted: built.facts.sealed.is_some(),
-            unmeasured: built.facts.unmeasured.clone(),
-            size: built.size,
-            pushed: false,
-            signed_by: None,
-        };
-        if !given.no_push {
-            let key = self.signing_key(scene, &manifest);
-            workshop.push(scene, &reference, &reference, &key).await?;
-            done.pushed = true;
-            done.signed_by = Some(key.0);
+        let ready = ReadyImage::of(&reference, &built, facts);
+        if given.no_push {
+            return scene.ui.report(&ready);
         }
-        scene.ui.report(&done)
+        let key = self.signing_key(scene, &manifest);
+        workshop.push(scene, &reference, &reference, &key).await?;
+        scene.ui.report(&ready.pushed(&reference, &built, key))
     }
 
     fn signing_key(&self, scene: &Scene<'_>, manifest: &ServiceManifest) -> SigningKeyFile {
@@ -132,42 +122,5 @@ struct Planned {
 impl Report for Planned {
     fn text(&self) -> String {
         format!("Would build `{}`:\n{}", self.image, self.steps.join("\n"))
-    }
-}
-
-#[derive(Serialize)]
-struct Done {
-    image: String,
-    digest: String,
-    root: String,
-    enclave: String,
-    encrypted: bool,
-    unmeasured: Vec<String>,
-    size: u64,
-    pushed: bool,
-    signed_by: Option<PathBuf>,
-}
-
-impl Report for Done {
-    fn text(&self) -> String {
-        let mut rows = vec![
-            ("Image", self.image.clone()),
-            ("Digest", self.digest.clone()),
-            ("Measured root", self.root.clone()),
-            ("Enclave program", self.enclave.clone()),
-            ("Size", format!("{} KiB", self.size.div_ceil(1024))),
-        ];
-        if self.encrypted {
-            rows.push(("Encrypted part", "yes".to_owned()));
-        }
-        if !self.unmeasured.is_empty() {
-            rows.push(("NOT PROTECTED", self.unmeasured.join(", ")));
-        }
-        let place = match &self.signed_by {
-            Some(key) => format!("pushed, signed with `{}`", key.display()),
-            None => "on this machine only".to_owned(),
-        };
-        rows.push(("Where", place));
-        format!("{}\n{}", good("The image is ready"), pairs(&rows))
     }
 }

@@ -10,14 +10,15 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::{
-    ImagePrograms, ImageStore, RegistryArgs, SigningKeyFile, Workshop, curated, reference_of,
+    ImagePrograms, ImageStore, ReadyImage, RegistryArgs, SigningKeyFile, Workshop, curated,
+    reference_of,
 };
-use crate::ui::{Report, good, pairs, print, table};
+use crate::ui::{Report, print, table};
 
 /// Services that a Meshfile may name without a manifest of its own
 ///
 /// `curated: redis` in a Meshfile is all that `mse apply` needs: it builds the image from Debian's
-/// packages when this machine does not have it. These commands are for clusters, which pull images
+/// packages when this machine does not have it, and anew with `--pull`. These commands are for clusters, which pull images
 /// from a registry, and for whoever wants to see what is in them.
 #[derive(Args)]
 #[command(after_help = "\
@@ -141,28 +142,19 @@ impl Build {
             registry: self.registry.open()?,
         };
         let here = curated::name_of(self.name, &programs)?;
-        let built = workshop
+        let (built, facts) = workshop
             .build_curated(scene, self.name, &programs, &here)
             .await?;
-        let mut done = Done {
-            name: self.name.as_str(),
-            image: here.to_string(),
-            digest: built.digest.to_string(),
-            root: built.facts.root.to_string(),
-            size: built.size,
-            pushed: None,
-            signed_by: None,
+        let ready = ReadyImage::of(&here, &built, facts);
+        let Some(to) = &to else {
+            return scene.ui.report(&ready);
         };
-        if let Some(to) = &to {
-            let key = self
-                .signing_key
-                .unwrap_or_else(|| scene.conf.image_signing_key());
-            let key = SigningKeyFile(key);
-            workshop.push(scene, &here, to, &key).await?;
-            done.pushed = Some(to.with_digest(built.digest).to_string());
-            done.signed_by = Some(key.0);
-        }
-        scene.ui.report(&done)
+        let key = self
+            .signing_key
+            .unwrap_or_else(|| scene.conf.image_signing_key());
+        let key = SigningKeyFile(key);
+        workshop.push(scene, &here, to, &key).await?;
+        scene.ui.report(&ready.pushed(to, &built, key))
     }
 }
 
@@ -263,32 +255,5 @@ struct Text {
 impl Report for Text {
     fn text(&self) -> String {
         self.text.to_owned()
-    }
-}
-
-#[derive(Serialize)]
-struct Done {
-    name: &'static str,
-    image: String,
-    digest: String,
-    root: String,
-    size: u64,
-    pushed: Option<String>,
-    signed_by: Option<PathBuf>,
-}
-
-impl Report for Done {
-    fn text(&self) -> String {
-        let mut rows = vec![
-            ("Image", self.image.clone()),
-            ("Digest", self.digest.clone()),
-            ("Measured root", self.root.clone()),
-            ("Size", format!("{} KiB", self.size.div_ceil(1024))),
-        ];
-        if let (Some(pushed), Some(key)) = (&self.pushed, &self.signed_by) {
-            rows.push(("Pushed", pushed.clone()));
-            rows.push(("Signed with", key.display().to_string()));
-        }
-        format!("{}\n{}", good("The image is ready"), pairs(&rows))
     }
 }

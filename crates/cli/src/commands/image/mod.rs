@@ -4,6 +4,7 @@ mod copy;
 mod curated;
 mod inspect;
 mod key;
+mod platform;
 mod push;
 mod sign;
 mod source;
@@ -42,6 +43,7 @@ enum Action {
     Sign(sign::Sign),
     Key(key::Key),
     Curated(curated::CuratedCommand),
+    Platform(platform::PlatformCommand),
 }
 
 impl ImageCommand {
@@ -55,6 +57,7 @@ impl ImageCommand {
             Action::Sign(command) => command.run(scene).await,
             Action::Key(command) => command.run(scene),
             Action::Curated(command) => command.run(scene).await,
+            Action::Platform(command) => command.run(scene).await,
         }
     }
 }

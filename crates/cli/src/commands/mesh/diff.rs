@@ -23,7 +23,8 @@ use crate::ui::{Report, bad, caution, counted, good};
 /// folder `target`
 ///
 /// The CAS is attested and asked, and nothing is sent or written. Values of secrets are never shown,
-/// and what programs are told (commands, variables, files) only with `--show-values`.
+/// and what programs are told (commands, variables, files) only with `--show-values`. For signed
+/// policies, `--session-key` may be the public key.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -69,6 +70,7 @@ impl Diff {
             registry: &self.registry,
             programs: &self.programs,
             context: context(&self.filename)?,
+            signs: false,
         };
         let composed = composing.compose(scene, *mesh).await?;
         let differences = self.differences(&composed)?;

@@ -11,8 +11,9 @@ use super::Which;
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::following::is_warning;
+use crate::mesh::RegistryArgs;
 use crate::mesh::run::{Engine, EngineKind, Line, Manner, MeshState, NetworkKind, run};
-use crate::mesh::{RegistryArgs, RunPlan};
 use crate::ui::{Report, good, print, table};
 
 /// How often a mesh in the background is looked at.
@@ -75,18 +76,11 @@ impl Up {
         // It names a process that has ended, and whose number may be another's by now.
         folder.forget()?;
         let registry = self.registry.open()?;
-        let prepare =
-            async |plan: &RunPlan| Engine::prepare(scene, manner, plan, &registry, &folder).await;
-        let engine = prepare(&plan).await?;
+        let engine = Engine::prepare(scene, manner, &plan, &registry, &folder).await?;
         let is_json = scene.ui.is_json();
-        let reload = async || {
-            if self.runtime == EngineKind::Container {
-                return Err(Failure::other(
-                    "containers are not updated while they run: `mse mesh down` and `mse mesh up` take what was applied",
-                ));
-            }
+        let reload = async |engine: Engine| {
             let plan = self.which.target().plan()?;
-            let engine = prepare(&plan).await?;
+            let engine = engine.renewed(&plan, &registry).await?;
             Ok((plan, engine))
         };
         let each = move |line: &Line| show(line, is_json);
@@ -222,12 +216,6 @@ fn show(line: &Line, is_json: bool) {
     } else if is_warning(text) {
         eprintln!("{service} | enclave: {}", text.trim_start());
     }
-}
-
-/// Whether a line of an enclave's log is more than information.
-fn is_warning(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("WARN ") || line.starts_with("ERROR ")
 }
 
 /// The state of a mesh, for people.

@@ -17,8 +17,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Replace the services that `mse apply` has changed since, one at a time
 ///
-/// Each is ended and started anew, and the next follows when it is well. Connections of other
-/// services wait up to ten seconds for it. If one does not get well, the rest stay as they are.
+/// The next follows when the one before is well; if one does not get well, the rest stay as they are.
+///
+/// In containers with a network of the mesh, a new version of a service with a health check starts
+/// beside the old one, which ends when the new one is well. A service with a volume or with a port of
+/// this machine is ended first and started anew, as all are without such a network: connections of
+/// other services wait up to twenty seconds for it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,7 @@ use clap::Args;
 use mse_api::LogStream;
 use mse_crypto::Zeroizing;
 use mse_runtime::process::guard::Guard;
-use mse_runtime::process::{EnclaveEvent, ProcessRuntime, RunningEnclave, ServiceSpec};
+use mse_runtime::process::{ProcessRuntime, RunningEnclave, ServiceSpec};
 use mse_simtee::Platform;
 use mse_workload::launch::{AccessToken, Phase, ServiceCheck, ServiceEnd};
 use mse_workload::{Measurement, ServiceWorkload};
@@ -21,13 +21,12 @@ use super::{Measured, existing};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::following::{self, Ended, Heard, is_warning};
 use crate::interrupt::interrupted;
 use crate::private_file;
 use crate::reference::ReferenceSource;
-use crate::ui::{Report, Ui, print};
+use crate::ui::{Report, Step, Ui, print};
 
-/// How long a program may take to end after Ctrl-C.
-const GRACE: Duration = Duration::from_secs(10);
 /// How many of the enclave's last lines explain a failure.
 const LAST_LINES: usize = 10;
 
@@ -120,7 +119,7 @@ impl Run {
         if ui.is_json() {
             ui.report(&launched)?;
         }
-        Follower::new(ui, enclave).follow().await
+        follow(ui, enclave).await
     }
 
     fn spec(
@@ -234,61 +233,34 @@ fn volume(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// Shows what an enclave does until it ends.
-struct Follower<'a> {
-    ui: &'a Ui,
-    enclave: RunningEnclave,
-    /// What the enclave wrote last.
-    last_lines: Vec<String>,
-    reason: Option<String>,
-    end: Option<ServiceEnd>,
+async fn follow(ui: &Ui, mut enclave: RunningEnclave) -> Result<(), Failure> {
+    let mut shown = Shown {
+        ui,
+        step: Some(ui.step("Asking the CAS")),
+        last_lines: Vec::new(),
+    };
+    let ended = following::follow(&mut enclave, interrupted(), |heard| shown.hear(heard)).await?;
+    shown.ended(ended)
 }
 
-impl<'a> Follower<'a> {
-    fn new(ui: &'a Ui, enclave: RunningEnclave) -> Self {
-        Self {
-            ui,
-            enclave,
-            last_lines: Vec::new(),
-            reason: None,
-            end: None,
-        }
-    }
+/// What is shown of an enclave.
+struct Shown<'a> {
+    ui: &'a Ui,
+    step: Option<Step>,
+    /// What the enclave wrote last.
+    last_lines: Vec<String>,
+}
 
-    async fn follow(mut self) -> Result<(), Failure> {
-        let mut step = Some(self.ui.step("Asking the CAS"));
-        let mut is_stopping = false;
-        let interruption = interrupted();
-        tokio::pin!(interruption);
-        loop {
-            let event = tokio::select! {
-                event = self.enclave.next() => event,
-                _ = &mut interruption, if !is_stopping => {
-                    is_stopping = true;
-                    self.enclave.stop(GRACE);
-                    continue;
-                }
-            };
-            match event {
-                Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text)?,
-                Some(EnclaveEvent::Phase(phase)) => self.phase(phase, &mut step)?,
-                Some(EnclaveEvent::ServiceEnded(end)) => self.end = Some(end),
-                Some(EnclaveEvent::Health { well }) => self.health(well)?,
-                Some(
-                    EnclaveEvent::Confinement(_)
-                    | EnclaveEvent::Listening { .. }
-                    | EnclaveEvent::Waiting { .. },
-                ) => {}
-                Some(EnclaveEvent::Exited { how }) => return self.ended(&how),
-                None => return self.ended("no word of how"),
+impl Shown<'_> {
+    fn hear(&mut self, heard: Heard) -> Result<(), Failure> {
+        match heard {
+            Heard::Line(stream, text) => self.line(stream, text),
+            Heard::Phase(phase) => self.phase(&phase),
+            Heard::Health { well } if self.ui.is_json() => {
+                print(&json!({"event": "health", "well": well}).to_string())
             }
+            Heard::Health { .. } => Ok(()),
         }
-    }
-
-    fn health(&self, well: bool) -> Result<(), Failure> {
-        if self.ui.is_json() {
-            return print(&json!({"event": "health", "well": well}).to_string());
-        }
-        Ok(())
     }
 
     fn line(&mut self, stream: LogStream, text: String) -> Result<(), Failure> {
@@ -302,7 +274,6 @@ impl<'a> Follower<'a> {
         if stream == LogStream::App {
             return print(&text);
         }
-        // A renewal that fails, or a change that waits for the next start, is the operator's to know.
         if is_warning(&text) {
             eprintln!("enclave: {}", text.trim_start());
         }
@@ -313,7 +284,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    fn phase(&mut self, phase: Phase, step: &mut Option<crate::ui::Step>) -> Result<(), Failure> {
+    fn phase(&mut self, phase: &Phase) -> Result<(), Failure> {
         if self.ui.is_json() {
             let mut event = json!(phase);
             event["event"] = "phase".into();
@@ -321,21 +292,19 @@ impl<'a> Follower<'a> {
         }
         match phase {
             Phase::Running => {
-                if let Some(step) = step.take() {
+                if let Some(step) = self.step.take() {
                     step.done("The CAS released the configuration; the program runs");
                 }
             }
-            Phase::Failed { reason } | Phase::Stopped { reason } => {
-                *step = None;
-                self.reason = Some(reason);
-            }
+            Phase::Failed { .. } | Phase::Stopped { .. } => self.step = None,
             Phase::AwaitingProvisioning | Phase::Starting => {}
         }
         Ok(())
     }
 
-    fn ended(self, how: &str) -> Result<(), Failure> {
-        let reason = self.reason.unwrap_or_else(|| {
+    fn ended(self, ended: Ended) -> Result<(), Failure> {
+        let how = ended.how.as_deref().unwrap_or("no word of how");
+        let reason = ended.reason.unwrap_or_else(|| {
             let mut reason = format!("the enclave ended: {how}");
             for line in &self.last_lines {
                 reason.push('\n');
@@ -344,9 +313,9 @@ impl<'a> Follower<'a> {
             reason
         });
         if self.ui.is_json() {
-            print(&json!({"event": "ended", "reason": reason, "end": self.end}).to_string())?;
+            print(&json!({"event": "ended", "reason": reason, "end": ended.end}).to_string())?;
         }
-        match self.end {
+        match ended.end {
             Some(ServiceEnd::Program { code: 0 }) => Ok(()),
             Some(ServiceEnd::Program { code }) => {
                 Err(Failure::other(reason).details(json!({"program_exit_code": code})))
@@ -361,12 +330,6 @@ impl<'a> Follower<'a> {
             None => Err(Failure::other(reason)),
         }
     }
-}
-
-/// Whether a line of the enclave's log is more than information.
-fn is_warning(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("WARN ") || line.starts_with("ERROR ")
 }
 
 /// The exit code of a failed check, and what to do.
@@ -446,14 +409,6 @@ impl Report for Launched {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_warnings_are_passed_on() {
-        assert!(is_warning(" WARN no release yet; asking again"));
-        assert!(is_warning("ERROR x"));
-        assert!(!is_warning(" INFO the release was renewed"));
-        assert!(!is_warning("WARNING"));
-    }
 
     #[test]
     fn volumes_have_a_name_and_a_folder() {

@@ -131,15 +131,7 @@ pub(crate) fn read_key(file: &Path) -> Result<SigningKey, Failure> {
 
 /// The key in the file of an option.
 pub(crate) fn read_key_of(file: &Path, option: &str) -> Result<SigningKey, Failure> {
-    let pem = private_file::read(file, MAX_KEY_BYTES)?
-        .map(Zeroizing::new)
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!("`{option}`: there is no file `{}`", shown_path(file)),
-            )
-            .with_hint("`mse session keygen --output FILE` makes a key")
-        })?;
+    let pem = key_text(file, option)?;
     SigningKey::from_pem(&pem).map_err(|error| {
         Failure::new(
             Exit::InvalidConfiguration,
@@ -148,9 +140,30 @@ pub(crate) fn read_key_of(file: &Path, option: &str) -> Result<SigningKey, Failu
                 shown_path(file)
             ),
         )
-        .with_hint("`mse session keygen --output FILE` makes a key")
+        .with_hint(MAKE_A_KEY)
     })
 }
+
+/// The public key of the pair of which one is in the file of an option.
+pub(crate) fn read_public_key_of(file: &Path, option: &str) -> Result<VerifyingKey, Failure> {
+    if let Ok(key) = VerifyingKey::from_pem(&key_text(file, option)?) {
+        return Ok(key);
+    }
+    read_key_of(file, option).map(|key| key.public())
+}
+
+fn key_text(file: &Path, option: &str) -> Result<Zeroizing<String>, Failure> {
+    let pem = private_file::read(file, MAX_KEY_BYTES)?;
+    pem.map(Zeroizing::new).ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            format!("`{option}`: there is no file `{}`", shown_path(file)),
+        )
+        .with_hint(MAKE_A_KEY)
+    })
+}
+
+const MAKE_A_KEY: &str = "`mse session keygen --output FILE` makes a key";
 
 #[derive(Serialize)]
 struct Signed {

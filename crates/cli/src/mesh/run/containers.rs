@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use mse_runtime::container::{
     ContainerError, ContainerRuntime, ContainerSpec, EngineAddress, Gate, ImageId, MeshId,
@@ -20,7 +21,7 @@ use super::folder::RunFolder;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mesh::store::{ImageStore, reference};
-use crate::mesh::target::{RunPlan, RunService};
+use crate::mesh::target::{OpenPort, RunPlan, RunService};
 
 /// What the containers of a mesh have in common.
 pub(super) struct Containers {
@@ -32,9 +33,10 @@ pub(super) struct Containers {
     network: Option<MeshNetwork>,
     /// What each service is called.
     names: Vec<String>,
-    /// `host:port` of the CAS, as containers reach it.
-    pub(super) cas: String,
-    _gate: Option<Gate>,
+    /// The CAS, as containers reach it.
+    pub(super) cas: Way,
+    /// How many updates there were before this.
+    turn: u32,
 }
 
 /// A service among the others.
@@ -70,37 +72,70 @@ impl Containers {
             .remove_leftovers(&mesh)
             .await
             .map_err(|error| failed(&error))?;
-        let mut images = BTreeMap::new();
-        for service in &plan.services {
-            let place = store.layout_of(&reference(&service.image)?)?;
-            let image = runtime.load(&place).await;
-            let image = image.map_err(|error| Failure::other(error.to_string()))?;
-            images.insert(service.name.clone(), image);
-        }
-        let way = match network {
-            NetworkKind::Host => Way {
-                network: None,
-                cas: plan.cas.address.clone(),
-                gate: None,
-            },
-            NetworkKind::Mesh => Way::make(&runtime, &mesh, &plan.cas.address).await?,
+        let images = load(&runtime, store, plan).await?;
+        let (network, cas) = match network {
+            NetworkKind::Host => (None, Way::straight(&plan.cas.address)),
+            NetworkKind::Mesh => {
+                let (network, cas) = connect(&runtime, &mesh, &plan.cas.address).await?;
+                (Some(network), cas)
+            }
         };
         Ok(Self {
             runtime,
             mesh,
             images,
-            network: way.network,
-            names: plan.services.iter().map(|one| one.host.clone()).collect(),
-            cas: way.cas,
-            _gate: way.gate,
+            network,
+            names: names(plan),
+            cas,
+            turn: 0,
         })
+    }
+
+    /// For what was applied since, in the same network.
+    pub(super) async fn renewed(
+        &self,
+        store: &ImageStore,
+        plan: &RunPlan,
+    ) -> Result<Self, Failure> {
+        if self.network.is_some() {
+            one_service_per_port(plan)?;
+        }
+        let cas = match &self.network {
+            _ if self.cas.to == plan.cas.address => self.cas.clone(),
+            None => Way::straight(&plan.cas.address),
+            Some(network) => {
+                refuse_loopback_without_root(&self.runtime, &plan.cas.address).await?;
+                Way::from(network, &plan.cas.address)?
+            }
+        };
+        Ok(Self {
+            runtime: self.runtime.clone(),
+            mesh: self.mesh.clone(),
+            images: load(&self.runtime, store, plan).await?,
+            network: self.network.clone(),
+            names: names(plan),
+            cas,
+            turn: self.turn + 1,
+        })
+    }
+
+    /// Whether a version of a service can start while the one before runs: others find both by the
+    /// name in the network, and the one that is not well yet refuses them. A port of this machine and
+    /// a volume are one container's at a time.
+    pub(super) fn can_be_two(&self, old: &RunService, new: &RunService) -> bool {
+        let same_port = |one: &OpenPort| old.open.iter().any(|other| other.port == one.port);
+        self.network.is_some()
+            && new.checked
+            && old.volumes.is_empty()
+            && new.volumes.is_empty()
+            && !new.open.iter().any(same_port)
     }
 
     /// How a service is run among the others.
     pub(super) fn attached(&self, service: &RunService) -> Result<Attached, String> {
         let image = self.images.get(&service.name);
         let image = image.ok_or("its image is missing")?.clone();
-        let name = self.mesh.container_name(&service.host);
+        let name = self.mesh.container_name(&service.host, self.turn);
         Ok(match &self.network {
             Some(network) => Attached {
                 name,
@@ -147,56 +182,98 @@ impl Containers {
     }
 }
 
-/// What containers are connected to, and how they get to the CAS.
-struct Way {
-    network: Option<MeshNetwork>,
-    cas: String,
-    gate: Option<Gate>,
+/// How containers get to the CAS.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// `host:port`, as this machine reaches it.
+    to: String,
+    /// `host:port`, as containers do.
+    pub(super) address: String,
+    /// It is open as long as somebody has it.
+    _gate: Option<Arc<Gate>>,
 }
 
 impl Way {
-    /// Makes the network, and a gate in it if the CAS is on loopback.
-    async fn make(runtime: &ContainerRuntime, mesh: &MeshId, cas: &str) -> Result<Self, Failure> {
-        let needs_gate = is_loopback(cas);
-        if needs_gate
-            && runtime
-                .is_rootless()
-                .await
-                .map_err(|error| failed(&error))?
-        {
-            return Err(Failure::new(
-                Exit::InvalidConfiguration,
-                format!(
-                    "the CAS is at `{cas}`, and containers of an engine without root do not reach this machine's loopback"
-                ),
-            )
-            .with_hint("run the CAS at an address of this machine (`mse cas run --listen`) and apply the mesh with that; or use this machine's network, in which all ports of all services are open: `--network host`"));
-        }
-        let network = runtime.create_network(mesh).await;
-        let network = network.map_err(|error| unconnected(&error))?;
-        if !needs_gate {
-            return Ok(Self {
-                network: Some(network),
-                cas: cas.to_owned(),
-                gate: None,
-            });
-        }
-        match Gate::open(network.gateway, cas.to_owned()) {
-            Ok(gate) => Ok(Self {
-                network: Some(network),
-                cas: gate.address().to_string(),
-                gate: Some(gate),
-            }),
-            Err(error) => {
-                let removed = runtime.remove_network(&network.name).await;
-                removed.map_err(|error| failed(&error))?;
-                Err(Failure::other(format!(
-                    "the way from the containers to the CAS cannot be opened at {}: {error}",
-                    network.gateway
-                )))
-            }
+    fn straight(cas: &str) -> Self {
+        Self {
+            to: cas.to_owned(),
+            address: cas.to_owned(),
+            _gate: None,
         }
     }
+
+    /// From the containers of a network: through a gate, if the CAS is on loopback.
+    fn from(network: &MeshNetwork, cas: &str) -> Result<Self, Failure> {
+        if !is_loopback(cas) {
+            return Ok(Self::straight(cas));
+        }
+        let gate = Gate::open(network.gateway, cas.to_owned()).map_err(|error| {
+            Failure::other(format!(
+                "the way from the containers to the CAS cannot be opened at {}: {error}",
+                network.gateway
+            ))
+        })?;
+        Ok(Self {
+            to: cas.to_owned(),
+            address: gate.address().to_string(),
+            _gate: Some(Arc::new(gate)),
+        })
+    }
+}
+
+/// Makes the network, and the way from it to the CAS.
+async fn connect(
+    runtime: &ContainerRuntime,
+    mesh: &MeshId,
+    cas: &str,
+) -> Result<(MeshNetwork, Way), Failure> {
+    refuse_loopback_without_root(runtime, cas).await?;
+    let network = runtime.create_network(mesh).await;
+    let network = network.map_err(|error| unconnected(&error))?;
+    match Way::from(&network, cas) {
+        Ok(way) => Ok((network, way)),
+        Err(failure) => {
+            let removed = runtime.remove_network(&network.name).await;
+            removed.map_err(|error| failed(&error))?;
+            Err(failure)
+        }
+    }
+}
+
+async fn refuse_loopback_without_root(
+    runtime: &ContainerRuntime,
+    cas: &str,
+) -> Result<(), Failure> {
+    let is_rootless = async || runtime.is_rootless().await.map_err(|error| failed(&error));
+    if !is_loopback(cas) || !is_rootless().await? {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::InvalidConfiguration,
+        format!(
+            "the CAS is at `{cas}`, and containers of an engine without root do not reach this machine's loopback"
+        ),
+    )
+    .with_hint("run the CAS at an address of this machine (`mse cas run --listen`) and apply the mesh with that; or use this machine's network, in which all ports of all services are open: `--network host`"))
+}
+
+async fn load(
+    runtime: &ContainerRuntime,
+    store: &ImageStore,
+    plan: &RunPlan,
+) -> Result<BTreeMap<String, ImageId>, Failure> {
+    let mut images = BTreeMap::new();
+    for service in &plan.services {
+        let place = store.layout_of(&reference(&service.image)?)?;
+        let image = runtime.load(&place).await;
+        let image = image.map_err(|error| Failure::other(error.to_string()))?;
+        images.insert(service.name.clone(), image);
+    }
+    Ok(images)
+}
+
+fn names(plan: &RunPlan) -> Vec<String> {
+    plan.services.iter().map(|one| one.host.clone()).collect()
 }
 
 fn failed(error: &ContainerError) -> Failure {

@@ -63,7 +63,7 @@ struct Parts {
     platform_folder: PathBuf,
     cas: RunCas,
     folder: RunFolder,
-    /// Where services find each other: all are on this machine.
+    /// Where services find each other.
     hosts: BTreeMap<String, IpAddr>,
     by: By,
 }
@@ -87,11 +87,8 @@ impl Engine {
         let platform_folder = scene.conf.simulated_platform();
         let platform = Platform::open_or_create(&platform_folder, SystemTime::now())
             .map_err(|error| Failure::other(error.to_string()))?;
-        let store = ImageStore::find()?;
         let step = scene.ui.step("Preparing the images");
-        for service in &plan.services {
-            fetch(&store, registry, &reference(&service.image)?).await?;
-        }
+        let store = fetch_all(plan, registry).await?;
         let by = match manner.engine {
             EngineKind::Process => By::Process(unpack_all(&store, plan).await?),
             EngineKind::Container => {
@@ -105,13 +102,41 @@ impl Engine {
             platform_folder,
             cas: plan.cas.clone(),
             folder: folder.clone(),
-            hosts: plan
-                .services
-                .iter()
-                .map(|service| (service.host.clone(), IpAddr::from(Ipv4Addr::LOCALHOST)))
-                .collect(),
+            hosts: hosts(plan),
             by,
         })))
+    }
+
+    /// The same for what was applied since; what runs goes on.
+    pub(crate) async fn renewed(
+        &self,
+        plan: &RunPlan,
+        registry: &Registry,
+    ) -> Result<Self, Failure> {
+        let parts = &self.0;
+        let store = fetch_all(plan, registry).await?;
+        let by = match &parts.by {
+            By::Process(_) => By::Process(unpack_all(&store, plan).await?),
+            By::Container(containers) => {
+                By::Container(Box::new(containers.renewed(&store, plan).await?))
+            }
+        };
+        Ok(Self(Arc::new(Parts {
+            platform: Arc::clone(&parts.platform),
+            platform_folder: parts.platform_folder.clone(),
+            cas: plan.cas.clone(),
+            folder: parts.folder.clone(),
+            hosts: hosts(plan),
+            by,
+        })))
+    }
+
+    /// Whether `new` can start while `old`, the version of the service before, still runs.
+    pub(super) fn can_be_two(&self, old: &RunService, new: &RunService) -> bool {
+        match &self.0.by {
+            By::Process(_) => false,
+            By::Container(containers) => containers.can_be_two(old, new),
+        }
     }
 
     /// Launches a service; `Err` says why it could not be.
@@ -146,7 +171,7 @@ impl Engine {
                     name: attached.name,
                     mesh: containers.mesh.clone(),
                     image: attached.image,
-                    cas: containers.cas.clone(),
+                    cas: containers.cas.address.clone(),
                     cas_key: parts.cas.key,
                     session: service.workload.session.clone(),
                     service: service.workload.service.clone(),
@@ -216,21 +241,23 @@ pub(super) enum Launched {
     Container(Box<RunningContainer>),
 }
 
-impl Launched {
-    pub(super) async fn next(&mut self) -> Option<EnclaveEvent> {
+impl Running for Launched {
+    async fn next(&mut self) -> Option<EnclaveEvent> {
         match self {
             Self::Process(running) => Running::next(running.as_mut()).await,
             Self::Container(running) => Running::next(running.as_mut()).await,
         }
     }
 
-    pub(super) fn stop(&self, grace: Duration) {
+    fn stop(&self, grace: Duration) {
         match self {
             Self::Process(running) => Running::stop(running.as_ref(), grace),
             Self::Container(running) => Running::stop(running.as_ref(), grace),
         }
     }
+}
 
+impl Launched {
     /// The process of its enclave, if it is one of this machine's.
     pub(super) fn pid(&self) -> Option<u32> {
         match self {
@@ -238,6 +265,22 @@ impl Launched {
             Self::Container(_) => None,
         }
     }
+}
+
+/// Where services find each other: all are on this machine.
+fn hosts(plan: &RunPlan) -> BTreeMap<String, IpAddr> {
+    let services = plan.services.iter();
+    services
+        .map(|service| (service.host.clone(), IpAddr::from(Ipv4Addr::LOCALHOST)))
+        .collect()
+}
+
+async fn fetch_all(plan: &RunPlan, registry: &Registry) -> Result<ImageStore, Failure> {
+    let store = ImageStore::find()?;
+    for service in &plan.services {
+        fetch(&store, registry, &reference(&service.image)?).await?;
+    }
+    Ok(store)
 }
 
 /// Sees to it that the image is on this machine.

@@ -20,6 +20,9 @@ pub(super) struct Fleet<F> {
     each: F,
     /// In the order of the Meshfile.
     running: Vec<One>,
+    /// Another version of one of them: the next until it is well, then the one before until it has
+    /// ended.
+    beside: Option<One>,
     /// The mesh as it is noted.
     noted: watch::Sender<Noted>,
     noting: JoinHandle<()>,
@@ -65,6 +68,7 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
             folder: folder.clone(),
             each,
             running: Vec::new(),
+            beside: None,
             noted,
             noting,
         };
@@ -122,6 +126,8 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
 
     /// Ends all.
     pub(super) async fn stop(&mut self) {
+        // An update was cut short.
+        self.running.extend(self.beside.take());
         for one in &self.running {
             one.stop.send_replace(true);
         }
@@ -145,6 +151,11 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
         });
     }
 
+    /// What runs the services.
+    pub(super) fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
     /// Replaces the services that are others in `plan`, one after the other: the next when the one
     /// before is well. If one does not get well, the rest stay as they are.
     pub(super) async fn update(&mut self, plan: RunPlan, engine: Engine) -> Result<(), Failure> {
@@ -155,22 +166,11 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
                 .running
                 .iter()
                 .position(|one| one.service.name == service.name);
-            if at.is_some_and(|at| self.running[at].is_as(service)) {
-                continue;
-            }
-            if let Some(at) = at {
-                self.running[at].end().await;
-            }
-            let (sender, _) = watch::channel(ServiceState::waiting(service));
-            let states = self.states();
-            let one = self.supervise(service, sender, &states)?;
-            let mut state = one.state.clone();
             match at {
-                Some(at) => self.running[at] = one,
-                None => self.running.push(one),
+                Some(at) if self.running[at].is_as(service) => {}
+                Some(at) if self.can_be_two(at, service) => self.exchange(at, service).await?,
+                at => self.replace(at, service).await?,
             }
-            self.note();
-            until_settled(&mut state).await?;
         }
         // Last, so that they stay known if a new one does not get well.
         while let Some(at) = self.running.iter().position(|one| !is_wanted(one)) {
@@ -184,6 +184,61 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
         self.noted.send_modify(|noted| noted.plan = plan.clone());
         self.note();
         Ok(())
+    }
+
+    /// After an update that was cut short.
+    pub(super) async fn leave_off(&mut self) {
+        if let Some(one) = &mut self.beside {
+            one.end().await;
+        }
+        self.beside = None;
+    }
+
+    /// One that has ended has nothing to keep.
+    fn can_be_two(&self, at: usize, new: &RunService) -> bool {
+        let old = &self.running[at];
+        !old.task.is_finished() && self.engine.can_be_two(&old.service, new)
+    }
+
+    /// Ends the one before, if there is one, and then starts `new`.
+    async fn replace(&mut self, at: Option<usize>, new: &RunService) -> Result<(), Failure> {
+        if let Some(at) = at {
+            self.running[at].end().await;
+        }
+        let one = self.begin(new)?;
+        let mut state = one.state.clone();
+        match at {
+            Some(at) => self.running[at] = one,
+            None => self.running.push(one),
+        }
+        self.note();
+        until_settled(&mut state).await
+    }
+
+    /// Starts `new` beside the one before, which ends when `new` is well, and stays if it does not
+    /// get well.
+    async fn exchange(&mut self, at: usize, new: &RunService) -> Result<(), Failure> {
+        let one = self.begin(new)?;
+        let mut state = one.state.clone();
+        self.beside = Some(one);
+        let settled = until_settled(&mut state).await;
+        // Both are known until one of them has ended: this may be cut short at each step.
+        if settled.is_ok()
+            && let Some(next) = &mut self.beside
+        {
+            std::mem::swap(&mut self.running[at], next);
+            self.note();
+        }
+        self.leave_off().await;
+        settled.map_err(|failure| {
+            let stays = format!("{}; the one before still runs", failure.message());
+            Failure::new(failure.exit(), stays)
+        })
+    }
+
+    fn begin(&self, service: &RunService) -> Result<One, Failure> {
+        let (sender, _) = watch::channel(ServiceState::waiting(service));
+        self.supervise(service, sender, &self.states())
     }
 
     fn states(&self) -> BTreeMap<String, watch::Receiver<ServiceState>> {

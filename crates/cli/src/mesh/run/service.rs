@@ -1,18 +1,18 @@
 //! One service of a mesh: started after others, watched, started again.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
 use mse_api::LogStream;
-use mse_runtime::process::EnclaveEvent;
 use mse_workload::launch::{Phase, ServiceCheck, ServiceEnd};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::GRACE;
 use super::engine::Engine;
 use super::state::{ServiceState, Standing};
+use crate::following::{Heard, follow};
 use crate::mesh::target::RunService;
 
 /// Who is well for so long starts anew with the shortest pause.
@@ -104,53 +104,36 @@ impl Supervised {
             Err(error) => return (Ended::Otherwise, Some(error)),
         };
         self.state.send_modify(|state| state.pid = running.pid());
-        let (mut reason, mut end, mut is_stopping) = (None, None, false);
+        let mut stopping = self.stopping.clone();
         let mut is_well = !self.service.checked;
         let mut runs = false;
-        loop {
-            let event = tokio::select! {
-                event = running.next() => event,
-                () = asked(&mut self.stopping), if !is_stopping => {
-                    is_stopping = true;
-                    running.stop(GRACE);
-                    continue;
-                }
-            };
-            match event {
-                Some(EnclaveEvent::Log { stream, text }) => self.line(stream, text, each),
-                Some(EnclaveEvent::Phase(Phase::Running)) => {
+        let ended = follow(&mut running, asked(&mut stopping), |heard| {
+            match heard {
+                Heard::Line(stream, text) => self.line(stream, text, each),
+                Heard::Phase(Phase::Running) => {
                     runs = true;
                     self.set(how_it_runs(is_well, Standing::Starting), None);
                 }
-                Some(EnclaveEvent::Health { well }) => {
+                Heard::Phase(_) => {}
+                Heard::Health { well } => {
                     is_well = well;
                     if runs {
                         self.set(how_it_runs(well, Standing::Unhealthy), None);
                     }
                 }
-                Some(EnclaveEvent::Phase(
-                    Phase::Failed { reason: why } | Phase::Stopped { reason: why },
-                )) => {
-                    reason = Some(why);
-                }
-                Some(EnclaveEvent::ServiceEnded(how)) => end = Some(how),
-                Some(EnclaveEvent::Exited { how }) => {
-                    reason = reason.or(Some(how));
-                    break;
-                }
-                Some(_) => {}
-                None => break,
             }
-        }
+            Ok::<_, Infallible>(())
+        });
+        let Ok(ended) = ended.await;
         drop(running);
         self.state.send_modify(|state| state.pid = None);
-        let ended = match end {
-            _ if is_stopping => Ended::Stopped,
+        let how = match ended.end {
+            _ if ended.was_asked => Ended::Stopped,
             Some(ServiceEnd::Program { code }) => Ended::Program(code),
             Some(ServiceEnd::Refused { check }) => Ended::Refused(check),
             None => Ended::Otherwise,
         };
-        (ended, reason)
+        (how, ended.reason.or(ended.how))
     }
 
     fn line(&mut self, stream: LogStream, text: String, each: &impl Fn(&Line)) {

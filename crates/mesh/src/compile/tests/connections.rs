@@ -164,6 +164,13 @@ fn hosts_outside_are_reached_by_tls_of_the_shield_or_of_the_program() {
         )
         .contains("port 443 is named twice, differently")
     );
+    let network = refused(&mesh("{network: 10.1.0.0/16, ports: [443]}"), &images());
+    for part in [
+        "`services[].connections[].network` of `web` is `10.1.0.0/16`",
+        "name each host, as `{host: ",
+    ] {
+        assert!(network.contains(part), "{network}");
+    }
     for (connection, expected) in [
         ("{host: a.example, ports: [443]}", "who speaks TLS"),
         ("{host: a.example, tls: program}", "needs its ports"),

@@ -6,8 +6,22 @@ use mse_workload::{
 };
 
 use super::*;
-use crate::store::tests::store;
+use crate::store::tests::{Place, on_both};
 use crate::store::{DefaultProject, HardwareRecord};
+
+on_both! {
+    a_row_comes_back_as_it_went_in;
+    a_name_lives_once_and_is_free_again_afterwards;
+    slots_and_domains_are_bounds;
+    of_many_at_once_only_as_many_win_as_there_are_slots;
+    of_many_at_once_with_one_key_all_get_the_same_app;
+    a_repeated_request_makes_nothing_new;
+    transitions_are_guarded_and_recorded;
+    of_many_at_once_one_moves_an_app;
+    a_transition_that_was_stored_may_be_asked_again;
+    what_an_app_says_may_be_anything;
+    lists_are_filtered_and_the_owners_own;
+}
 
 pub(crate) fn app_named(name: &str, project: ProjectId, owner: AccountId) -> NewApp {
     let app_id = AppId::generate();
@@ -51,15 +65,15 @@ pub(crate) fn app_named(name: &str, project: ProjectId, owner: AccountId) -> New
 }
 
 struct Bench {
-    _folder: tempfile::TempDir,
+    _place: Place,
     store: Store,
     owner: AccountId,
     project: ProjectId,
 }
 
 impl Bench {
-    async fn with_slots(slots: u32) -> Self {
-        let (folder, store) = store().await;
+    async fn with_slots(place: Place, slots: u32) -> Self {
+        let store = place.open().await.unwrap();
         let now = Timestamp::now();
         let owner = store.ensure_account("o@example.org", now).await.unwrap().id;
         let project = store
@@ -73,7 +87,7 @@ impl Bench {
         };
         store.grant_hardware(project, &hardware).await.unwrap();
         Self {
-            _folder: folder,
+            _place: place,
             store,
             owner,
             project,
@@ -111,9 +125,8 @@ fn request(key: Option<&str>, content: &str) -> Idempotency {
     }
 }
 
-#[tokio::test]
-async fn a_row_comes_back_as_it_went_in() {
-    let bench = Bench::with_slots(1).await;
+async fn a_row_comes_back_as_it_went_in(place: Place) {
+    let bench = Bench::with_slots(place, 1).await;
     let app = bench.app("hello");
     let Created::New(made) = bench.create(&app).await.unwrap() else {
         panic!("not new");
@@ -122,9 +135,8 @@ async fn a_row_comes_back_as_it_went_in() {
     assert_eq!(found, Some(*made));
 }
 
-#[tokio::test]
-async fn a_name_lives_once_and_is_free_again_afterwards() {
-    let bench = Bench::with_slots(9).await;
+async fn a_name_lives_once_and_is_free_again_afterwards(place: Place) {
+    let bench = Bench::with_slots(place, 9).await;
     let first = bench.app("hello");
     bench.create(&first).await.unwrap();
     let refused = bench.create(&bench.app("hello")).await.unwrap_err();
@@ -136,9 +148,8 @@ async fn a_name_lives_once_and_is_free_again_afterwards() {
     bench.create(&bench.app("hello")).await.unwrap();
 }
 
-#[tokio::test]
-async fn slots_and_domains_are_bounds() {
-    let bench = Bench::with_slots(2).await;
+async fn slots_and_domains_are_bounds(place: Place) {
+    let bench = Bench::with_slots(place, 2).await;
     let first = bench.app("a");
     bench.create(&first).await.unwrap();
     let mut squatter = bench.app("b");
@@ -155,9 +166,8 @@ async fn slots_and_domains_are_bounds() {
     bench.create(&bench.app("c")).await.unwrap();
 }
 
-#[tokio::test]
-async fn of_many_at_once_only_as_many_win_as_there_are_slots() {
-    let bench = Bench::with_slots(3).await;
+async fn of_many_at_once_only_as_many_win_as_there_are_slots(place: Place) {
+    let bench = Bench::with_slots(place, 3).await;
     let tries = (0..24).map(|i| {
         // Eight names, three times each.
         let app = bench.app(&format!("app{}", i % 8));
@@ -175,9 +185,32 @@ async fn of_many_at_once_only_as_many_win_as_there_are_slots() {
     assert_eq!((live.len(), names.len()), (3, 3));
 }
 
-#[tokio::test]
-async fn a_repeated_request_makes_nothing_new() {
-    let bench = Bench::with_slots(9).await;
+async fn of_many_at_once_with_one_key_all_get_the_same_app(place: Place) {
+    let bench = Bench::with_slots(place, 9).await;
+    let tries = (0..24).map(|_| {
+        let app = bench.app("hello");
+        let store = bench.store.clone();
+        tokio::spawn(async move {
+            let same = request(Some("k"), "one");
+            match store.create_app(&app, &same).await.unwrap() {
+                Created::New(made) => (made.id(), true),
+                Created::Before(made) => (made.id(), false),
+            }
+        })
+    });
+    let mut ids = std::collections::BTreeSet::new();
+    let mut new = 0;
+    for attempt in tries.collect::<Vec<_>>() {
+        let (id, is_new) = attempt.await.unwrap();
+        ids.insert(id);
+        new += usize::from(is_new);
+    }
+    assert_eq!((ids.len(), new), (1, 1));
+    assert_eq!(bench.store.live_apps().await.unwrap().len(), 1);
+}
+
+async fn a_repeated_request_makes_nothing_new(place: Place) {
+    let bench = Bench::with_slots(place, 9).await;
     let app = bench.app("hello");
     let same = request(Some("k"), "one");
     bench.store.create_app(&app, &same).await.unwrap();
@@ -196,9 +229,8 @@ async fn a_repeated_request_makes_nothing_new() {
     assert_eq!(bench.store.live_apps().await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn transitions_are_guarded_and_recorded() {
-    let bench = Bench::with_slots(1).await;
+async fn transitions_are_guarded_and_recorded(place: Place) {
+    let bench = Bench::with_slots(place, 1).await;
     let app = bench.app("hello");
     bench.create(&app).await.unwrap();
     let id = app.workload.app_id;
@@ -227,9 +259,73 @@ async fn transitions_are_guarded_and_recorded() {
     assert!(!bench.store.forget_app(id).await.unwrap());
 }
 
-#[tokio::test]
-async fn lists_are_filtered_and_the_owners_own() {
-    let bench = Bench::with_slots(9).await;
+async fn of_many_at_once_one_moves_an_app(place: Place) {
+    let bench = Bench::with_slots(place, 1).await;
+    let app = bench.app("hello");
+    bench.create(&app).await.unwrap();
+    let id = app.workload.app_id;
+    let now = Timestamp::now();
+    let tries = (0..16).map(|i| {
+        let store = bench.store.clone();
+        tokio::spawn(async move {
+            let step = Transition {
+                from: &[AppStatus::Spawning],
+                to: AppStatus::Initializing,
+                reason: None,
+            };
+            // Each at a time of its own, as nobody asks for the same again.
+            let at = now + SignedDuration::from_millis(i);
+            store.transition(id, &step, at).await.unwrap()
+        })
+    });
+    let mut moved = 0;
+    for attempt in tries.collect::<Vec<_>>() {
+        moved += usize::from(attempt.await.unwrap());
+    }
+    assert_eq!(moved, 1);
+    assert_eq!(bench.store.history(id).await.unwrap().len(), 2);
+}
+
+async fn a_transition_that_was_stored_may_be_asked_again(place: Place) {
+    let bench = Bench::with_slots(place, 1).await;
+    let app = bench.app("hello");
+    bench.create(&app).await.unwrap();
+    let id = app.workload.app_id;
+    let step = Transition {
+        from: &[AppStatus::Spawning],
+        to: AppStatus::Initializing,
+        reason: None,
+    };
+    let now = Timestamp::now();
+    assert!(bench.store.transition(id, &step, now).await.unwrap());
+    assert!(bench.store.transition(id, &step, now).await.unwrap());
+    assert_eq!(bench.store.history(id).await.unwrap().len(), 2);
+    let later = now + SignedDuration::from_secs(1);
+    assert!(!bench.store.transition(id, &step, later).await.unwrap());
+}
+
+async fn what_an_app_says_may_be_anything(place: Place) {
+    let bench = Bench::with_slots(place, 1).await;
+    let app = bench.app("hello");
+    bench.create(&app).await.unwrap();
+    let id = app.workload.app_id;
+    for said in ["it said: \0", "'; DROP TABLE apps; --", "$1 \u{1f980} \\"] {
+        bench.store.set_status_reason(id, said).await.unwrap();
+        let found = bench.store.app(id).await.unwrap().unwrap();
+        let shown = found.status_reason.unwrap().replace('\u{fffd}', "\0");
+        assert_eq!(shown, said);
+    }
+    // And what is looked for.
+    let filter = AppFilter {
+        name: Some("hel\0lo".into()),
+        ..AppFilter::default()
+    };
+    let found = bench.store.apps_of_owner(bench.owner, &filter).await;
+    assert_eq!(found.unwrap(), []);
+}
+
+async fn lists_are_filtered_and_the_owners_own(place: Place) {
+    let bench = Bench::with_slots(place, 9).await;
     let (one, two) = (bench.app("one"), bench.app("two"));
     bench.create(&one).await.unwrap();
     bench.create(&two).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where a store is.
+//! Where the rows of a program are.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
-/// Where a store is: an SQLite file, or a PostgreSQL database.
+/// Where the rows of a program are: an SQLite file, or a PostgreSQL database.
 #[derive(Clone)]
 pub enum Location {
     /// The file.
@@ -53,15 +53,15 @@ impl fmt::Debug for Location {
     }
 }
 
-/// The text names no place for a store.
+/// The text names no place for rows.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidLocation {
     /// Nothing at all.
-    #[error("no store is named; give the path of a file, or `postgres://user@host/database`")]
+    #[error("no database is named; give the path of a file, or `postgres://user@host/database`")]
     Empty,
     /// No such URL. It may hold a password, so it is not repeated.
     #[error(
-        "the URL of the PostgreSQL store is not of the form `postgres://user@host:port/database`"
+        "the URL of the PostgreSQL database is not of the form `postgres://user@host:port/database`"
     )]
     Postgres,
 }

@@ -71,7 +71,11 @@ impl Crowd {
         drop(line);
         Some(Seat {
             crowd: Arc::clone(self),
-            number: Mutex::new(number),
+            state: Mutex::new(SeatState {
+                number,
+                open: 0,
+                answered: None,
+            }),
         })
     }
 
@@ -106,61 +110,74 @@ impl Line {
 /// A place in the crowd, given back when dropped.
 pub struct Seat {
     crowd: Arc<Crowd>,
-    number: Mutex<u64>,
+    state: Mutex<SeatState>,
+}
+
+struct SeatState {
+    /// Its place in the line; an old one while it is being answered, or has to go.
+    number: u64,
+    /// How many of its requests are being answered.
+    open: usize,
+    /// Not in the line as long as there are any.
+    answered: Option<Connection>,
 }
 
 impl Seat {
     /// The connection asked for something.
     pub fn spoke(&self) {
-        let mut number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let mut line = self.crowd.line();
         // One that has to go meanwhile does not come back.
-        if let Some(connection) = line.waiting.remove(&number) {
-            *number = line.take_number();
-            line.waiting.insert(*number, connection);
+        if let Some(connection) = line.waiting.remove(&state.number) {
+            state.number = line.take_number();
+            line.waiting.insert(state.number, connection);
         }
     }
-}
 
-/// As long as a connection is being answered, it does not have to go.
-pub struct Answering<'a> {
-    seat: &'a Seat,
-    connection: Option<Connection>,
-}
-
-impl Seat {
-    /// The connection's request is whole, and is answered until the guard is dropped.
-    pub fn answering(&self) -> Answering<'_> {
-        let number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = self.crowd.line();
-        // One that has to go meanwhile does not come back.
-        let connection = line.waiting.remove(&number);
-        line.answered += usize::from(connection.is_some());
-        Answering {
-            seat: self,
-            connection,
+    /// A request of the connection is whole, and is answered until the guard is dropped; there may be
+    /// several at once.
+    pub fn answering(self: &Arc<Self>) -> Answering {
+        let mut state = self.state();
+        if state.open == 0 {
+            let mut line = self.crowd.line();
+            // One that has to go meanwhile does not come back.
+            state.answered = line.waiting.remove(&state.number);
+            line.answered += usize::from(state.answered.is_some());
         }
+        state.open += 1;
+        drop(state);
+        Answering(Arc::clone(self))
     }
-}
 
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        let seat = self.seat;
-        let mut number = seat.number.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = seat.crowd.line();
-        line.answered -= 1;
-        *number = line.take_number();
-        line.waiting.insert(*number, connection);
+    fn state(&self) -> MutexGuard<'_, SeatState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let number = *self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.state().number;
         self.crowd.line().waiting.remove(&number);
+    }
+}
+
+/// As long as a connection is being answered, it does not have to go.
+pub struct Answering(Arc<Seat>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.open -= 1;
+        if state.open > 0 {
+            return;
+        }
+        let Some(connection) = state.answered.take() else {
+            return;
+        };
+        let mut line = self.0.crowd.line();
+        line.answered -= 1;
+        state.number = line.take_number();
+        line.waiting.insert(state.number, connection);
     }
 }
 
@@ -208,6 +225,20 @@ mod tests {
         assert!(crowd.enter(connection(&refused)).is_some());
         assert!(first.await.unwrap_err().is_cancelled());
         assert!(!third.is_finished());
+    }
+
+    #[tokio::test]
+    async fn several_requests_at_once_are_answered_each_to_its_end() {
+        let crowd = Crowd::new(1);
+        let (first, seat) = silent(&crowd);
+        let (one, two) = (seat.answering(), seat.answering());
+        drop(one);
+        let other = tokio::spawn(pending::<()>());
+        assert!(crowd.enter(connection(&other)).is_none());
+        assert_eq!(crowd.len(), 1);
+        drop(two);
+        assert!(crowd.enter(connection(&other)).is_some());
+        assert!(had_to_go(first).await);
     }
 
     #[tokio::test]
