@@ -141,7 +141,8 @@ impl Setting {
         for (namespace, name) in [("mse", "mse-server-0"), ("mse", "mse-cas-0")] {
             let words = ["logs", "--namespace", namespace, name];
             let output = self.cluster.kubectl(&words).output().unwrap();
-            said += &format!("--- {name}\n{}", String::from_utf8_lossy(&output.stdout));
+            let logs = String::from_utf8_lossy(&output.stdout);
+            said.extend(["--- ", name, "\n", &logs]);
         }
         said
     }
@@ -191,7 +192,7 @@ impl Setting {
     fn make_names(&self) {
         let mut hosts = fs::read_to_string("/etc/hosts").unwrap();
         for name in ["mse-server", "mse-server-public", "mse-cas"] {
-            hosts += &format!("\n{} {name}.mse.svc\n", self.address_of(name));
+            hosts.extend(["\n", &self.address_of(name), " ", name, ".mse.svc\n"]);
         }
         let file = self.path("hosts");
         fs::write(&file, hosts).unwrap();
