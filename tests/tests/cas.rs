@@ -503,6 +503,7 @@ fn commands(machine: &CasMachine) {
     let other = Person::new().hash.to_string();
     let somebody = [&trusted[..], &["--owner", &other]].concat();
     refused(attest(&somebody), 1, "mr-enclave");
+    refused(attest(&somebody), 1, "give `--owner`, `--accept-simulated`");
     let report = path("report.json");
     let proven = done(attest(&[&trusted[..], &["--report", &report]].concat()));
     let proven: Value = serde_json::from_str(&proven).unwrap();
@@ -535,7 +536,7 @@ fn commands(machine: &CasMachine) {
     refused(mse(machine, &verify), 1, "report-data");
 
     // The same CAS once more, and then another one at the same name.
-    refused(run(&["--create"]), 10, "holds a CAS already");
+    refused(run(&["--create"]), 12, "holds a CAS already");
     let cas = Ran::start(run(&[]));
     assert_eq!(cas.running["cas_key"], proven["cas_key"]);
     cas.stop();
@@ -550,7 +551,7 @@ fn commands(machine: &CasMachine) {
         cas.member("pccs"),
     ];
     let again = |more: &[&str]| mse(machine, &[&words[..], &trusted, more].concat());
-    refused(again(&[]), 1, "--replace");
+    refused(again(&[]), 1, "it is another CAS");
     assert_eq!(
         fs::read_to_string(&pin)
             .unwrap()
@@ -563,6 +564,71 @@ fn commands(machine: &CasMachine) {
     assert!(listed.contains(cas.member("cas_key")), "{listed}");
     done(mse(machine, &["cas", "forget", "here"]));
     assert!(!pin.exists());
+    cas.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cas_was_run_with_is_told_to_who_attests_it_and_to_who_runs_it_again() {
+    let machine = machine().await;
+    tokio::task::spawn_blocking(move || options(&machine))
+        .await
+        .unwrap();
+}
+
+fn options(machine: &CasMachine) {
+    let data = machine.folder.path().join("a folder");
+    fs::create_dir(&data).unwrap();
+    done(mse(machine, &["cas", "keygen"]));
+    // On the platform of the configuration folder.
+    let run = |more: &[&str]| {
+        let mut command = mse(machine, &["cas", "run", "--json", "--data"]);
+        command
+            .arg(&data)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(more);
+        command
+    };
+    let measured = ["--accept-simulated", "this-machine", "--memory", "600"];
+    let cas = Ran::start(run(&[&["--create"], &measured[..]].concat()));
+    let printed = cas.member("attest").to_owned();
+    assert!(!printed.contains("--pccs"), "{printed}");
+    // As it is printed, by a shell in another folder.
+    let mut shell = Command::new("sh");
+    let programs = program("mse");
+    let path = format!(
+        "{}:{}",
+        programs.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    shell
+        .args(["-c", &format!("{printed} --json")])
+        .current_dir("/")
+        .env("PATH", path)
+        .env("MSE_CONF_PATH", machine.folder.path().join("conf"))
+        .env("MSE_CAS", program("mse-cas"))
+        .env_remove("MSE_SIMULATED");
+    let proven: Value = serde_json::from_str(&done(shell)).unwrap();
+    assert_eq!(proven["cas_key"], cas.running["cas_key"]);
+    assert_eq!(proven["name"], "here");
+
+    // Without what is measured, it is not the same; and it says what may be missing.
+    let address = cas.member("address").to_owned();
+    let bare = ["cas", "attest", &address, "--simulated", "this-machine"];
+    refused(mse(machine, &bare), 1, "`--accept-simulated`, `--memory`");
+    cas.stop();
+    let before = "--accept-simulated this-machine --memory 600`, and now with";
+    refused(run(&["--memory", "600"]), 10, before);
+    let cas = Ran::start(run(&measured));
+    assert_eq!(cas.running["cas_key"], proven["cas_key"]);
+    cas.stop();
+
+    // Somebody else's at the address that is pinned is told apart before all else.
+    let other = machine.folder.path().join("other");
+    let mut command = mse(machine, &["cas", "run", "--json", "--create", "--data"]);
+    command.arg(&other).args(["--listen", &address]);
+    let cas = Ran::start(command);
+    let again = [&bare[..], &["--name", "here"]].concat();
+    refused(mse(machine, &again), 1, "it is another CAS");
     cas.stop();
 }
 

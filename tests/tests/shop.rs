@@ -122,7 +122,7 @@ fn an_application_of_four_services_survives_kills_and_an_update_and_shows_tls_on
     // One command.
     let up = machine.json(&["mesh", "up", "--detach", "--wait", "300"]);
     assert_eq!(up["simulated"], true);
-    let ca = machine.done(&["secret", "get", "shop/secrets", "mesh-ca"]);
+    let ca = machine.done(&["secret", "get", "tea-shop/secrets", "mesh-ca"]);
     machine.write("ca.pem", &ca);
     let first = until("the shop answers", || machine.asked("/", None));
     assert_eq!(first["version"], "1");

@@ -6,6 +6,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::digest::sha256;
 use crate::x509::{Algorithm, Certificate};
 
 /// Intel's SGX root CA; `roots/README.md` says where it comes from.
@@ -218,6 +219,19 @@ impl TrustAnchor {
         &self.subject
     }
 
+    /// The subject; with the id of the root if it is a simulated one, since those share a subject.
+    pub(crate) fn told_apart(&self) -> String {
+        match self.standing {
+            Standing::Hardware => self.subject.clone(),
+            Standing::Simulated => told_apart(&self.subject, &self.root_der),
+        }
+    }
+
+    /// How people tell this root from others: the first 16 hexadecimal digits of its SHA-256.
+    pub fn id(&self) -> String {
+        id_of(&self.root_der)
+    }
+
     /// Whether `candidate`, the last certificate of a chain, is this root: the same certificate,
     /// or another one of the same key, signed by it.
     pub(crate) fn is_root(&self, candidate: &Certificate<'_>) -> bool {
@@ -250,6 +264,15 @@ impl TrustAnchor {
             mrsigner,
         })
     }
+}
+
+/// The subject of a root that is not the only one to have it, with its id.
+pub(crate) fn told_apart(subject: &str, root_der: &[u8]) -> String {
+    format!("{subject} (id {})", id_of(root_der))
+}
+
+fn id_of(root_der: &[u8]) -> String {
+    hex::encode(&sha256(&[root_der])[..8])
 }
 
 impl fmt::Debug for TrustAnchor {

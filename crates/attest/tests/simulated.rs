@@ -177,3 +177,21 @@ fn a_trust_anchor_of_intels_key_does_not_make_evidence_hardware() {
         Reason::SimulatedEvidence
     );
 }
+
+/// All simulated platforms have the same names, so what a refusal compares is their ids.
+#[test]
+fn another_simulated_platform_is_told_apart_by_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = mse_simtee::Platform::create(folder.path(), now()).unwrap();
+    let case = Case {
+        policy: Policy::strict().with_simulated(other.trust_anchor().clone()),
+        ..Case::good()
+    };
+    let refusal = case.appraise().unwrap_err();
+    assert_eq!(refusal.failed, CheckName::RootOfTrust);
+    let ids = [platform().trust_anchor().id(), other.trust_anchor().id()];
+    assert_ne!(ids[0], ids[1]);
+    assert!(refusal.found.contains(&ids[0]), "{}", refusal.found);
+    assert!(refusal.expected.contains(&ids[1]), "{}", refusal.expected);
+    assert!(!refusal.expected.contains(&ids[0]), "{}", refusal.expected);
+}

@@ -48,11 +48,12 @@ pub(crate) struct GlobalOptions {
         hide_possible_values = true
     )]
     color: ColorChoice,
-    /// Accept simulated evidence of the platform with this trust anchor: no hardware protects it
+    /// Accept simulated evidence of the platform with this trust anchor: no hardware protects it;
+    /// `this-machine` is the platform in the configuration folder
     #[arg(
         long,
         global = true,
-        value_name = "FILE",
+        value_name = "FILE|this-machine",
         env = "MSE_SIMULATED",
         hide_env_values = true
     )]

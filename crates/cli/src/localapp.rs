@@ -54,7 +54,7 @@ impl LocalApp {
         let step = ui.step(format!("Preparing the runtime {}", image.name()));
         let python = PythonEnvironment::ensure(&cache_dir()?.join("python"), image)
             .await
-            .map_err(|error| Failure::other(error.to_string()))?;
+            .map_err(|error| Failure::other(error.to_string()).with_hint("the runtime's packages are fetched once, from the package index that pip uses: is there a network? A proxy is named by `HTTPS_PROXY`, another index by `PIP_INDEX_URL`"))?;
         step.done(&format!("The runtime {} is there", image.name()));
 
         let folder = TempDir::with_prefix("mse-localtest-")
@@ -62,7 +62,7 @@ impl LocalApp {
         let layout = Layout::of(folder.path());
         layout.fill(&plan.tree)?;
         let step = ui.step("Starting the app");
-        layout.prepare(&python, plan).await?;
+        layout.prepare(ui, &python, plan).await?;
         let address = free_port()?;
         let log = (output == AppOutput::Kept).then(|| folder.path().join("log"));
         let server = layout.serve(&python, plan, address, log.as_deref())?;
@@ -183,7 +183,12 @@ impl Layout {
         Ok(())
     }
 
-    async fn prepare(&self, python: &PythonEnvironment, plan: &Plan) -> Result<(), Failure> {
+    async fn prepare(
+        &self,
+        ui: &Ui,
+        python: &PythonEnvironment,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
         let words = python.prepare_command(&self.code, &self.packages);
         let output =
             self.command(&words, plan).output().await.map_err(|error| {
@@ -192,11 +197,13 @@ impl Layout {
         if output.status.success() {
             return Ok(());
         }
-        Err(Failure::new(
-            Exit::InvalidConfiguration,
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        )
-        .with_hint("correct `requirements.txt`"))
+        let (warnings, why) = told_apart(&String::from_utf8_lossy(&output.stderr));
+        for warning in warnings {
+            ui.warn(warning);
+        }
+        Err(Failure::new(Exit::InvalidConfiguration, why).with_hint(
+            "correct `requirements.txt`; if it is in order, can the package index be reached?",
+        ))
     }
 
     fn serve(
@@ -261,6 +268,20 @@ impl Layout {
     }
 }
 
+/// The warnings among the lines, and the rest of them.
+fn told_apart(lines: &str) -> (Vec<String>, String) {
+    let (warnings, why): (Vec<&str>, Vec<&str>) = lines
+        .trim()
+        .lines()
+        .partition(|line| line.starts_with(WARNING));
+    let warnings = warnings
+        .into_iter()
+        .map(|line| line[WARNING.len()..].to_owned());
+    (warnings.collect(), why.join("\n"))
+}
+
+const WARNING: &str = "warning: ";
+
 /// A port that is free now.
 fn free_port() -> Result<SocketAddr, Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -273,4 +294,16 @@ fn local_client(url: &str) -> Result<Client, Failure> {
         .parse()
         .map_err(|error| Failure::other(format!("{error}")))?;
     api::http_client(&url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_no_part_of_what_went_wrong() {
+        let (warnings, why) = told_apart("warning: no hashes\nERROR: no such package\nand so on\n");
+        assert_eq!(warnings, ["no hashes"]);
+        assert_eq!(why, "ERROR: no such package\nand so on");
+    }
 }

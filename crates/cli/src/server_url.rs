@@ -34,31 +34,39 @@ impl FromStr for ServerUrl {
     type Err = InvalidServerUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = |why| InvalidServerUrl {
+        let invalid = |why: String| InvalidServerUrl {
             text: text.chars().take(200).collect(),
             why,
         };
+        if !text.contains("://") {
+            return Err(invalid(with_scheme(text.trim()).map_or_else(
+                || NO_URL.to_owned(),
+                |url| format!("is no URL without a scheme: write `{url}`"),
+            )));
+        }
         let url: Url = text
             .trim()
             .parse()
-            .map_err(|_| invalid("is no URL: write for instance `https://mse.example.com`"))?;
+            .map_err(|_| invalid(NO_URL.to_owned()))?;
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(&url) => {}
             "http" => {
                 return Err(invalid(
-                    "would carry your login in clear over the network: use `https`",
+                    "would carry your login in clear over the network: use `https`".to_owned(),
                 ));
             }
-            _ => return Err(invalid("is neither `https` nor `http`")),
+            _ => return Err(invalid("is neither `https` nor `http`".to_owned())),
         }
         if url.host().is_none() || url.query().is_some() || url.fragment().is_some() {
             return Err(invalid(
-                "must be scheme, host and, if need be, port and path",
+                "must be scheme, host and, if need be, port and path".to_owned(),
             ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("must not hold a user name or a password"));
+            return Err(invalid(
+                "must not hold a user name or a password".to_owned(),
+            ));
         }
         Ok(Self(url))
     }
@@ -75,7 +83,16 @@ impl fmt::Display for ServerUrl {
 #[error("`{text}` {why}")]
 pub(crate) struct InvalidServerUrl {
     text: String,
-    why: &'static str,
+    why: String,
+}
+
+const NO_URL: &str = "is no URL: write for instance `https://mse.example.com`";
+
+/// The URL that somebody means who leaves the scheme out: in clear on this machine only.
+fn with_scheme(text: &str) -> Option<ServerUrl> {
+    ["http", "https"]
+        .into_iter()
+        .find_map(|scheme| format!("{scheme}://{text}").parse().ok())
 }
 
 /// Whether `host` is this machine: a loopback address, `localhost`, or a name below it.
@@ -118,6 +135,19 @@ mod tests {
             "https://example.com/?x",
         ] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_a_scheme_is_answered_with_one() {
+        for (text, url) in [
+            ("127.0.0.1:7310", "`http://127.0.0.1:7310`"),
+            ("localhost:7310", "`http://localhost:7310`"),
+            ("mse.example.com", "`https://mse.example.com`"),
+            ("no url", "`https://mse.example.com`"),
+        ] {
+            let error = text.parse::<ServerUrl>().unwrap_err().to_string();
+            assert!(error.contains(url), "{error}");
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) struct Session {
     pub(crate) expires_at: Timestamp,
 }
 
+/// How a login that ended is followed by another.
+pub(crate) const LOG_IN_AGAIN: &str = "log in again: `mse login --token TOKEN`, with a token that `mse-server token` prints (with the `--data-dir` of the server, if it has one), or `mse login --email E-MAIL`";
+
 impl Session {
     /// The login, if there is one.
     pub(crate) fn load(conf: &ConfDir) -> Result<Option<Self>, Failure> {
@@ -40,7 +43,7 @@ impl Session {
                 Exit::NotLoggedIn,
                 format!("the login in `{}` cannot be read", path.display()),
             )
-            .with_hint("log in again: `mse login`")
+            .with_hint(LOG_IN_AGAIN)
         };
         let file: LoginFile = toml::from_str(&text).map_err(|_| unreadable())?;
         Ok(Some(Self {
@@ -67,9 +70,7 @@ impl Session {
                 session.server,
                 crate::ui::local(session.expires_at)
             );
-            return Err(
-                Failure::new(Exit::NotLoggedIn, message).with_hint("log in again: `mse login`")
-            );
+            return Err(Failure::new(Exit::NotLoggedIn, message).with_hint(LOG_IN_AGAIN));
         }
         Ok(session)
     }
@@ -145,6 +146,7 @@ mod tests {
         session(Timestamp::UNIX_EPOCH).save(&conf).unwrap();
         let ended = Session::required(&conf).err().unwrap();
         assert!(ended.message().contains("1970"), "{ended}");
+        assert!(ended.hint().unwrap().contains("mse-server token"));
         // As the tools before this one wrote it.
         let old = "email = \"me@example.com\"\nrefresh_token = \"token-canary\"\n";
         std::fs::write(conf.login_file(), old).unwrap();

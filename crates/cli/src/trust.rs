@@ -1,13 +1,13 @@
 //! Which simulated platforms the user has chosen to trust, and the policy that follows.
 //!
 //! Hardware roots are compiled in. A simulated platform's anchor must be added on purpose: by
-//! `mse trust add FILE`, or for one command by `--simulated FILE`.
+//! `mse trust add FILE`, or for one command by `--simulated FILE`; `this-machine` in place of a file
+//! is the platform in the configuration folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mse_attest::{Policy, Tee, TrustAnchor};
-use mse_crypto::Digest;
 use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -19,8 +19,15 @@ use crate::private_file;
 /// A trust anchor file is one certificate and a few lines; more is not read.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// Stands for the simulated platform in the configuration folder where a trust anchor is named.
+pub(crate) const THIS_MACHINE: &str = "this-machine";
+
 /// The trust anchors that were added, a file each, 0600.
-pub(crate) struct TrustStore(PathBuf);
+pub(crate) struct TrustStore {
+    folder: PathBuf,
+    /// That of this machine's simulated platform.
+    own_anchor: PathBuf,
+}
 
 /// An anchor that was added.
 #[derive(Debug, Clone, Serialize)]
@@ -39,28 +46,31 @@ pub(crate) struct KeptAnchor {
 
 impl TrustStore {
     pub(crate) fn of(conf: &ConfDir) -> Self {
-        Self(conf.trust())
+        Self {
+            folder: conf.trust(),
+            own_anchor: conf.simulated_platform().join("trust-anchor.toml"),
+        }
     }
 
     /// Adds the anchor in `file`. Adding one twice changes nothing.
     pub(crate) fn add(&self, file: &Path) -> Result<KeptAnchor, Failure> {
         let anchor = KeptAnchor::of(read_anchor(file)?);
-        private_file::create_dir(&self.0)?;
+        private_file::create_dir(&self.folder)?;
         private_file::write(&self.path(&anchor.id), anchor.anchor.to_toml().as_bytes())?;
         Ok(anchor)
     }
 
     /// All of them, by id. One that cannot be read is an error: what is trusted must be clear.
     pub(crate) fn list(&self) -> Result<Vec<KeptAnchor>, Failure> {
-        let entries = match fs::read_dir(&self.0) {
+        let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Failure::file("read the folder", &self.0, &error)),
+            Err(error) => return Err(Failure::file("read the folder", &self.folder, &error)),
         };
         let mut anchors = Vec::new();
         for entry in entries {
             let path = entry
-                .map_err(|error| Failure::file("read the folder", &self.0, &error))?
+                .map_err(|error| Failure::file("read the folder", &self.folder, &error))?
                 .path();
             if path
                 .extension()
@@ -113,7 +123,7 @@ impl TrustStore {
         let mut anchors: Vec<TrustAnchor> =
             self.list()?.into_iter().map(|kept| kept.anchor).collect();
         if let Some(file) = extra {
-            anchors.push(read_anchor(file)?);
+            anchors.push(self.named(file)?);
         }
         let policy = anchors.into_iter().fold(policy, Policy::with_simulated);
         Ok(TrustPolicy {
@@ -122,8 +132,26 @@ impl TrustStore {
         })
     }
 
+    /// The anchor in `file`, or this machine's own.
+    fn named(&self, file: &Path) -> Result<TrustAnchor, Failure> {
+        if file != Path::new(THIS_MACHINE) {
+            return read_anchor(file);
+        }
+        if !self.own_anchor.is_file() {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!(
+                    "`{THIS_MACHINE}`: nothing has run on a simulated platform of this machine yet: there is no `{}`",
+                    self.own_anchor.display()
+                ),
+            )
+            .with_hint("`mse cas run` makes it, in the folder that `MSE_CONF_PATH` names if it is set; the trust anchor of another platform is a file: `--simulated FILE`"));
+        }
+        read_anchor(&self.own_anchor)
+    }
+
     fn path(&self, id: &str) -> PathBuf {
-        self.0.join(format!("{id}.toml"))
+        self.folder.join(format!("{id}.toml"))
     }
 }
 
@@ -138,11 +166,10 @@ pub(crate) struct TrustPolicy {
 
 impl KeptAnchor {
     fn of(anchor: TrustAnchor) -> Self {
-        let id = Digest::of(anchor.root_der()).to_string()[..16].to_owned();
         let subject = X509Certificate::from_der(anchor.root_der())
             .map_or_else(|_| String::new(), |(_, root)| root.subject().to_string());
         Self {
-            id,
+            id: anchor.id(),
             tee: Tee::Simulated.to_string(),
             subject,
             mrsigner: anchor.mrsigner().map(hex::encode),
@@ -195,6 +222,20 @@ mod tests {
         assert_eq!(store.remove("").unwrap_err().exit(), Exit::NotFound);
         assert_eq!(store.remove(&added.id[..4]).unwrap().id, added.id);
         assert_eq!(store.remove(&added.id).unwrap_err().exit(), Exit::NotFound);
+        assert!(!store.policy(None).unwrap().accepts_simulated);
+    }
+
+    #[test]
+    fn this_machine_is_the_platform_in_the_configuration_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = ConfDir::at(dir.path());
+        let store = TrustStore::of(&conf);
+        let this_machine = Some(Path::new(THIS_MACHINE));
+        let failure = store.policy(this_machine).unwrap_err();
+        assert_eq!(failure.exit(), Exit::NotFound);
+        assert!(failure.hint().unwrap().contains("mse cas run"));
+        Platform::create(&conf.simulated_platform(), SystemTime::now()).unwrap();
+        assert!(store.policy(this_machine).unwrap().accepts_simulated);
         assert!(!store.policy(None).unwrap().accepts_simulated);
     }
 

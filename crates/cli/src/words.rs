@@ -30,6 +30,15 @@ pub(crate) fn split(command: &str) -> Result<Vec<String>, Unclosed> {
     Ok(words)
 }
 
+/// `word` as it is to be typed: in quotes if it holds what a shell would take apart.
+pub(crate) fn typed(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A quote that is not closed, or a backslash with nothing behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("has a `{0}` without what must follow it")]
@@ -74,6 +83,12 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn typed_words_come_back(words in proptest::collection::vec("(?s).*", 0..5)) {
+            let line = words.iter().map(|word| typed(word)).collect::<Vec<_>>().join(" ");
+            proptest::prop_assert_eq!(split(&line).unwrap(), words);
+        }
+
         #[test]
         fn quoted_words_come_back(words in proptest::collection::vec("[^']*", 0..5)) {
             let command: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();

@@ -129,12 +129,12 @@ impl Reader<'_> {
             .require(
                 section,
                 "docker",
-                "add for instance `docker = \"mse-flask:20230228091325\"`",
+                "add for instance `docker = \"mse-flask:20261123000000\"`",
             )
             .and_then(|field| {
                 self.parsed(
                     &field,
-                    "name a fixed version, for instance `mse-flask:20230228091325`",
+                    "name a fixed version, for instance `mse-flask:20261123000000`",
                 )
             });
         let project = self

@@ -455,7 +455,7 @@ impl Builder<'_> {
                         &spot(at),
                         format!("the variable `{name}` has no value"),
                         Some(format!(
-                            "give it one, or write `\\${name}` for these characters"
+                            "give it one with `-e {name}=VALUE`, or `--use-env` for those of the environment; `\\${name}` means these characters"
                         )),
                     );
                 }

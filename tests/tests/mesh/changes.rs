@@ -106,6 +106,34 @@ fn a_diff_says_what_applying_would_change_and_changes_nothing() {
 }
 
 #[test]
+fn another_cas_at_the_pinned_address_is_told_apart_before_its_evidence_is_asked_for() {
+    let owner = Owner::with_cas();
+    owner.built();
+    write(&owner, &mesh("one", "", "a"));
+    let pin = owner.path("conf/cas/here.toml");
+    let known = fs::read_to_string(&pin).unwrap();
+    let key = owner.json(&["cas", "list"])["cases"][0]["cas_key"].clone();
+    fs::write(&pin, known.replace(key.as_str().unwrap(), &"0f".repeat(32))).unwrap();
+    let output = owner.ran(&[&["apply"][..], &FILE].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("another CAS is at `"), "{error}");
+    assert!(error.contains("--name here --replace"), "{error}");
+    assert!(!error.contains("mse trust add"), "{error}");
+
+    // Nobody is known there: the address at hand is named.
+    let elsewhere = mesh("one", "", "a").replace("cas_url: localhost", "cas_url: localhost:12345");
+    write(&owner, &elsewhere);
+    let output = owner.ran(&["apply", "-f", "mesh.yaml", "--no-pull"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{error}");
+    assert!(
+        error.contains("`mse cas attest localhost:12345 --name NAME`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_old_curated_image_is_called_old_until_it_is_built_again() {
     let owner = Owner::with_cas();
     owner.json(&["image", "curated", "build", "memcached"]);

@@ -26,7 +26,7 @@ pub use words::{Statement, StatementKind};
 
 use crate::{
     CheckName, Reason, Tee, TrustAnchor,
-    anchor::Pki,
+    anchor::{Pki, told_apart},
     judge::join,
     ledger::{Failure, Ledger},
     nitro, snp, vtpm,
@@ -279,7 +279,7 @@ impl Policy {
             self.anchors
                 .iter()
                 .filter(|anchor| anchor.pki() == pki)
-                .map(TrustAnchor::subject),
+                .map(TrustAnchor::told_apart),
         )
     }
 
@@ -316,7 +316,9 @@ impl Policy {
             return found;
         }
         // The name is only a courtesy to the reader: nothing is accepted for it.
+        let mut compared = subject.clone();
         let failure = if subject.contains("SIMULATED") {
+            compared = told_apart(&subject, root.der());
             Failure {
                 reason: Reason::SimulatedEvidence,
                 why:
@@ -333,7 +335,7 @@ impl Policy {
         };
         ledger.failed(
             CheckName::RootOfTrust,
-            subject,
+            compared,
             self.anchors_of(pki),
             failure,
         );

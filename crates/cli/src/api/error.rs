@@ -5,6 +5,8 @@ use mse_api::{ApiError, ErrorCode};
 use super::untrusted;
 use crate::exit::Exit;
 use crate::failure::{Failure, root_cause};
+use crate::server_url::ServerUrl;
+use crate::session::LOG_IN_AGAIN;
 
 /// A call that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub(crate) enum ApiFailure {
         why: String,
         /// Whether not even a connection came about.
         not_connected: bool,
+        /// Whether what answers does not speak TLS.
+        speaks_http: bool,
     },
     /// An answer that makes no sense.
     #[error("the answer of the platform at {server} cannot be read: {why}")]
@@ -72,6 +76,7 @@ impl ApiFailure {
             root_cause(error)
         };
         Self::Unreachable {
+            speaks_http: why.contains(NOT_TLS),
             server,
             why,
             not_connected: error.is_connect(),
@@ -110,12 +115,15 @@ impl ApiFailure {
     }
 }
 
+/// What rustls says of an answer in clear.
+const NOT_TLS: &str = "received corrupt message";
+
 impl From<ApiFailure> for Failure {
     fn from(failure: ApiFailure) -> Self {
         let message = failure.to_string();
         match failure {
             ApiFailure::Refused { status: 401, .. } => Self::new(Exit::NotLoggedIn, message)
-                .with_hint("log in again: `mse login`"),
+                .with_hint(LOG_IN_AGAIN),
             ApiFailure::Refused { status, hint, code, .. } => {
                 let exit = if status == 404 { Exit::NotFound } else { Exit::Platform };
                 let failure = Self::new(exit, message)
@@ -125,6 +133,14 @@ impl From<ApiFailure> for Failure {
                     None if status == 503 => failure.with_hint("try again later"),
                     None => failure,
                 }
+            }
+            ApiFailure::Unreachable { server, speaks_http: true, .. } => {
+                let plain = server.replacen("https://", "http://", 1);
+                let hint = match plain.parse::<ServerUrl>() {
+                    Ok(url) => format!("it does not speak TLS: it is probably `{url}`"),
+                    Err(_) => "it does not speak TLS, and a login is not sent in clear over the network: is it the right port?".to_owned(),
+                };
+                Self::new(Exit::Platform, message).with_hint(hint)
             }
             ApiFailure::Unreachable { .. } => Self::new(Exit::Platform, message)
                 .with_hint("is it running? `mse-server` starts one on this machine; `mse login --server URL` chooses another"),

@@ -32,7 +32,7 @@ impl ClientKey {
         match private_file::write_new(&file, pem.as_bytes())? {
             Creation::Written => Self::parse(&pem, file),
             Creation::Exists => Err(Failure::new(
-                Exit::InvalidConfiguration,
+                Exit::Conflict,
                 format!("you have a key already: `{}`", file.display()),
             )
             .with_hint("`mse cas whoami` shows its hash. With another key you are nobody to the CASes that know this one; move the file away if you want that")),
@@ -88,7 +88,8 @@ mod tests {
         );
         let made = ClientKey::create(&conf).unwrap();
         assert_eq!(ClientKey::required(&conf).unwrap().hash, made.hash);
-        assert!(ClientKey::create(&conf).is_err());
+        let again = ClientKey::create(&conf).err().unwrap();
+        assert_eq!(again.exit(), Exit::Conflict);
         assert_eq!(ClientKey::required(&conf).unwrap().hash, made.hash);
         std::fs::write(&made.file, "x").unwrap();
         assert!(ClientKey::load(&conf).is_err());

@@ -8,6 +8,7 @@ mod seen;
 mod upstream;
 
 use mse_api::cas::CasErrorCode;
+use mse_attest::{CheckName, Reason, Refusal};
 use mse_ratls::cas::AttestError;
 use mse_ratls::cas::client::{CasClient, CasError, connect_pinned};
 use serde_json::json;
@@ -104,11 +105,31 @@ fn hint_of(code: &str) -> Option<&'static str> {
     }
 }
 
+/// What to do about a refusal, where a CAS is another matter than an app.
+fn refusal_hint(refusal: &Refusal) -> Option<&'static str> {
+    match (refusal.reason, refusal.failed) {
+        (Reason::SimulatedEvidence, _) => Some(
+            "no hardware stands behind simulated evidence. To accept that on purpose: `--simulated this-machine` if the CAS runs on this machine's simulated platform, else `--simulated FILE` with that platform's trust anchor",
+        ),
+        (_, CheckName::MrEnclave) => Some(
+            "what a CAS measures includes its program, its owner, and what it was run with: give `--owner`, `--accept-simulated`, `--memory`, `--cores`, approvers, custodians and token libraries as `mse cas run` had them, which prints the whole command. If they are the same, it is another program: do not give it anything",
+        ),
+        _ => None,
+    }
+}
+
 impl From<AttestError> for Failure {
     fn from(error: AttestError) -> Self {
         let text = error.to_string();
         match error {
-            AttestError::Refused(refusal) => Self::of_refusal("the evidence of the CAS", &refusal),
+            AttestError::Refused(refusal) => {
+                let hint = refusal_hint(&refusal);
+                let failure = Self::of_refusal("the evidence of the CAS", &refusal);
+                match hint {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            }
             AttestError::Owner { .. } => Self::new(Exit::Refused, text)
                 .with_hint("it is somebody else's: do not give it anything"),
             AttestError::Key { .. } => Self::new(Exit::Refused, text)

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::app_name::AppName;
 use crate::cli::Scene;
 use crate::context::{ContextEntry, ContextStore, KeyInFile};
 use crate::exit::Exit;
@@ -16,13 +17,15 @@ use crate::ui::{Report, counted, local, table};
 /// Work with what is kept of deployments
 ///
 /// A context holds what verifies an app, and the key to its code: it is yours. An export leaves
-/// the key out, and serves whoever has the code to verify the app.
+/// the key out, and serves whoever has the code to verify the app. The state in the list is how the
+/// deployment ended; `mse list` shows what runs.
 #[derive(Args)]
 #[command(
     group(clap::ArgGroup::new("action").required(true)),
     after_help = "\
 Examples:
   mse context --list
+  mse context --export hello
   mse context --export 3f2b8c1e-5d0a-4f6b-9a57-2c1b7e1f0a11
   mse context --export 3f2b8c1e-5d0a-4f6b-9a57-2c1b7e1f0a11 --with-key --output backup.mse
   mse context --purge"
@@ -35,10 +38,10 @@ pub(crate) struct Context {
     /// List the contexts of this machine
     #[arg(long, group = "action")]
     list: bool,
-    /// Write the context of an app to `context.mse`, without the key to its code
-    #[arg(long, value_name = "ID", group = "action")]
-    export: Option<Uuid>,
-    /// Remove the context of an app, and with it the key to its code
+    /// Write the context of an app, by its id or name, to `context.mse`, without the key to its code
+    #[arg(long, value_name = "APP", group = "action")]
+    export: Option<AppName>,
+    /// Remove the context of an app, and with it the key to its code; by its id only
     #[arg(long, value_name = "ID", group = "action")]
     remove: Option<Uuid>,
     /// Remove all contexts
@@ -63,8 +66,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let store = ContextStore::of(&scene.conf);
-        match (self.export, self.remove) {
-            (Some(id), _) => self.export(scene, &store, id),
+        match (&self.export, self.remove) {
+            (Some(app), _) => self.export(scene, &store, app),
             (None, Some(id)) => {
                 store.remove(id)?;
                 scene.ui.report(&Done::Removed { id })
@@ -80,13 +83,18 @@ impl Context {
         }
     }
 
-    fn export(&self, scene: &Scene<'_>, store: &ContextStore, id: Uuid) -> Result<(), Failure> {
+    fn export(
+        &self,
+        scene: &Scene<'_>,
+        store: &ContextStore,
+        app: &AppName,
+    ) -> Result<(), Failure> {
         let key = if self.with_key {
             KeyInFile::Included
         } else {
             KeyInFile::LeftOut
         };
-        let context = store.load(mse_workload::AppId(id))?;
+        let (id, context) = store.find_with_id(app)?;
         if key == KeyInFile::LeftOut && context.record.is_none() {
             return Err(Failure::new(
                 Exit::InvalidConfiguration,
@@ -95,10 +103,11 @@ impl Context {
             .with_hint("`--with-key` exports it whole; deploying again with this `mse` makes one that needs no key"));
         }
         if self.output.exists() && !self.force {
-            return Err(
-                Failure::new(Exit::Usage, format!("`{}` exists", self.output.display()))
-                    .with_hint("`--force` overwrites it, `--output FILE` names another"),
-            );
+            return Err(Failure::new(
+                Exit::Conflict,
+                format!("`{}` exists", self.output.display()),
+            )
+            .with_hint("`--force` overwrites it, `--output FILE` names another"));
         }
         private_file::write(&self.output, context.to_toml(key).as_bytes())?;
         if key == KeyInFile::Included {
@@ -107,7 +116,7 @@ impl Context {
                 .warn("the file holds the key to the code: who has it can read the code");
         }
         scene.ui.report(&Done::Exported {
-            id,
+            id: id.0,
             path: self.output.clone(),
             with_key: self.with_key,
         })
@@ -144,7 +153,7 @@ impl Row {
                 state: context
                     .record
                     .as_ref()
-                    .map_or("unknown", |record| record.state.as_str())
+                    .map_or("unknown", |record| record.state.shown())
                     .to_owned(),
                 verified: context.deployed().map(|deployed| deployed.verified),
                 name: Some(context.config.name),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use mse_api::PartialApp;
+use mse_api::{App, PartialApp};
 use mse_manifest::TlsChoice;
 use mse_workload::{AppId, TlsOrigin};
 use serde::Serialize;
@@ -101,7 +101,13 @@ impl Deploy {
             }
         };
         let outcome = Box::pin(deployment.run(replaced)).await?;
-        let deployed = Deployed::of(outcome, &options.verify);
+        if let Some(warning) = cut_short(&plan, &outcome.app) {
+            ui.warn(warning);
+        }
+        let deployed = Deployed {
+            replaced: reservation.replaces.as_ref().map(|old| old.id),
+            ..Deployed::of(outcome, &options.verify)
+        };
         ui.report(&deployed)?;
         advise(ui, &deployed);
         Ok(())
@@ -126,6 +132,9 @@ struct Deployed {
     tee: String,
     simulated: bool,
     certificate: PathBuf,
+    /// The app of the same name that was stopped for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<AppId>,
     confinement: Vec<mse_workload::launch::Confinement>,
 }
 
@@ -154,6 +163,7 @@ impl Deployed {
             simulated: deployed.tee == "simulated",
             tee: deployed.tee,
             certificate,
+            replaced: None,
             confinement: app.confinement,
         }
     }
@@ -176,6 +186,9 @@ impl Report for Deployed {
             ("Verified", verified),
             ("TEE", tee),
         ];
+        if let Some(old) = &self.replaced {
+            rows.push(("Replaced", format!("{old}, which was stopped")));
+        }
         if let Some(reference) = &self.enclave {
             rows.push(("Enclave program", reference.to_string()));
         }
@@ -220,18 +233,39 @@ fn warn(ui: &Ui, plan: &Plan, verify: &Verify) {
     }
 }
 
+/// The platform may end an app earlier than its owner asked: the owner should know now.
+fn cut_short(plan: &Plan, app: &App) -> Option<String> {
+    let asked = plan.checked.expires_at?;
+    (app.expires_at.as_second() < asked.as_second()).then(|| {
+        format!(
+            "`cloud.expiration_date` asks for {}, and the platform ends the app on {}: the hardware `{}` is for no longer",
+            local(asked),
+            local(app.expires_at),
+            app.hardware_name
+        )
+    })
+}
+
 fn advise(ui: &Ui, deployed: &Deployed) {
+    let (certificate, proxy) = if deployed.verified {
+        (
+            "the verified certificate",
+            "use it with any program, verified",
+        )
+    } else {
+        (
+            "the certificate that it showed, which was NOT verified",
+            "verify it now, and use it with any program",
+        )
+    };
     if deployed.ssl_certificate_origin == TlsOrigin::Enclave {
         ui.advice(&format!(
-            "use it with the verified certificate: curl --cacert {} {}",
+            "use it with {certificate}: curl --cacert {} {}",
             deployed.certificate.display(),
             deployed.url
         ));
     }
-    ui.advice(&format!(
-        "use it with any program, verified: mse proxy {}",
-        deployed.id
-    ));
+    ui.advice(&format!("{proxy}: mse proxy {}", deployed.id));
     ui.advice(&format!(
         "let others verify it, without your key: mse context --export {}",
         deployed.id

@@ -64,7 +64,7 @@ impl Init {
         let path = PathBuf::from(FILE);
         if path.exists() && !self.force {
             return Err(
-                Failure::new(Exit::Usage, format!("there is a `{FILE}` already"))
+                Failure::new(Exit::Conflict, format!("there is a `{FILE}` already"))
                     .with_hint("`--force` overwrites it"),
             );
         }

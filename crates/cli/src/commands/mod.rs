@@ -133,4 +133,32 @@ mod tests {
     fn the_default_image_is_in_the_catalogue() {
         Catalogue::builtin().resolve(DEFAULT_IMAGE).unwrap();
     }
+
+    /// What a manifest without a version is told to write can be deployed.
+    #[test]
+    fn the_image_that_a_hint_names_is_in_the_catalogue() {
+        use mse_manifest::{CloudSection, Manifest};
+
+        for docker in [
+            "docker = \"mse-flask\"",
+            "docker = \"mse-flask:latest\"",
+            "",
+        ] {
+            let text = format!(
+                "name = \"x\"\npython_application = \"a:b\"\nhealthcheck_endpoint = \"/\"\n\
+                 tests_cmd = \"\"\ntests_requirements = []\n[cloud]\ncode = \"c\"\ntests = \"t\"\n\
+                 project = \"p\"\nhardware = \"h\"\n{docker}\n"
+            );
+            let faults = Manifest::parse(Path::new("mse.toml"), &text, CloudSection::Required)
+                .err()
+                .unwrap();
+            let said = faults.to_string();
+            let at = said.find("mse-flask:2").unwrap_or_else(|| panic!("{said}"));
+            let image: String = said[at..]
+                .chars()
+                .take_while(|c| !"`\"".contains(*c))
+                .collect();
+            Catalogue::builtin().resolve(&image).unwrap();
+        }
+    }
 }

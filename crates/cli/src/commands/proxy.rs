@@ -69,7 +69,14 @@ impl Proxy {
             .await?;
         let step = scene.ui.step("Verifying the app");
         let (upstream, attestation) = open(scene, &access, collaterals).await?;
-        step.done("The app was verified");
+        step.done(if access.is_unverified {
+            "What answers is what its context says"
+        } else {
+            "The app was verified"
+        });
+        if access.is_unverified {
+            scene.ui.warn("the app was deployed with `--no-verify`: its keys and secrets were handed over before anything was compared, whatever answers now");
+        }
         let proxy = LocalProxy::bind(self.listen, upstream).await?;
         let tee = tee_of(&attestation).to_string();
         scene.ui.report(&Listening {
@@ -114,6 +121,7 @@ impl Proxy {
                 endpoint: domain.endpoint(None),
                 host: domain.to_string(),
                 measurement,
+                is_unverified: false,
                 server: None,
             });
         }
@@ -139,6 +147,8 @@ pub(super) struct Access {
     pub(super) endpoint: Endpoint,
     pub(super) host: String,
     pub(super) measurement: Measurement,
+    /// Whether it was given its secrets unverified (`mse deploy --no-verify`).
+    pub(super) is_unverified: bool,
     /// The platform, if known.
     pub(super) server: Option<ServerUrl>,
 }
@@ -163,6 +173,7 @@ impl Access {
                 server_name: config_domain_name,
             },
             measurement,
+            is_unverified: !known.verified,
             server: context.record.as_ref().map(|record| record.server.clone()),
         })
     }

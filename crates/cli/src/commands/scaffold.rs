@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 use crate::ui::Report;
+use crate::words::typed;
 
 /// Make a folder with an app that can be deployed as it is
 #[derive(Args)]
@@ -63,7 +64,7 @@ impl Scaffold {
         Manifest::parse(&root.join("mse.toml"), &manifest, CloudSection::Required)?;
         fs::create_dir(&root).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                Failure::new(Exit::Usage, format!("File exists: `{name}`"))
+                Failure::new(Exit::Conflict, format!("File exists: `{name}`"))
                     .with_hint("choose another name, or remove it")
             }
             _ => Failure::file("create the folder", &root, &error),
@@ -92,11 +93,11 @@ struct Scaffolded {
 
 impl Report for Scaffolded {
     fn text(&self) -> String {
+        let folder = typed(&self.name);
         format!(
-            "An example app has been generated in the folder {0}/\n\
-             You can try it:   cd {0} && mse localtest\n\
-             You can run it:   cd {0} && mse deploy",
-            self.name
+            "An example app has been generated in the folder {folder}/\n\
+             You can try it:   cd {folder} && mse localtest\n\
+             You can run it:   cd {folder} && mse deploy"
         )
     }
 }

@@ -119,6 +119,14 @@ impl State {
             Self::Running => "running",
         }
     }
+
+    /// What is known without asking the platform.
+    pub(crate) fn shown(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "deployed",
+        }
+    }
 }
 
 impl Context {

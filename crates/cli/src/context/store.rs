@@ -57,8 +57,13 @@ impl ContextStore {
 
     /// The context of the running app that `name` means, without asking any platform.
     pub(crate) fn find(&self, name: &AppName) -> Result<Context, Failure> {
+        self.find_with_id(name).map(|(_, context)| context)
+    }
+
+    /// The same, with the app's id.
+    pub(crate) fn find_with_id(&self, name: &AppName) -> Result<(AppId, Context), Failure> {
         let name = match name {
-            AppName::Id(id) => return self.load(*id),
+            AppName::Id(id) => return self.load(*id).map(|context| (*id, context)),
             AppName::Name(name) => name,
         };
         let mut found: Vec<(AppId, Context)> = self
@@ -74,7 +79,7 @@ impl ContextStore {
             })
             .collect();
         match (found.pop(), found.len()) {
-            (Some((_, context)), 0) => Ok(context),
+            (Some(found), 0) => Ok(found),
             (None, _) => Err(Failure::new(
                 Exit::NotFound,
                 format!("there is no context of a running app named `{name}`"),

@@ -132,7 +132,7 @@ impl Deployment<'_> {
         let request = self.plan.request(&sealed);
         let app = self.upload(made, &request, &sealed).await?;
         self.ui
-            .say(&format!("To see what it does: mse cloud logs {}", app.id))?;
+            .say(&format!("To see what it does: mse logs {}", app.id))?;
         let app = self.wait_for(app.id, AppStatus::Initializing).await?;
         let asked = Asked {
             request: &request,

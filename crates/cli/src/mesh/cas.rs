@@ -1,5 +1,6 @@
 //! The CAS of a Meshfile: found among those that are known, and attested anew.
 
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use mse_ratls::CollateralSource;
 use mse_ratls::cas::ExpectedCas;
 use mse_ratls::cas::client::first_contact;
 use mse_simtee::Platform;
+use mse_workload::CasKey;
 use serde::Serialize;
 
 use crate::cas::{CasName, CasPin, CasPins, ClientKey, KnownCas};
@@ -122,6 +124,10 @@ impl CasArgs {
         let key = ClientKey::load(&scene.conf)?;
         let identity = key.as_ref().map(|key| &key.identity);
         let contact = first_contact(&pin.address()?, identity).await?;
+        // Before its evidence: what else is different about another CAS is beside the point.
+        if contact.root_key() != pin.cas_key {
+            return Err(another(&name, &pin, contact.root_key()));
+        }
         let collateral = self.collateral(scene, &pin).await?;
         let (client, attested) = Box::pin(contact.attest(&expected, &collateral)).await?;
         prove_pins(cas, &attested)?;
@@ -167,8 +173,9 @@ impl CasArgs {
                 format!("no CAS at `{}` was attested yet", cas.url),
             )
             .with_hint(format!(
-                "attest it: `mse cas attest {}:18765 --name NAME`; or take one that is known: `--cas NAME`",
-                cas.url.host()
+                "attest it: `mse cas attest {}:{} --name NAME`; or take one that is known: `--cas NAME`",
+                cas.url.host(),
+                cas.url.port().map_or(CAS_PORT, NonZeroU16::get)
             ))),
             _ => Err(Failure::new(
                 Exit::Usage,
@@ -261,6 +268,23 @@ fn one_cas(mesh: &Meshfile) -> Result<&Cas, Failure> {
     }
     Ok(cas)
 }
+
+fn another(name: &CasName, pin: &CasPin, found: CasKey) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format!(
+            "another CAS is at `{}`: `{name}` is known with the key {}, and what is there has the key {found}",
+            pin.address, pin.cas_key
+        ),
+    )
+    .with_hint(format!(
+        "nothing was sent there. If it is to take the place of the old one, whose sessions it does not have: `mse cas attest {} --name {name} --replace`",
+        pin.address
+    ))
+}
+
+/// Where a CAS listens if nobody says otherwise.
+const CAS_PORT: u16 = 18765;
 
 fn is_at(pin: &CasPin, cas: &Cas) -> bool {
     let (host, port) = pin.address.rsplit_once(':').unwrap_or((&pin.address, ""));

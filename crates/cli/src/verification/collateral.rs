@@ -2,6 +2,7 @@
 //! trusted: every appraisal verifies it.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use mse_attest::{Collateral, Evidence};
 use mse_collateral::{
@@ -9,6 +10,7 @@ use mse_collateral::{
     SetupError, Sources, bundle,
 };
 use mse_ratls::CollateralSource;
+use mse_simtee::{Platform, PlatformError};
 
 use crate::api::ApiClient;
 use crate::conf_dir::cache_dir;
@@ -34,6 +36,8 @@ pub(crate) enum Collaterals {
     Kept(CollateralFile),
     /// Fetched for the platform that the evidence comes from.
     Service(Box<Fetcher>),
+    /// This machine's simulated platform.
+    Own(Box<Platform>),
 }
 
 impl Collaterals {
@@ -91,6 +95,7 @@ impl CollateralSource for Collaterals {
                 }
                 Ok(fetched.collateral)
             }
+            Self::Own(platform) => Ok(platform.collateral(SystemTime::now())?.into()),
         }
     }
 }
@@ -104,6 +109,9 @@ pub(crate) enum SourceError {
     /// The service gives none.
     #[error(transparent)]
     Service(#[from] FetchError),
+    /// This machine's platform gives none.
+    #[error(transparent)]
+    Own(#[from] PlatformError),
 }
 
 /// Where answers of `sources` are kept between runs. Those of this machine's own services are not:

@@ -16,6 +16,14 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
+    /// The host, if it is a single word without a port: hardly a name of the DNS.
+    pub(crate) fn as_word(&self) -> Option<&str> {
+        let is_word = self.port.is_none()
+            && !self.host.contains(['.', ':'])
+            && !self.host.eq_ignore_ascii_case("localhost");
+        is_word.then_some(self.host.as_str())
+    }
+
     /// Where to connect for it; `gateway` (`host:port`) if it has no port of its own.
     pub(crate) fn endpoint(&self, gateway: Option<&str>) -> Endpoint {
         let address = match (self.port, gateway) {
@@ -141,6 +149,24 @@ mod tests {
             "", "a b", "x:0", "x:y", "x:65536", "http://x", "x/path", "[::1", "::1",
         ] {
             assert!(bad.parse::<Domain>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_single_word_is_hardly_a_domain() {
+        let word = |text: &str| {
+            let domain: Domain = text.parse().unwrap();
+            domain.as_word().map(str::to_owned)
+        };
+        assert_eq!(word("hello").as_deref(), Some("hello"));
+        for text in [
+            "hello:443",
+            "hello.example",
+            "localhost",
+            "[::1]",
+            "127.0.0.1",
+        ] {
+            assert_eq!(word(text), None, "{text}");
         }
     }
 

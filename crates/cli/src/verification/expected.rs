@@ -68,6 +68,13 @@ pub(crate) fn check_source(
     context: &Context,
     record: &Record,
 ) -> Result<SourceCheck, Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no folder `{}` with code", folder.display()),
+        )
+        .with_hint("name the folder that `cloud.code` named when the app was deployed"));
+    }
     let tree = CodeTree::collect(folder)
         .map_err(|error| Failure::new(Exit::InvalidConfiguration, error.to_string()))?;
     let commitment = bundle::source_commitment(&tree, &record.source_salt)

@@ -61,7 +61,8 @@ fn a_key_is_made_once_for_its_owner_only_and_its_hash_is_who_one_is() {
     let file = user.conf().join("cas-client.pem");
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    user.mse(&["cas", "keygen"]).failed_with(3, "a key already");
+    user.mse(&["cas", "keygen"])
+        .failed_with(12, "a key already");
     assert_eq!(user.mse(&["cas", "whoami"]).stdout.trim(), hash);
 }
 

@@ -70,7 +70,7 @@ fn defect_10_an_export_has_no_key_unless_asked() {
         "out/context.mse",
         "--with-key",
     ];
-    user.mse(&words).failed_with(2, "hint: `--force`");
+    user.mse(&words).failed_with(12, "hint: `--force`");
     let output = user.mse(&[&words[..], &["--force"]].concat());
     assert_eq!(output.code, 0, "{output:?}");
     assert!(
@@ -86,7 +86,7 @@ fn contexts_are_listed_removed_and_purged() {
     let list = user.mse(&["context", "--list", "--json"]).json();
     assert_eq!(list["contexts"][0]["id"], id.as_str());
     assert_eq!(list["contexts"][0]["name"], "hello");
-    assert_eq!(list["contexts"][0]["state"], "running");
+    assert_eq!(list["contexts"][0]["state"], "deployed");
     assert_eq!(list["contexts"][0]["verified"], true);
 
     user.write(
@@ -96,6 +96,13 @@ fn contexts_are_listed_removed_and_purged() {
     let output = user.mse(&["cloud", "context", "--list"]);
     assert_eq!(output.code, 0, "{output:?}");
     assert!(output.stdout.contains("unreadable"), "{output:?}");
+
+    // By its name, as everywhere else.
+    let exported = user.mse(&["context", "--export", "hello", "--json"]).json();
+    assert_eq!(exported["id"], id.as_str());
+    assert!(user.path("context.mse").is_file());
+    user.mse(&["context", "--export", "nobody"])
+        .failed_with(6, "no context of a running app named `nobody`");
 
     assert_eq!(user.mse(&["context", "--remove", &id]).code, 0);
     user.mse(&["context", "--remove", &id])

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{FakePlatform, SECRET_CANARY, User};
+use crate::support::{FakePlatform, Lie, SECRET_CANARY, User};
 
 #[test]
 fn a_deployment_ends_running_verified_and_provisioned() {
@@ -40,7 +40,7 @@ fn cloud_deploy_is_deploy_and_people_get_the_old_fragments() {
     assert_eq!(output.code, 0, "{output:?}");
     let id = platform.live()[0];
     for fragment in [
-        format!("mse cloud logs {id}"),
+        format!("mse logs {id}"),
         "The code fingerprint is ".to_owned(),
         "ready to be used on https://localhost:".to_owned(),
         " until 20".to_owned(),
@@ -113,6 +113,8 @@ fn defect_13_without_a_terminal_a_running_app_is_replaced_only_with_yes() {
     assert_eq!(output.code, 0, "{output:?}");
     let second = output.json();
     assert_ne!(first["id"], second["id"]);
+    assert_eq!(second["replaced"], first["id"]);
+    assert!(first.get("replaced").is_none(), "{first}");
     assert_eq!(platform.live().len(), 1);
     // The former app's context, and with it its key, is gone.
     assert_eq!(user.contexts().len(), 1);
@@ -145,8 +147,41 @@ fn no_verify_is_warned_about_and_recorded() {
         output.stderr.contains("warning: `--no-verify`"),
         "{output:?}"
     );
+    assert!(
+        output.stderr.contains("which was NOT verified: curl"),
+        "{output:?}"
+    );
+    assert!(
+        !output.stderr.contains("the verified certificate")
+            && !output.stderr.contains(", verified:"),
+        "{output:?}"
+    );
     let list = user.mse(&["context", "--list", "--json"]).json();
     assert_eq!(list["contexts"][0]["verified"], false);
+}
+
+#[test]
+fn an_expiry_that_is_cut_short_is_warned_about() {
+    let platform = FakePlatform::lying(Lie::EarlierExpiry);
+    let user = User::of(&platform);
+    user.project();
+    let manifest = fs::read_to_string(user.path("mse.toml")).unwrap();
+    user.write(
+        "mse.toml",
+        &manifest.replace(
+            "[cloud]",
+            "[cloud]\nexpiration_date = \"2030-01-31T18:00:00Z\"",
+        ),
+    );
+    let warning = "`cloud.expiration_date` asks for";
+    let output = user.mse(&["deploy"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains(warning), "{output:?}");
+    // Nothing was asked for: nothing is cut short.
+    user.write("mse.toml", &manifest);
+    let output = user.mse(&["deploy", "-y"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(!output.stderr.contains(warning), "{output:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn init_writes_a_manifest_that_loads() {
     assert_eq!(output.code, 0, "{output:?}");
     insta::assert_snapshot!(fs::read_to_string(user.path("mse.toml")).unwrap());
     user.mse(&["init", "--name", "other"])
-        .failed_with(2, "there is a `mse.toml` already");
+        .failed_with(12, "there is a `mse.toml` already");
     let output = user.mse(&["init", "--name", "other", "--force"]);
     assert_eq!(output.code, 0, "{output:?}");
     let output = user.mse(&["init", "--name", "x", "--application", "app", "--force"]);
@@ -42,7 +42,13 @@ fn what_is_scaffolded_can_be_deployed_as_it_is() {
     assert_eq!(output.code, 0, "{output:?}");
     assert_eq!(output.json()["name"], "hello");
     user.mse(&["scaffold", "hello"])
-        .failed_with(2, "File exists");
+        .failed_with(12, "File exists");
+    // What is printed to be typed can be typed.
+    let spaced = user.mse(&["scaffold", "he llo"]);
+    assert!(
+        spaced.stdout.contains("cd 'he llo' && mse deploy"),
+        "{spaced:?}"
+    );
     user.mse(&["scaffold", ""])
         .failed_with(2, "cannot name a folder");
     user.mse(&["scaffold", "../up"])

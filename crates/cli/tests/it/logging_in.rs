@@ -66,7 +66,9 @@ fn a_login_that_the_platform_no_longer_takes_asks_for_a_new_one() {
     let output = user.mse(&["list"]);
     output.failed_with(4, "the login is not valid");
     assert!(
-        output.stderr.contains("hint: log in again: `mse login`"),
+        output
+            .stderr
+            .contains("hint: log in again: `mse login --token TOKEN`"),
         "{output:?}"
     );
 }
@@ -84,4 +86,18 @@ fn plain_http_over_the_network_is_refused() {
     output.failed_with(2, "in clear over the network");
     user.mse(&["login"])
         .failed_with(2, "nothing says how to log in");
+}
+
+#[test]
+fn the_scheme_that_is_missing_or_wrong_is_named() {
+    let platform = FakePlatform::start();
+    let user = User::new();
+    let plain = platform.url();
+    let address = plain.strip_prefix("http://").unwrap();
+    let login = |server: &str| user.mse(&["login", "--server", server, "--token", "x"]);
+    login(address).failed_with(2, &format!("write `{plain}`"));
+    login(&format!("https://{address}")).failed_with(
+        5,
+        &format!("it does not speak TLS: it is probably `{plain}`"),
+    );
 }

@@ -133,7 +133,7 @@ fn convert_writes_one_form() {
     let out = &["manifest", "convert", "mesh.yml", "-o", "new.yml"];
     assert_eq!(user.mse(out).code, 0);
     user.mse(out)
-        .failed_with(10, "exists, and is not overwritten");
+        .failed_with(12, "exists, and is not overwritten");
     let checked = user.mse(&["manifest", "check", "new.yml", "--json"]).json();
     let codes: Vec<_> = checked["warnings"]
         .as_array()

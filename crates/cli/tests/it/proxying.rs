@@ -12,6 +12,8 @@ use crate::support::{FakePlatform, User};
 struct Proxy {
     child: Child,
     url: String,
+    /// What it said when it began.
+    started: Value,
 }
 
 impl Proxy {
@@ -39,6 +41,7 @@ impl Proxy {
         Self {
             child,
             url: started["url"].as_str().unwrap().to_owned(),
+            started,
         }
     }
 }
@@ -56,6 +59,23 @@ fn deployed() -> (FakePlatform, User, Value) {
     user.project();
     let deployed = user.deploy();
     (platform, user, deployed)
+}
+
+/// What answers now may be in order; what its secrets went to was never looked at.
+#[test]
+fn an_app_that_was_deployed_unverified_is_said_to_be() {
+    let platform = FakePlatform::start();
+    let user = User::of(&platform);
+    user.project();
+    let deployed = user.mse(&["deploy", "--no-verify"]);
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    let proxy = Proxy::start(&user, &["hello"]);
+    let warning = proxy.started["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("`--no-verify`"), "{warning}");
+
+    let (_platform, user, _) = self::deployed();
+    let proxy = Proxy::start(&user, &["hello"]);
+    assert!(proxy.started.get("warnings").is_none(), "{}", proxy.started);
 }
 
 /// Method, URL, headers, body.

@@ -123,6 +123,20 @@ fn a_context_says_itself_where_its_app_is() {
     output.failed_with(1, "is not the code that runs");
 }
 
+/// The name of an app of one's own, as `mse status` and `mse logs` take it.
+#[test]
+fn an_app_of_ones_own_is_verified_by_its_name() {
+    let scene = Scene::new();
+    let output = scene
+        .owner
+        .mse(&["verify", "hello", "--code", "mse_src", "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(output.json()["verdict"], "verified");
+    let unknown = scene.stranger.mse(&["verify", "hello"]);
+    unknown.failed_with(6, "no context of a running app named `hello`");
+    assert!(unknown.stderr.contains("`--context FILE`"), "{unknown:?}");
+}
+
 #[test]
 fn a_context_leaves_nothing_open_that_an_option_could_say() {
     let user = User::new();
@@ -175,6 +189,16 @@ fn other_code_is_refused_before_anything_is_asked() {
     }
     assert_eq!(scene.platform.calls().len(), calls);
     assert!(!scene.stranger.path("cert.pem").exists());
+}
+
+#[test]
+fn code_that_is_not_there_is_missing_once() {
+    let scene = Scene::new();
+    let output = scene
+        .stranger
+        .mse(&["verify", "context.mse", "--code", "nodir"]);
+    output.failed_with(6, "there is no folder `nodir` with code");
+    assert_eq!(output.stderr.matches("nodir").count(), 1, "{output:?}");
 }
 
 /// §10.2 (11): a certificate that was not verified never gets onto the disk.

@@ -357,7 +357,7 @@ fn docker_latest_tag() {
        |
     10 | docker = "ghcr.io/cosmian/mse-flask:latest"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       = help: name a fixed version, for instance `mse-flask:20230228091325`
+       = help: name a fixed version, for instance `mse-flask:20261123000000`
 
     1 error in the manifest
     "#);
@@ -371,7 +371,7 @@ fn docker_without_tag() {
        |
     10 | docker = "ghcr.io/cosmian/mse-flask"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       = help: name a fixed version, for instance `mse-flask:20230228091325`
+       = help: name a fixed version, for instance `mse-flask:20261123000000`
 
     1 error in the manifest
     "#);

@@ -43,7 +43,7 @@ pub struct ApiListener {
 impl ApiListener {
     /// Listens, with TLS if there are files for it.
     pub async fn bind(address: SocketAddr, files: Option<&KeyFiles>) -> Result<Self, ListenError> {
-        let failed = |source| ListenError::Bind { address, source };
+        let failed = |why| ListenError::Bind { address, why };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         Ok(Self {
             address: listener.local_addr().map_err(failed)?,
@@ -128,12 +128,12 @@ pub(super) struct Peer(pub(super) IpAddr);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address.
-    #[error("the API cannot listen on `{address}`: {source}; choose another with `--listen`")]
+    #[error("the API cannot listen on `{address}`: {why}; choose another with `--listen`")]
     Bind {
         /// Which.
         address: SocketAddr,
-        /// Why.
-        source: io::Error,
+        /// Why; said above, so not once more as a source.
+        why: io::Error,
     },
     /// A file.
     #[error("`{path}` cannot be used for TLS: {reason}")]

@@ -92,10 +92,10 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let listener = TcpListener::bind(address)
             .await
-            .map_err(|source| GatewayError::Listen { address, source })?;
+            .map_err(|why| GatewayError::Listen { address, why })?;
         let address = listener
             .local_addr()
-            .map_err(|source| GatewayError::Listen { address, source })?;
+            .map_err(|why| GatewayError::Listen { address, why })?;
         let gateway = Self {
             shared: Arc::new(Shared {
                 address,
@@ -216,12 +216,12 @@ impl Drop for OpenRoute {
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// Its own address.
-    #[error("the gateway cannot listen on `{address}`: {source}; choose another with `--gateway`")]
+    #[error("the gateway cannot listen on `{address}`: {why}; choose another with `--gateway`")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
-        source: io::Error,
+        /// Why; said above, so not once more as a source.
+        why: io::Error,
     },
     /// No port for an app.
     #[error("no loopback port is free for the app: {0}; give more with `--app-ports`")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mse_ratls::cas::client::{CasAddress, first_contact};
 use mse_ratls::cas::{AttestedCas, ExpectedCas};
-use mse_workload::Measurement;
+use mse_workload::{CasKey, Measurement};
 use serde::Serialize;
 
 use super::{CollateralArgs, Measured, owner_of};
@@ -27,7 +27,8 @@ use crate::ui::{Report, caution, good, pairs};
 Examples:
   mse cas attest cas.example:18765 --name prod --owner $HASH
   mse cas attest cas.example:18765 --name prod --measurement $HEX --report prod.json
-  mse cas attest localhost:18765 --name here --simulated trust-anchor.toml --pccs $URL
+  mse cas attest localhost:18765 --name here --simulated this-machine
+  mse cas attest cas.example:18765 --name test --simulated trust-anchor.toml --pccs $URL
 
 Exit codes, besides those of every command: 1 it is not the CAS that is expected.")]
 pub(super) struct Attest {
@@ -60,27 +61,23 @@ impl Attest {
             None => None,
         };
         let expected = self.expected(scene, known.as_ref())?;
-        let collateral = scene
-            .collaterals(
-                self.collateral.collateral.as_deref(),
-                self.collateral.pccs.as_ref(),
-                None,
-            )
-            .await?;
+        let collateral = self.collateral.source(scene).await?;
         let step = scene.ui.step(format!("Asking {} for proof", self.address));
         // As nobody: who asks is not a stranger's business.
         let contact = first_contact(&self.address, None).await?;
-        let (_, attested) = Box::pin(contact.attest(&expected, &collateral)).await?;
+        // Before its evidence: what else is different about another CAS is beside the point.
+        if let (Some(name), Some(known)) = (&self.name, &known)
+            && known.cas_key != contact.root_key()
+            && !self.replace
+        {
+            return Err(repinned(name, known, contact.root_key()));
+        }
+        let (_, attested) = Box::pin(contact.attest(&expected, &collateral.source))
+            .await
+            .map_err(|error| collateral.explain(error))?;
         step.done("The CAS has proven what it is");
         if let Some(name) = &self.name {
-            let pin = CasPin::of(&self.address, &attested);
-            if let Some(known) = &known
-                && known.cas_key != pin.cas_key
-                && !self.replace
-            {
-                return Err(repinned(name, known, &pin));
-            }
-            pins.put(name, &pin)?;
+            pins.put(name, &CasPin::of(&self.address, &attested))?;
         }
         if let Some(file) = &self.report {
             let json = serde_json::to_vec(&attested.report).map_err(|error| {
@@ -120,15 +117,15 @@ impl Attest {
     }
 }
 
-fn repinned(name: &CasName, known: &CasPin, found: &CasPin) -> Failure {
+fn repinned(name: &CasName, known: &CasPin, found: CasKey) -> Failure {
     Failure::new(
         Exit::Refused,
         format!(
-            "`{name}` is known with the key {}, and this CAS has the key {}",
-            known.cas_key, found.cas_key
+            "it is another CAS: `{name}` is known with the key {}, and what is there has the key {found}",
+            known.cas_key
         ),
     )
-    .with_hint("it is another CAS, or was created anew and has none of the old one's secrets. To use it in place of the old one: `--replace`")
+    .with_hint("it is somebody else's, or was created anew and has none of the old one's secrets. To attest it in place of the old one: `--replace`; beside it: another `--name`")
 }
 
 /// What was proven.

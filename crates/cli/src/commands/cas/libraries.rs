@@ -12,6 +12,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 
+use super::option;
+
 /// Which libraries a CAS may load.
 #[derive(Args, Clone)]
 pub(super) struct Libraries {
@@ -43,6 +45,11 @@ struct Library {
 }
 
 impl Libraries {
+    /// What to type to mean the same.
+    pub(super) fn words(&self) -> Result<Vec<String>, Failure> {
+        option("--token-libraries", &self.token_libraries)
+    }
+
     /// Those in the file, with the digests that they have now.
     pub(super) fn read(&self) -> Result<Vec<TokenLibrary>, Failure> {
         let Some(file) = &self.token_libraries else {

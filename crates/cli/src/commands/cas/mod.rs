@@ -7,6 +7,7 @@ mod backup;
 mod identity;
 mod known;
 mod libraries;
+mod made;
 mod measure;
 mod people;
 mod position;
@@ -20,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use mse_attest::TrustAnchor;
+use mse_attest::{CheckName, TrustAnchor};
 use mse_crypto::Digest;
+use mse_ratls::cas::AttestError;
+use mse_ratls::cas::client::CasError;
 use mse_session::KeyHash;
 use mse_simtee::Platform;
 use mse_workload::{CAS_FORMAT, CasWorkload, Measured as _, Measurement, Resources, measurement};
@@ -34,6 +37,9 @@ use crate::failure::Failure;
 use crate::private_file;
 use crate::reference::EnclaveReference;
 use crate::server_url::ServerUrl;
+use crate::session::Session;
+use crate::trust::THIS_MACHINE;
+use crate::verification::Collaterals;
 
 /// Run a CAS, prove what it is, and speak to it
 ///
@@ -141,7 +147,7 @@ struct Measured {
     #[arg(long, value_name = "FILE|this-machine")]
     accept_simulated: Vec<PathBuf>,
     /// Memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY, value_parser = clap::value_parser!(u32).range(1..))]
     memory: u32,
     /// Cores, as in `2` or `0.5`
     #[arg(long, value_name = "CORES", default_value = "1", value_parser = millicores)]
@@ -155,7 +161,43 @@ struct Measured {
     program: Option<String>,
 }
 
+/// The memory that a CAS has if nothing else is said, in MiB.
+const MEMORY: u32 = 1024;
+/// Its cores, in thousandths.
+const MILLICORES: u32 = 1000;
+
 impl Measured {
+    /// What to type to mean the same, in any folder. What need not be said is left out, but the
+    /// owner, if `with_owner`.
+    fn words(&self, scene: &Scene<'_>, with_owner: bool) -> Result<Vec<String>, Failure> {
+        let mut words = Vec::new();
+        if with_owner || self.owner.is_some() {
+            words.extend(["--owner".to_owned(), self.owner(scene)?.to_string()]);
+        }
+        words.extend(option("--accept-simulated", &self.accept_simulated)?);
+        if self.memory != MEMORY {
+            words.extend(["--memory".to_owned(), self.memory.to_string()]);
+        }
+        if self.cores != MILLICORES {
+            let cores = f64::from(self.cores) / 1000.0;
+            words.extend(["--cores".to_owned(), cores.to_string()]);
+        }
+        words.extend(self.people.words()?);
+        words.extend(self.libraries.words()?);
+        Ok(words)
+    }
+
+    /// The program, if it is not the one beside `mse`.
+    fn program_words(&self) -> Result<Vec<String>, Failure> {
+        let Some(program) = &self.program else {
+            return Ok(Vec::new());
+        };
+        if program.parse::<Digest>().is_ok() {
+            return Ok(vec!["--program".to_owned(), program.clone()]);
+        }
+        option("--program", [&PathBuf::from(program)])
+    }
+
     fn workload(&self, scene: &Scene<'_>) -> Result<CasWorkload, Failure> {
         let simulated_anchors = self
             .accept_simulated
@@ -238,8 +280,21 @@ fn owner_of(text: &str) -> Result<Digest, Failure> {
         .map_err(|error| invalid(error.to_string()))
 }
 
-/// Stands for the simulated platform in the configuration folder.
-const THIS_MACHINE: &str = "this-machine";
+/// An option and the files that it names, each to be found from any folder.
+fn option<'a>(
+    name: &str,
+    files: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<Vec<String>, Failure> {
+    let mut words = Vec::new();
+    for file in files {
+        let file = match file.to_str() {
+            Some(THIS_MACHINE) => file.clone(),
+            _ => std::path::absolute(file).map_err(|error| Failure::file("find", file, &error))?,
+        };
+        words.extend([name.to_owned(), file.display().to_string()]);
+    }
+    Ok(words)
+}
 
 /// The trust anchor of the platform in the configuration folder, which is made if it is not there.
 fn own_anchor(scene: &Scene<'_>) -> Result<String, Failure> {
@@ -285,8 +340,67 @@ struct CollateralArgs {
     pccs: Option<ServerUrl>,
 }
 
+impl CollateralArgs {
+    /// Where they say; else this machine's simulated platform, if `--simulated` names it; else the
+    /// platform where the user is logged in.
+    async fn source(&self, scene: &Scene<'_>) -> Result<CasCollateral, Failure> {
+        let given = self.collateral.is_some() || self.pccs.is_some();
+        let simulated = scene.global.simulated.as_deref();
+        if !given && simulated == Some(Path::new(THIS_MACHINE)) {
+            // Fails if there is none: a new one could vouch for nothing.
+            let platform = Platform::open(&scene.conf.simulated_platform())
+                .map_err(|error| Failure::other(error.to_string()))?;
+            return Ok(CasCollateral {
+                source: Collaterals::Own(Box::new(platform)),
+                of_login: None,
+            });
+        }
+        let of_login = if given {
+            None
+        } else {
+            Session::load(&scene.conf)?.map(|session| session.server)
+        };
+        let source = scene
+            .collaterals(self.collateral.as_deref(), self.pccs.as_ref(), None)
+            .await?;
+        Ok(CasCollateral { source, of_login })
+    }
+}
+
+/// Collateral for a CAS.
+struct CasCollateral {
+    source: Collaterals,
+    /// The platform that was asked only because the user is logged in there.
+    of_login: Option<ServerUrl>,
+}
+
+impl CasCollateral {
+    /// Why the CAS was refused; with whose collateral, if nobody said that it is the right one.
+    fn explain(&self, error: CasError) -> Failure {
+        let is_about_platform = match &error {
+            CasError::Attest(AttestError::Refused(refusal)) => !matches!(
+                refusal.failed,
+                CheckName::RootOfTrust | CheckName::MrEnclave | CheckName::ReportData
+            ),
+            CasError::Collateral(_) => true,
+            _ => false,
+        };
+        let failure = Failure::from(error);
+        match &self.of_login {
+            Some(server) if is_about_platform => failure
+                .and(&format!(
+                    "the collateral is that of `{server}`, where you are logged in"
+                ))
+                .with_hint("a CAS on another platform needs that one's: `--pccs URL`, as `mse cas run` prints it; or `--simulated this-machine` if it runs on this machine's simulated platform"),
+            _ => failure,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use mse_attest::{Evidence, Policy, ReferenceValues, appraise};
+
     use super::*;
 
     #[test]
@@ -301,5 +415,40 @@ mod tests {
         for bad in ["x", "", dir.path().to_str().unwrap()] {
             assert!(owner_of(bad).is_err(), "{bad}");
         }
+    }
+
+    /// Evidence of one simulated platform with the collateral of another, which was asked because
+    /// the user is logged in there.
+    #[test]
+    fn a_refusal_says_whose_collateral_it_was_if_nobody_chose_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let platform = |name: &str| Platform::create(&dir.path().join(name), now).unwrap();
+        let (own, other) = (platform("own"), platform("other"));
+        let evidence = Evidence::parse(&own.quote([7; 32], &[8; 64]).unwrap()).unwrap();
+        let refusal = |collateral: &Platform, measurement: [u8; 32]| {
+            let expected = ReferenceValues {
+                mrenclave: Some(measurement),
+                ..ReferenceValues::default()
+            };
+            let policy = Policy::strict().with_simulated(own.trust_anchor().clone());
+            let collateral = collateral.collateral(now).unwrap().into();
+            let refusal = appraise(&evidence, &collateral, &policy, &expected, now).unwrap_err();
+            CasError::Attest(AttestError::Refused(Box::new(refusal)))
+        };
+        let asked = |login: Option<&str>| CasCollateral {
+            source: Collaterals::Own(Box::new(platform(login.unwrap_or("chosen")))),
+            of_login: login.map(|_| "http://127.0.0.1:7310".parse().unwrap()),
+        };
+        let explained = asked(Some("login")).explain(refusal(&other, [7; 32]));
+        let said = explained.message();
+        assert!(said.contains("that of `http://127.0.0.1:7310`"), "{said}");
+        assert!(explained.hint().unwrap().contains("`--pccs URL`"));
+        // It was named, or is not what is wrong.
+        let chosen = asked(None).explain(refusal(&other, [7; 32]));
+        assert!(!chosen.message().contains("logged in"), "{chosen}");
+        let measured = asked(Some("again")).explain(refusal(&own, [9; 32]));
+        assert!(!measured.message().contains("logged in"), "{measured}");
+        assert!(measured.hint().unwrap().contains("`--accept-simulated`"));
     }
 }

@@ -10,6 +10,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::private_file;
 
+use super::option;
+
 /// They are measured: whoever attests the CAS knows them.
 #[derive(Args, Clone)]
 pub(super) struct People {
@@ -30,6 +32,24 @@ pub(super) struct People {
 }
 
 impl People {
+    /// What to type to mean the same.
+    pub(super) fn words(&self) -> Result<Vec<String>, Failure> {
+        let mut words = option("--approver", &self.approver)?;
+        for (name, number) in [
+            ("--approvals", self.approvals),
+            ("--custodians-needed", self.custodians_needed),
+        ] {
+            words.extend(
+                number
+                    .iter()
+                    .flat_map(|number| [name.to_owned(), number.to_string()]),
+            );
+        }
+        let custodians = self.custodian.iter();
+        words.extend(custodians.flat_map(|key| ["--custodian".to_owned(), key.clone()]));
+        Ok(words)
+    }
+
     pub(super) fn upgrade(&self) -> Result<Option<UpgradePolicy>, Failure> {
         let Some(threshold) = self.approvals else {
             return Ok(None);

@@ -67,7 +67,7 @@ impl Keygen {
         ));
         if private_file::write_new(&self.output, text.as_bytes())? == Creation::Exists {
             return Err(Failure::new(
-                Exit::Other,
+                Exit::Conflict,
                 format!("`{}` exists, and is not overwritten", self.output.display()),
             )
             .with_hint("name another file"));
@@ -191,17 +191,13 @@ impl Give {
             owner: None,
             cas_key: None,
         };
-        let collateral = scene
-            .collaterals(
-                self.collateral.collateral.as_deref(),
-                self.collateral.pccs.as_ref(),
-                None,
-            )
-            .await?;
+        let collateral = self.collateral.source(scene).await?;
         let step = scene.ui.step(format!("Asking {} for proof", self.address));
         let contact = first_contact(&self.address, None).await?;
         let (mut instance, attested) =
-            Box::pin(contact.attest_recovering(&expected, &collateral)).await?;
+            Box::pin(contact.attest_recovering(&expected, &collateral.source))
+                .await
+                .map_err(|error| collateral.explain(error))?;
         step.done("It is the program that was expected, and waits for shares");
         if attested.description.simulated {
             scene.ui.warn(

@@ -1,7 +1,7 @@
 //! `mse cas run`
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,8 @@ use mse_workload::{CasKey, Measurement};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Measured;
+use super::made::{MadeWith, line};
+use super::{Measured, option};
 use crate::cas::LocalPccs;
 use crate::cli::Scene;
 use crate::exit::Exit;
@@ -30,10 +31,13 @@ use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::private_file;
 use crate::reference::ReferenceSource;
+use crate::trust::THIS_MACHINE;
 use crate::ui::{Report, Step, Ui, pairs, print};
 
 /// How long the CAS may take to end after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
+/// The file in a platform's folder.
+const TRUST_ANCHOR: &str = "trust-anchor.toml";
 /// How many of its last lines explain a failure.
 const LAST_LINES: usize = 10;
 
@@ -44,7 +48,7 @@ const LAST_LINES: usize = 10;
 /// one JSON document per line: what happens, and each line of its log.
 ///
 /// The TEE is SIMULATED: no hardware protects the CAS from this machine's owner. Its collateral is
-/// served on loopback as long as the CAS runs; the address is printed.
+/// served on loopback as long as the CAS runs. The command that attests it is printed, whole.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -154,6 +158,8 @@ impl Run {
             .map_err(|error| Failure::other(format!("no collateral can be served: {error}")))?;
         let spec = self.spec(scene, &pccs)?;
         let address = self.listen;
+        let made_with = MadeWith::new(&self.data, &self.measured.words(scene, true)?);
+        let proof = self.proof(scene, &platform_folder, pccs.url())?;
         let step = ui.step(match spec.start {
             CasStart::Create => "Creating the CAS",
             CasStart::Open => "Opening the CAS",
@@ -168,9 +174,11 @@ impl Run {
             ui,
             enclave,
             address,
+            proof,
+            made_with,
             platform,
             pccs: pccs.url().to_owned(),
-            trust_anchor: platform_folder.join("trust-anchor.toml"),
+            trust_anchor: platform_folder.join(TRUST_ANCHOR),
             last_lines: Vec::new(),
             reason: None,
             failed: false,
@@ -188,6 +196,27 @@ impl Run {
             )
             .with_hint("name the `mse-cas` program: `--program FILE`")),
         }
+    }
+
+    /// What `mse cas attest` takes, behind the address, to prove that it is this CAS.
+    fn proof(
+        &self,
+        scene: &Scene<'_>,
+        platform: &Path,
+        pccs: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let mut words = vec!["--name".to_owned(), "here".to_owned()];
+        if platform == scene.conf.simulated_platform() {
+            // With its collateral.
+            words.extend(["--simulated".to_owned(), THIS_MACHINE.to_owned()]);
+        } else {
+            let anchor = platform.join(TRUST_ANCHOR);
+            words.extend(option("--simulated", [&anchor])?);
+            words.extend(["--pccs".to_owned(), pccs.to_owned()]);
+        }
+        words.extend(self.measured.words(scene, false)?);
+        words.extend(self.measured.program_words()?);
+        Ok(words)
     }
 
     fn spec(&self, scene: &Scene<'_>, pccs: &LocalPccs) -> Result<CasSpec, Failure> {
@@ -259,6 +288,9 @@ struct Follower<'a> {
     enclave: RunningEnclave,
     /// Where it was to listen; the port may be another.
     address: SocketAddr,
+    /// What `mse cas attest` takes behind the address.
+    proof: Vec<String>,
+    made_with: MadeWith,
     platform: Arc<Platform>,
     pccs: String,
     trust_anchor: PathBuf,
@@ -295,6 +327,7 @@ impl Follower<'_> {
                     if let Some(step) = step.take() {
                         step.done("The CAS runs, and has proven what it is");
                     }
+                    self.made_with.keep()?;
                     let written = self.ui.report(&self.running(attested));
                     self.goes_on(written)?;
                 }
@@ -339,14 +372,8 @@ impl Follower<'_> {
 
     /// As everybody else does it: what it shows is then known to be good.
     async fn attest(&self) -> Result<AttestedCas, Failure> {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        let address = address
+        let address = self
+            .near_address()
             .to_string()
             .parse()
             .map_err(|error| Failure::other(format!("{error}")))?;
@@ -366,6 +393,29 @@ impl Follower<'_> {
         Ok(attested)
     }
 
+    /// Where it is reached from this machine.
+    fn near_address(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        address
+    }
+
+    /// The whole command that proves on this machine that it is this CAS.
+    fn attest_command(&self) -> String {
+        let address = self.near_address();
+        // By the name that Meshfiles use for it.
+        let address = match address.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => format!("localhost:{}", address.port()),
+            _ => address.to_string(),
+        };
+        format!("mse cas attest {address} {}", line(&self.proof))
+    }
+
     fn running(&self, attested: AttestedCas) -> Running {
         Running {
             event: "running",
@@ -373,6 +423,7 @@ impl Follower<'_> {
             measurement: self.enclave.measurement(),
             trust_anchor: self.trust_anchor.clone(),
             pccs: self.pccs.clone(),
+            attest: self.attest_command(),
             description: attested.description,
         }
     }
@@ -445,7 +496,17 @@ impl Follower<'_> {
         if is_in_order {
             return Ok(());
         }
-        Err(Failure::other(reason))
+        if reason.contains("holds a CAS already") {
+            return Err(Failure::new(Exit::Conflict, reason)
+                .with_hint("without `--create` it is opened; another `--data` is another CAS"));
+        }
+        let is_locked = reason.contains("the root key in");
+        let failure = Failure::other(reason);
+        Err(if is_locked {
+            failure.with_hint(self.made_with.hint())
+        } else {
+            failure
+        })
     }
 }
 
@@ -462,6 +523,8 @@ struct Running {
     trust_anchor: PathBuf,
     /// Where the collateral of this platform is.
     pccs: String,
+    /// The command that attests it from this machine.
+    attest: String,
     #[serde(flatten)]
     description: CasDescription,
 }
@@ -476,9 +539,10 @@ impl Report for Running {
             ("Collateral", self.pccs.clone()),
         ];
         format!(
-            "{}\nThe CAS key is {}",
+            "{}\nThe CAS key is {}\n\nAttest it, in another terminal:\n  {}",
             pairs(&rows),
-            self.description.cas_key
+            self.description.cas_key,
+            self.attest
         )
     }
 }

@@ -57,7 +57,7 @@ impl Convert {
         match private_file::write_new(&output, yaml.as_bytes())? {
             Creation::Written => Ok(()),
             Creation::Exists => Err(Failure::new(
-                Exit::Other,
+                Exit::Conflict,
                 format!("`{}` exists, and is not overwritten", shown_path(&output)),
             )
             .with_hint("name another file with `--output`, or remove that one")),

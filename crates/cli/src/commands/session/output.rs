@@ -49,7 +49,7 @@ pub(super) fn create(file: &Path, content: &[u8]) -> Result<(), Failure> {
     match private_file::write_new(file, content)? {
         Creation::Written => Ok(()),
         Creation::Exists => Err(Failure::new(
-            Exit::Other,
+            Exit::Conflict,
             format!("`{}` exists, and is not overwritten", shown_path(file)),
         )
         .with_hint("name another file with `--output`, or remove that one")),

@@ -193,15 +193,23 @@ impl Expectation {
         file: &Path,
         code: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let context = Context::read(file)?;
-        let known = deployed(&context)?;
+        Self::of_known(scene, &Context::read(file)?, code)
+    }
+
+    /// The same of a context that was read.
+    pub(super) fn of_known(
+        scene: &Scene<'_>,
+        context: &Context,
+        code: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let known = deployed(context)?;
         let (Some(record), Some(instance)) = (&context.record, &context.instance) else {
             return Err(Failure::other("the context has no instance"));
         };
         check_image(&known.workload)?;
         let enclave = scene.enclave_reference()?;
         let source = code
-            .map(|code| check_source(code, &known.workload, &context, record))
+            .map(|code| check_source(code, &known.workload, context, record))
             .transpose()?;
         let measurement = expected_measurement(&known.tee, &enclave.digest, &known.workload)?;
         Ok(Self {

@@ -10,12 +10,15 @@ use clap::Args;
 use jiff::Timestamp;
 use mse_workload::Measurement;
 
+use crate::app_name::AppName;
 use crate::cli::Scene;
+use crate::context::ContextStore;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::policy_file::policy_with_anchors;
 use crate::server_url::ServerUrl;
 use crate::trust::{TrustPolicy, TrustStore};
+use crate::verification::Domain;
 use domain::Expectation;
 use target::Target;
 
@@ -106,6 +109,10 @@ impl Verify {
         match &self.target {
             Target::Domain(domain) => {
                 self.refuse_options_of_files()?;
+                if let Some(expectation) = self.expectation_of_own_app(scene, domain)? {
+                    let domain = expectation.own_domain()?;
+                    return self.run_domain(scene, &domain, expectation).await;
+                }
                 let expectation = self.expectation_of_domain(scene)?;
                 self.run_domain(scene, domain, expectation).await
             }
@@ -118,6 +125,29 @@ impl Verify {
             }
             Target::File(file) => self.run_file(scene, file).await,
         }
+    }
+
+    /// A single word is the name of an app of the user's, as in all other commands: nothing says
+    /// that it is in the DNS.
+    fn expectation_of_own_app(
+        &self,
+        scene: &Scene<'_>,
+        domain: &Domain,
+    ) -> Result<Option<Expectation>, Failure> {
+        let Some(name) = domain.as_word() else {
+            return Ok(None);
+        };
+        if self.context.is_some() || self.fingerprint.is_some() {
+            return Ok(None);
+        }
+        let Ok(name) = name.parse::<AppName>();
+        let context = ContextStore::of(&scene.conf).find(&name).map_err(|failure| {
+            if failure.exit() != Exit::NotFound {
+                return failure;
+            }
+            failure.with_hint("`mse context --list` shows the apps that are known by name; of another app name the domain, such as `app.example.com`, with what it must be: `--context FILE` or `--fingerprint HEX`. A host that has only this name is meant with its port: `NAME:443`")
+        })?;
+        Expectation::of_known(scene, &context, self.code.as_deref()).map(Some)
     }
 
     fn policy(&self, scene: &Scene<'_>) -> Result<TrustPolicy, Failure> {

@@ -28,7 +28,7 @@ fn keys_are_private_and_never_overwritten() {
         #[cfg(unix)]
         is_private(&user.path(&file));
         run(&user, &["keygen", "--output", &file])
-            .failed_with(10, "exists, and is not overwritten");
+            .failed_with(12, "exists, and is not overwritten");
         assert_eq!(fs::read_to_string(user.path(&file)).unwrap(), pem);
     }
     let made = succeeds(&user, &["keygen", "-o", "json.pem", "--json"]).json();
@@ -64,7 +64,7 @@ fn several_people_sign_one_after_the_other() {
     assert!(first.stderr.contains("warning:"), "{first:?}");
 
     // A plain session does not take the place of one that somebody signed.
-    sign("session.yml", "bob.pem").failed_with(10, "`session.signed` exists");
+    sign("session.yml", "bob.pem").failed_with(12, "`session.signed` exists");
     sign("session.signed", "alice.pem").failed_with(
         3,
         "`session.signed` is signed with the key `alice.pem` already",
@@ -281,7 +281,7 @@ fn only_its_cas_reads_an_encrypted_session() {
     let warning = document["warnings"][0].as_str().unwrap();
     assert!(warning.contains("names no `creator`"), "{warning}");
 
-    run(&user, &sealed).failed_with(10, "`sealed` exists, and is not overwritten");
+    run(&user, &sealed).failed_with(12, "`sealed` exists, and is not overwritten");
     for command in ["hash", "show", "verify"] {
         run(&user, &[command, "sealed"]).failed_with(3, "`sealed` is encrypted");
     }

@@ -52,6 +52,8 @@ pub(crate) enum Lie {
     RefusesSecrets,
     /// The app ends after it got its secrets.
     EndsAfterProvisioning,
+    /// No app lives as long as is asked for.
+    EarlierExpiry,
     /// The enclave never comes up.
     NeverReady,
     /// Makes the app, but the answer is lost.
@@ -383,6 +385,9 @@ impl State {
         let mut expires_at = asked.unwrap_or(Timestamp::now() + year);
         if self.lies(Lie::LaterExpiry) {
             expires_at += year;
+        }
+        if self.lies(Lie::EarlierExpiry) {
+            expires_at = Timestamp::now() + year / 365;
         }
         let names = [domain_name.clone(), config_domain_name.clone()];
         let mut workload = workload_of(id, &conf, &code, names, expires_at);
