@@ -133,8 +133,19 @@ impl Changes {
         Ok(Self(prepared))
     }
 
+    /// What the Meshfile takes back of the one before, and what it leaves.
+    pub(crate) async fn taken_back(
+        &self,
+        cas: &mut KnownCas,
+        owner: &Owner,
+    ) -> Result<Vec<String>, Failure> {
+        let mut told = self.opened_ports();
+        told.extend(self.left_over(cas, owner).await?);
+        Ok(told)
+    }
+
     /// What gets easier to reach than it was.
-    pub(crate) fn opened_ports(&self) -> Vec<String> {
+    fn opened_ports(&self) -> Vec<String> {
         let mut opened = Vec::new();
         for prepared in &self.0 {
             let Some(before) = &prepared.before else {
@@ -161,11 +172,7 @@ impl Changes {
     }
 
     /// Sessions of this mesh that the Meshfile has no more.
-    pub(crate) async fn left_over(
-        &self,
-        cas: &mut KnownCas,
-        owner: &Owner,
-    ) -> Result<Vec<String>, Failure> {
+    async fn left_over(&self, cas: &mut KnownCas, owner: &Owner) -> Result<Vec<String>, Failure> {
         let Some(mesh) = self.0.iter().find_map(|one| made_by(&one.session)) else {
             return Ok(Vec::new());
         };

@@ -136,9 +136,6 @@ impl Composing<'_> {
         };
         let (chart, manifests) = given.objects(&installation)?;
         warnings.extend(chart.warnings.iter().cloned());
-        for warning in &warnings {
-            scene.ui.warn(warning.clone());
-        }
         let owner = Owner {
             creator: match &ownership {
                 Ownership::Sender | Ownership::Holder(_) => Identity::Tls(key),
@@ -148,12 +145,10 @@ impl Composing<'_> {
             takes_over: given.take_over,
         };
         let changes = Changes::find(&mut known, &sessions, &owner).await?;
-        let mut losses = changes.opened_ports();
-        losses.extend(changes.left_over(&mut known, &owner).await?);
-        for loss in &losses {
-            scene.ui.warn(loss.clone());
+        warnings.extend(changes.taken_back(&mut known, &owner).await?);
+        for warning in &warnings {
+            scene.ui.warn(warning.clone());
         }
-        warnings.extend(losses);
         let cas = RunCas {
             address: known.pin.address.clone(),
             key: known.pin.cas_key,
