@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use mse_tests::kubernetes::{documents, printed, tool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::owner::{Owner, PROGRAM, text};
 
@@ -70,6 +71,17 @@ fn old_manifests_become_a_running_attested_service() {
 
     owner.up();
     owner.logs_with(|logs| logs.contains("hello myself, 10 characters"));
+    let lines = owner.done(&["mesh", "logs", "--json"]);
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (of, part) in [("program", "10 characters"), ("enclave", "asking the CAS")] {
+        let found = lines
+            .iter()
+            .find(|one| one["of"] == of && one["text"].as_str().unwrap().contains(part));
+        assert_eq!(found.unwrap()["service"], "pythonapp", "{lines:?}");
+    }
     let again = owner.ran(&["mesh", "up", "--detach"]);
     assert_eq!(again.status.code(), Some(12), "{}", text(&again.stderr));
 

@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::Which;
@@ -11,6 +12,7 @@ use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::mesh::run::ENCLAVE;
 use crate::ui::print;
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -19,7 +21,8 @@ const PIECE: u64 = 1024 * 1024;
 
 /// Show what the services of a mesh write
 ///
-/// Lines of the enclave, and not of the program, begin with `[enclave]`.
+/// Lines of the enclave, and not of the program, begin with `[enclave]`. With `--json`, each line is a
+/// document as those of `mse mesh up --json`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +40,7 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) async fn run(self, _scene: &Scene<'_>) -> Result<(), Failure> {
+    pub(super) async fn run(self, scene: &Scene<'_>) -> Result<(), Failure> {
         let plan = self.which.target().plan()?;
         let folder = self.which.folder()?;
         let names: Vec<_> = plan.services.into_iter().map(|one| one.name).collect();
@@ -52,12 +55,17 @@ impl Logs {
                 .with_hint(format!("it has {}", names.join(", "))));
             }
         };
-        let prefixed = chosen.len() > 1;
+        let form = match (scene.ui.is_json(), chosen.len()) {
+            (true, _) => Form::Json,
+            (false, 1) => Form::Bare,
+            (false, _) => Form::Named,
+        };
         let mut logs: Vec<_> = chosen
             .into_iter()
             .map(|name| Tail {
                 path: folder.log_file(&name),
-                name: prefixed.then_some(name),
+                name,
+                form,
                 position: 0,
                 rest: String::new(),
             })
@@ -79,11 +87,23 @@ impl Logs {
     }
 }
 
+/// How lines are shown.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As they are.
+    Bare,
+    /// Behind the name of the service, since there are several.
+    Named,
+    /// As documents.
+    Json,
+}
+
 /// A log, as far as it was shown.
 struct Tail {
     path: std::path::PathBuf,
-    /// Before each line, where there are several.
-    name: Option<String>,
+    /// Of the service.
+    name: String,
+    form: Form,
     position: u64,
     /// A line that has no end yet.
     rest: String,
@@ -113,10 +133,22 @@ impl Tail {
             while let Some(end) = self.rest.find('\n') {
                 let line: String = self.rest.drain(..=end).collect();
                 let line = line.trim_end_matches('\n');
-                match &self.name {
-                    Some(name) => print(&format!("{name} | {line}"))?,
-                    None => print(line)?,
-                }
+                self.print(line)?;
+            }
+        }
+    }
+
+    fn print(&self, line: &str) -> Result<(), Failure> {
+        let name = &self.name;
+        match self.form {
+            Form::Bare => print(line),
+            Form::Named => print(&format!("{name} | {line}")),
+            Form::Json => {
+                let (of, text) = match line.strip_prefix(ENCLAVE) {
+                    Some(text) => ("enclave", text),
+                    None => ("program", line),
+                };
+                print(&json!({"event": "log", "service": name, "of": of, "text": text}).to_string())
             }
         }
     }

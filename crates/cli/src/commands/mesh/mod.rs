@@ -16,6 +16,9 @@ use crate::failure::Failure;
 use crate::mesh::TargetDir;
 use crate::mesh::run::RunFolder;
 
+/// The longest that a command waits for services, in seconds: a day.
+const MAX_WAIT: u64 = 24 * 60 * 60;
+
 /// Run an application of several services on this machine
 ///
 /// `mse apply -f mesh.yaml` has made its policies and the folder `target`; here its services run,

@@ -3,11 +3,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::Which;
+use super::{MAX_WAIT, Which};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -49,7 +49,7 @@ pub(super) struct Up {
     #[arg(short, long)]
     detach: bool,
     /// With `--detach`: how many seconds to wait for that
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = value_parser!(u64).range(1..=MAX_WAIT))]
     wait: u64,
     #[command(flatten)]
     registry: RegistryArgs,

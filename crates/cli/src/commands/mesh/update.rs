@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use tokio::time::{Instant, sleep};
 
-use super::Which;
 use super::down::ask;
 use super::up::Shown;
+use super::{MAX_WAIT, Which};
 use crate::cli::Scene;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ pub(super) struct Update {
     #[command(flatten)]
     which: Which,
     /// How many seconds to wait for the end of the update
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = value_parser!(u64).range(1..=MAX_WAIT))]
     wait: u64,
 }
 

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use engine::{Engine, EngineKind, Manner, NetworkKind};
 pub(crate) use folder::RunFolder;
-pub(crate) use service::Line;
+pub(crate) use service::{ENCLAVE, Line};
 pub(crate) use state::{MeshState, Standing};
 
 use self::fleet::Fleet;

@@ -15,6 +15,9 @@ use super::state::{ServiceState, Standing};
 use crate::following::{Heard, follow};
 use crate::mesh::target::RunService;
 
+/// Before lines of the enclave in the log of a service.
+pub(crate) const ENCLAVE: &str = "[enclave] ";
+
 /// Who is well for so long starts anew with the shortest pause.
 const SETTLED: Duration = Duration::from_secs(30);
 /// The pauses before it is started again: this, twice as much, and so on.
@@ -142,7 +145,7 @@ impl Supervised {
         let _ = if is_program {
             writeln!(self.log, "{text}")
         } else {
-            writeln!(self.log, "[enclave] {text}")
+            writeln!(self.log, "{ENCLAVE}{text}")
         };
         each(&Line {
             service: self.service.name.clone(),
