@@ -36,8 +36,8 @@ pub async fn pool(options: &PgConnectOptions, most: u32) -> Result<PgPool, Postg
         .acquire_timeout(ACQUIRING)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                sqlx::raw_sql(LET_GO).execute(connection).await?;
-                Ok(())
+                sqlx::raw_sql(LET_GO).execute(&mut *connection).await?;
+                refuse_standby(connection).await
             })
         })
         .connect_lazy_with(options.clone()))
@@ -65,6 +65,7 @@ pub enum PostgresError {
 
 async fn settle(connection: &mut PgConnection) -> Result<(), PostgresError> {
     sqlx::raw_sql(LET_GO).execute(&mut *connection).await?;
+    refuse_standby(connection).await?;
     // `remote_apply`, `remote_write` and `local` of `synchronous_commit` are as good as `on` here: a
     // fail-over to a standby that lags is for the program to find.
     for (setting, sql) in [
@@ -80,6 +81,22 @@ async fn settle(connection: &mut PgConnection) -> Result<(), PostgresError> {
                 wanted: "on",
             });
         }
+    }
+    Ok(())
+}
+
+/// A standby takes no write and has locks of its own: during a fail-over it is no more than a database
+/// that is out of reach.
+async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(connection)
+        .await?;
+    if is_standby {
+        let text = "the server is a standby, which takes no writes: name the primary";
+        return Err(sqlx::Error::Io(std::io::Error::new(
+            ErrorKind::NotConnected,
+            text,
+        )));
     }
     Ok(())
 }

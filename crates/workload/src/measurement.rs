@@ -44,8 +44,7 @@ digest_newtype!(
     EnclaveDigest
 );
 digest_newtype!(
-    /// SHA-256 of a workload's canonical form, with its domain (see [`crate::Workload::digest`]
-    /// and [`crate::ServiceWorkload::digest`]).
+    /// SHA-256 of a workload's canonical form, with its domain (see [`crate::Measured::digest`]).
     WorkloadDigest
 );
 digest_newtype!(

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use mse_api::cas::{
-    SESSION, SESSIONS, SessionList, SessionState, SessionView, StoredSession, Upload,
+    PublicValue, SESSION, SESSIONS, SessionList, SessionState, SessionView, StoredSession, Upload,
+    VALUE,
 };
 use mse_crypto::{Zeroizing, random};
-use mse_mesh::compile::{PlannedSession, SessionRole, made_by};
+use mse_mesh::compile::{MADE_BY, PlannedSession, SessionRole, made_by};
 use mse_session::{EnvironmentValue, Identity, Service, Session, SessionName};
 use serde::Serialize;
 
@@ -133,19 +134,8 @@ impl Changes {
         Ok(Self(prepared))
     }
 
-    /// What the Meshfile takes back of the one before, and what it leaves.
-    pub(crate) async fn taken_back(
-        &self,
-        cas: &mut KnownCas,
-        owner: &Owner,
-    ) -> Result<Vec<String>, Failure> {
-        let mut told = self.opened_ports();
-        told.extend(self.left_over(cas, owner).await?);
-        Ok(told)
-    }
-
     /// What gets easier to reach than it was.
-    fn opened_ports(&self) -> Vec<String> {
+    pub(crate) fn opened_ports(&self) -> Vec<String> {
         let mut opened = Vec::new();
         for prepared in &self.0 {
             let Some(before) = &prepared.before else {
@@ -172,7 +162,11 @@ impl Changes {
     }
 
     /// Sessions of this mesh that the Meshfile has no more.
-    async fn left_over(&self, cas: &mut KnownCas, owner: &Owner) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn left_over(
+        &self,
+        cas: &mut KnownCas,
+        owner: &Owner,
+    ) -> Result<Vec<String>, Failure> {
         let Some(mesh) = self.0.iter().find_map(|one| made_by(&one.session)) else {
             return Ok(Vec::new());
         };
@@ -190,10 +184,10 @@ impl Changes {
             if is_planned || line.state == SessionState::Revoked {
                 continue;
             }
-            let name = [("name", line.name.as_str())];
-            let view: Option<SessionView> = cas.get_if_let(SESSION, &name).await?;
-            let Some(view) = view else { continue };
-            if made_by(&understood(&view.text)?) == Some(mesh) {
+            // Public, so that nobody's session has to be read for it.
+            let mark = [("session", line.name.as_str()), ("secret", MADE_BY)];
+            let mark: Option<PublicValue> = cas.get_if_let(VALUE, &mark).await?;
+            if mark.is_some_and(|mark| mark.value.trim_end() == mesh) {
                 left.push(format!(
                     "`{0}` is a session of the mesh `{mesh}` and no more of this Meshfile: its service goes on getting its secrets until `mse session revoke {0} --hash {1}`, which ends that name for good; if another Meshfile made it, give one of the two another `policy.namespace` or `--release`",
                     line.name, line.hash

@@ -33,14 +33,15 @@ impl AppProxy {
         }
     }
 
-    /// Sends `request` to the app and gives its answer, whose body is streamed. The connection with
-    /// this `seat` does not have to go before it has ended.
+    /// Sends `request` to the app and gives its answer, whose body is streamed. The connection has the
+    /// `seat`: it does not have to go while the app works on what it was asked whole, and each part of
+    /// the answer that is taken counts as a word of the client's.
     pub(crate) async fn forward(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
         seat: &Arc<Seat>,
     ) -> Response<AnswerBody> {
-        let answering = seat.answering();
+        let answering = request.body().is_end_stream().then(|| seat.answering());
         let upgrade = wants_upgrade(request.headers());
         let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade);
@@ -61,10 +62,7 @@ impl AppProxy {
                     "the app switched protocols unasked\n",
                 );
             };
-            tokio::spawn(async move {
-                tunnel(client_side, app_side).await;
-                drop(answering);
-            });
+            tokio::spawn(tunnel(client_side, app_side, Arc::clone(seat)));
             return answer.map(|body| body.map_err(Into::into).boxed_unsync());
         }
         strip_hop_by_hop(&mut parts.headers);
@@ -76,8 +74,10 @@ impl AppProxy {
                 proxy.keep(sender);
             }
         });
+        drop(answering);
+        let seat = Arc::clone(seat);
         let body = body.map_frame(move |frame| {
-            let _until_its_end = &answering;
+            seat.spoke();
             frame
         });
         Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
@@ -131,7 +131,13 @@ impl AppProxy {
     }
 }
 
-async fn tunnel(client_side: hyper::upgrade::OnUpgrade, app_side: hyper::upgrade::OnUpgrade) {
+/// The app wanted the connection to stay; it ends it, too.
+async fn tunnel(
+    client_side: hyper::upgrade::OnUpgrade,
+    app_side: hyper::upgrade::OnUpgrade,
+    seat: Arc<Seat>,
+) {
+    let _answering = seat.answering();
     if let (Ok(client), Ok(app)) = tokio::join!(client_side, app_side) {
         let (mut client, mut app) = (TokioIo::new(client), TokioIo::new(app));
         let _ = tokio::io::copy_bidirectional(&mut client, &mut app).await;

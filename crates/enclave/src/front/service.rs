@@ -119,8 +119,7 @@ impl Connection {
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        // What the enclave answers itself keeps no seat for as long as it takes: anybody may ask, and
-        // as slowly as they like.
+        // Who has not asked whole yet keeps no seat by that: anybody may ask as slowly as they like.
         self.seat.spoke();
         if request.uri().path().starts_with(PREFIX) {
             return self
@@ -171,6 +170,7 @@ impl Connection {
             )
         })?;
         let _turn = turn(&self.enclave.challenges).await?;
+        let _answering = self.seat.answering();
         let x25519 = self.enclave.x25519.public();
         let report_data =
             challenge_report_data(&Nonce(nonce), &self.binding, &self.enclave.tls_key, &x25519);
@@ -196,6 +196,8 @@ impl Connection {
         self.enclave.provisioning.check_open()?;
         let _turn = turn(&self.enclave.provisionings).await?;
         let body: SealedProvisioning = read(request, MAX_PROVISIONING).await?;
+        // A large bundle takes its time, in which silent ones must not end this.
+        let _answering = self.seat.answering();
         let sealed = BASE64
             .decode(&body.sealed)
             .map_err(|_| problem(ProblemCode::Malformed, "`sealed` must be base64"))?;

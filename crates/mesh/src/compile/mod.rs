@@ -30,7 +30,7 @@ use mse_workload::image::ImageFacts;
 use mse_workload::{CasKey, EnclaveDigest, Measurement, Resources, ServiceWorkload};
 
 pub use self::error::CompileError;
-pub use self::sessions::{PlannedSession, SessionRole, made_by};
+pub use self::sessions::{MADE_BY, PlannedSession, SessionRole, made_by};
 use crate::model::{ImageReference, Meshfile, Probe, ServiceName};
 use crate::template::ServiceTemplate;
 use crate::values::MeshValues;

@@ -55,7 +55,7 @@ pub struct PlannedSession {
 
 /// The secret that says which mesh made a session. It is public: it keeps one mesh from taking
 /// another's sessions by mistake, and nobody from anything else.
-const MADE_BY: &str = "mesh-made-by";
+pub const MADE_BY: &str = "mesh-made-by";
 
 /// The mesh that made a session: `namespace@release`.
 pub fn made_by(session: &Session) -> Option<&str> {

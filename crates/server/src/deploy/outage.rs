@@ -1,5 +1,7 @@
 //! After the database was out of reach: what could not be written down meanwhile.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -7,7 +9,10 @@ use super::steps::{self, Ending};
 use super::{Fleet, recovery};
 use crate::store::{Hold, StoreError};
 
-/// Each time the lock on the database is held again, until the platform stops: apps that have ended
+/// How often it is looked whether an end is missing.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Each time the lock on the database is held again, and now and then, until the platform stops: apps that have ended
 /// get their end, and so do those of whose row nobody knew whether it was stored.
 pub async fn mend_after_outages(fleet: Fleet, stopping: CancellationToken) {
     let Some(mut hold) = fleet.platform().store.watch_hold() else {
@@ -16,14 +21,20 @@ pub async fn mend_after_outages(fleet: Fleet, stopping: CancellationToken) {
     };
     let mut seen = 1;
     loop {
-        let held_again =
-            hold.wait_for(|hold| matches!(hold, Hold::Held { times } if *times > seen));
+        let held_again = async {
+            let again = |hold: &Hold| matches!(hold, Hold::Held { times } if *times > seen);
+            hold.wait_for(again).await.map(|held| *held)
+        };
         let held = tokio::select! {
             () = stopping.cancelled() => return,
-            held = held_again => held.map(|held| *held),
+            held = held_again => held,
+            // An end may have met a database that was only too busy, and kept the lock.
+            () = tokio::time::sleep(LOOK) => Ok(*hold.borrow()),
         };
-        let Ok(Hold::Held { times }) = held else {
-            return;
+        let times = match held {
+            Ok(Hold::Held { times }) => times,
+            Ok(_) => continue,
+            Err(_) => return,
         };
         match mend(&fleet).await {
             Ok(()) => seen = times,

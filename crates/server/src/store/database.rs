@@ -248,14 +248,21 @@ pub(super) fn is_passing(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
-            // Serialization failure, deadlock, lock not available, too many connections, shutdown,
-            // crash, start-up; all of class 08 are broken connections. SQLite's codes are numbers
+            // Read-only (a primary that became a standby), serialization failure, deadlock, lock not
+            // available, too many connections, shutdown, crash, start-up; all of class 08 are broken connections. SQLite's codes are numbers
             // of other lengths.
             code.len() == 5
                 && (code.starts_with("08")
                     || matches!(
                         &*code,
-                        "40001" | "40P01" | "55P03" | "53300" | "57P01" | "57P02" | "57P03"
+                        "25006"
+                            | "40001"
+                            | "40P01"
+                            | "55P03"
+                            | "53300"
+                            | "57P01"
+                            | "57P02"
+                            | "57P03"
                     ))
         }
         _ => false,

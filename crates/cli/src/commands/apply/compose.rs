@@ -43,9 +43,9 @@ pub(crate) struct Composing<'a> {
     pub(crate) programs: &'a ImagePrograms,
     /// The folder that paths in the Meshfile are below.
     pub(crate) context: &'a Path,
-    /// Whether sessions are going to be signed, where they are delivered so: that takes the private
-    /// key.
-    pub(crate) signs: bool,
+    /// Whether it is going to be applied, and not only looked at: then sessions that are delivered
+    /// signed take the private key.
+    pub(crate) applies: bool,
 }
 
 /// All that applying a Meshfile would do.
@@ -76,7 +76,7 @@ impl Composing<'_> {
         given.complete(&mut mesh);
         read_files(&mut mesh, self.context)?;
         let delivery = Delivery::of(&mesh)?;
-        let signer = given.session_signer(delivery, self.signs)?;
+        let signer = given.session_signer(delivery, self.applies)?;
         let images = MeshImages {
             workshop: Workshop {
                 store: ImageStore::find()?,
@@ -145,7 +145,10 @@ impl Composing<'_> {
             takes_over: given.take_over,
         };
         let changes = Changes::find(&mut known, &sessions, &owner).await?;
-        warnings.extend(changes.taken_back(&mut known, &owner).await?);
+        warnings.extend(changes.opened_ports());
+        if self.applies {
+            warnings.extend(changes.left_over(&mut known, &owner).await?);
+        }
         for warning in &warnings {
             scene.ui.warn(warning.clone());
         }

@@ -17,7 +17,7 @@ impl Apply {
             registry: &self.registry,
             programs: &self.service.programs,
             context: self.context()?,
-            signs: !self.dry_run,
+            applies: !self.dry_run,
         };
         let mut composed = composing.compose(scene, mesh).await?;
         if !self.dry_run {

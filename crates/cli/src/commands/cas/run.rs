@@ -327,7 +327,10 @@ impl Follower<'_> {
                     if let Some(step) = step.take() {
                         step.done("The CAS runs, and has proven what it is");
                     }
-                    self.made_with.keep()?;
+                    // Only a hint: what runs goes on without.
+                    if let Err(failure) = self.made_with.keep() {
+                        self.ui.warn(failure.message().to_owned());
+                    }
                     let written = self.ui.report(&self.running(attested));
                     self.goes_on(written)?;
                 }

@@ -70,7 +70,7 @@ impl Diff {
             registry: &self.registry,
             programs: &self.programs,
             context: context(&self.filename)?,
-            signs: false,
+            applies: false,
         };
         let composed = composing.compose(scene, *mesh).await?;
         let differences = self.differences(&composed)?;

@@ -174,7 +174,9 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
         }
         // Last, so that they stay known if a new one does not get well.
         while let Some(at) = self.running.iter().position(|one| !is_wanted(one)) {
-            self.running.remove(at).end().await;
+            // Known until it has ended: this may be cut short.
+            self.running[at].end().await;
+            self.running.remove(at);
         }
         let order = |one: &One| {
             let mut names = plan.services.iter();
@@ -263,9 +265,10 @@ impl<F: Fn(&Line) + Clone + Send + Sync + 'static> Fleet<F> {
 }
 
 impl One {
-    /// Whether it runs what `other` says, and is not given up.
+    /// Whether it runs what `other` says, and is neither given up nor asked to end.
     fn is_as(&self, other: &RunService) -> bool {
         !self.task.is_finished()
+            && !*self.stop.borrow()
             && serde_json::to_value(&self.service).ok() == serde_json::to_value(other).ok()
     }
 

@@ -97,7 +97,7 @@ impl From<SandboxPath> for StartDir {
     }
 }
 
-/// The path of a private file below its [`Area`]: relative, of plain names.
+/// The path of a private file below its `Area`: relative, of plain names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PrivatePath(String);
