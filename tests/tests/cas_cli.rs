@@ -224,7 +224,7 @@ fn sessions(machine: &CasMachine, cas: &RunningCas, owner: &User) {
     let hashed = owner.json(&["session", "hash", "first.json"]);
     assert_eq!(hashed["hash"], *first);
     assert_eq!(owner.json(&read)["is_current"], false);
-    owner.refused(&[&read[..], &["-o", "first.json"]].concat(), 10, "exists");
+    owner.refused(&[&read[..], &["-o", "first.json"]].concat(), 12, "exists");
     owner.refused(
         &["session", "read", "team/shop", "--hash", &"0".repeat(64)],
         6,

@@ -238,8 +238,8 @@ fn a_service_that_is_removed_leaves_a_session_and_an_open_port_which_is_said() {
         write(&owner, &format!("{head}services: [{list}]\n"));
     };
     let warned = || {
-        let words = [&["apply", "--json"][..], &FILE].concat();
-        String::from_utf8(owner.ran(&words).stderr).unwrap()
+        let applied = owner.json(&[&["apply"][..], &FILE].concat());
+        applied["warnings"].to_string()
     };
     services(&format!("{back}, {front}"));
     let quiet = warned();

@@ -76,6 +76,8 @@ impl Bench {
 
     /// Everything stops where it is, as after `kill -9`.
     pub(crate) async fn crash(&mut self) {
+        // Tasks are dropped one after the other: one must not write that it saw another's end.
+        self.store().close().await;
         let (runtime, server) = self.running.take().unwrap();
         tokio::task::spawn_blocking(move || {
             runtime.shutdown_timeout(Duration::from_secs(5));
