@@ -4,6 +4,7 @@
 //! What the node is: `tests/kubernetes/node`. Building its programs takes minutes, so this is ignored but
 //! for `./x kubernetes`, which builds them, and `./x test` where they were built before.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ const USER: &str = "65532:65532";
 /// Everything that the chart and the server make, and what controllers and the kubelet make of it.
 const KINDS: &str = "deployments,statefulsets,replicasets,controllerrevisions,pods,services,serviceaccounts,networkpolicies,poddisruptionbudgets,configmaps,endpoints,events,roles,rolebindings";
 /// Names that users reach the platform by.
+/// The exit code of `mse` if nobody answers.
+const OUT_OF_REACH: i32 = 5;
 const SERVER: &str = "mse-server.mse.svc";
 const GATEWAY: &str = "mse-server-public.mse.svc";
 const CAS: &str = "mse-cas.mse.svc";
@@ -317,7 +320,7 @@ fn log_in(setting: &Setting) {
     let token = setting.kubectl(&[&exec[..], &token].concat());
     let server = format!("https://{SERVER}:7310");
     let words = ["login", "--server", &server, "--token", token.trim()];
-    setting.mse(&words).succeeded();
+    through_a_service(setting, &words);
 }
 
 fn the_cas_is_attested(setting: &Setting) {
@@ -334,7 +337,20 @@ fn the_cas_is_attested(setting: &Setting) {
         &collateral,
     ];
     let simulated = ["--simulated", path(&anchor)];
-    setting.mse(&[&words[..], &simulated].concat()).succeeded();
+    through_a_service(setting, &[&words[..], &simulated].concat());
+}
+
+/// A Service leads to a pod that is ready as soon as the node's proxy has heard of it, and nowhere
+/// before.
+fn through_a_service(setting: &Setting, words: &[&str]) {
+    let last = RefCell::new(None);
+    setting.until("its Service leads to the pod", || {
+        let ran = setting.mse(words);
+        let is_reached = ran.code != OUT_OF_REACH;
+        last.replace(Some(ran));
+        is_reached
+    });
+    last.take().unwrap().succeeded();
 }
 
 /// An app with a canary in its code and in its secrets.
