@@ -30,9 +30,9 @@ const PLATFORM: &str = "/var/lib/mse/platform";
 const USER: &str = "65532:65532";
 /// Everything that the chart and the server make, and what controllers and the kubelet make of it.
 const KINDS: &str = "deployments,statefulsets,replicasets,controllerrevisions,pods,services,serviceaccounts,networkpolicies,poddisruptionbudgets,configmaps,endpoints,events,roles,rolebindings";
-/// Names that users reach the platform by.
 /// The exit code of `mse` if nobody answers.
 const OUT_OF_REACH: i32 = 5;
+/// Names that users reach the platform by.
 const SERVER: &str = "mse-server.mse.svc";
 const GATEWAY: &str = "mse-server-public.mse.svc";
 const CAS: &str = "mse-cas.mse.svc";
