@@ -279,6 +279,20 @@ impl Person {
         target.join("mse.toml")
     }
 
+    /// Copies the example `helloworld`, with `canary` in its code and in a secret.
+    pub fn take_app_with(&self, canary: &str) -> PathBuf {
+        let manifest = self.take_example("helloworld");
+        let code = manifest.with_file_name("mse_src").join("app.py");
+        let text = format!("# {canary}\n{}", fs::read_to_string(&code).unwrap());
+        fs::write(&code, text).unwrap();
+        let secrets = manifest.with_file_name("secrets.json");
+        fs::write(secrets, format!("{{\"password\": \"{canary}\"}}")).unwrap();
+        let text = fs::read_to_string(&manifest).unwrap();
+        let text = text.replace("[cloud]\n", "[cloud]\nsecrets = \"secrets.json\"\n");
+        fs::write(&manifest, text).unwrap();
+        manifest
+    }
+
     /// Deploys the project of `manifest` and gives what `--json` says.
     pub fn deploy(&self, manifest: &Path, options: &[&str]) -> Value {
         let mut arguments = vec!["deploy", "-y", "--json", "--path", path(manifest)];

@@ -179,7 +179,7 @@ struct Owner {
 impl Owner {
     fn deploys_on(server: &Server) -> Self {
         let person = Person::owner(server);
-        let manifest = take_app(&person);
+        let manifest = person.take_app_with(CANARY);
         let deploying = deploy(&person, &manifest);
         Self {
             person,
@@ -230,20 +230,6 @@ impl Drop for Owner {
         let _ = self.deploying.kill();
         let _ = self.deploying.wait();
     }
-}
-
-/// An app with a canary in its code and in its secrets.
-fn take_app(person: &Person) -> PathBuf {
-    let manifest = person.take_example("helloworld");
-    let code = manifest.with_file_name("mse_src").join("app.py");
-    let text = format!("# {CANARY}\n{}", fs::read_to_string(&code).unwrap());
-    fs::write(&code, text).unwrap();
-    let secrets = manifest.with_file_name("secrets.json");
-    fs::write(secrets, format!("{{\"password\": \"{CANARY}\"}}")).unwrap();
-    let text = fs::read_to_string(&manifest).unwrap();
-    let text = text.replace("[cloud]\n", "[cloud]\nsecrets = \"secrets.json\"\n");
-    fs::write(&manifest, text).unwrap();
-    manifest
 }
 
 fn is_without_canary(folder: &Path) {
@@ -369,7 +355,7 @@ fn an_app_is_provisioned_and_runs_in_its_pod() {
     let platform = Platform::on(&cluster);
     let node = StandIn::join(&cluster, &platform);
     let person = Person::owner(&platform.server);
-    let manifest = take_app(&person);
+    let manifest = person.take_app_with(CANARY);
     let workspace = person.dir().join("workspace");
     let deployed = person.deploy(&manifest, &["--workspace", path(&workspace)]);
     assert_eq!(deployed["tee"], "simulated");

@@ -267,7 +267,7 @@ fn the_platform_and_its_apps_run_on_a_real_node() {
     log_in(&setting);
     the_cas_is_attested(&setting);
 
-    let manifest = take_app(&setting.person);
+    let manifest = setting.person.take_app_with(CANARY);
     let id = the_app_runs_in_its_pod(&setting, &manifest);
     nothing_holds_the_canary(&setting, &id);
     setting.mse(&["stop", &id]).succeeded();
@@ -351,20 +351,6 @@ fn through_a_service(setting: &Setting, words: &[&str]) {
         is_reached
     });
     last.take().unwrap().succeeded();
-}
-
-/// An app with a canary in its code and in its secrets.
-fn take_app(person: &Person) -> PathBuf {
-    let manifest = person.take_example("helloworld");
-    let code = manifest.with_file_name("mse_src").join("app.py");
-    let text = format!("# {CANARY}\n{}", fs::read_to_string(&code).unwrap());
-    fs::write(&code, text).unwrap();
-    let secrets = manifest.with_file_name("secrets.json");
-    fs::write(secrets, format!("{{\"password\": \"{CANARY}\"}}")).unwrap();
-    let text = fs::read_to_string(&manifest).unwrap();
-    let text = text.replace("[cloud]\n", "[cloud]\nsecrets = \"secrets.json\"\n");
-    fs::write(&manifest, text).unwrap();
-    manifest
 }
 
 /// Verified, and provisioned through the gateway.
